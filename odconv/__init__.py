@@ -1,0 +1,13 @@
+"""Omni-Dimensional Dynamic Convolution in PyTorch, and what it takes to look inside it.
+
+    from odconv import ODConv2d, Settings, probe, explain, load_checkpoint
+"""
+
+from odconv.attention import HEADS, Heads, Settings
+from odconv.checkpoint import load_checkpoint
+from odconv.explain import explain
+from odconv.layer import ODConv2d
+from odconv.probe import probe, told
+
+__version__ = "0.1.0"
+__all__ = ["HEADS", "Heads", "ODConv2d", "Settings", "explain", "load_checkpoint", "probe", "told"]

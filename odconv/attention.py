@@ -1,0 +1,124 @@
+"""From logits to attentions, as one pure function.
+
+Paper: Li, Zhou, Yao, "Omni-Dimensional Dynamic Convolution", ICLR 2022, https://arxiv.org/abs/2209.07947.
+What the released code does and the paper's figure does not show: spatial, channel and filter attention are shared by
+the K kernels, and the temperature divides the logits of all four heads.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Generic, Literal, NamedTuple, TypeVar, get_args
+
+import torch
+from torch import Tensor
+
+HEADS = ("spatial", "channel", "filter", "kernel")  # the paper's order: every loop, table, colour and page follows it
+
+Keep = Literal["first", "strongest"]
+Array = TypeVar("Array")  # torch.Tensor in a pass, numpy.ndarray in what is made of it
+
+
+class Heads(NamedTuple, Generic[Array]):
+    """One array per attention head of one layer, for a batch of N pictures. ``None``: the layer has no such head."""
+
+    spatial: Array | None  # (N, k, k), over the taps of the kernel
+    channel: Array | None  # (N, C_in)
+    filter: Array | None  # (N, C_out); None when depth-wise
+    kernel: Array | None  # (N, K); None when K = 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one pass through a network is told. The default is the trained model, untouched.
+
+    Attributes:
+        temperature: finite and above 0; divides the logits of the heads in ``tempered``.
+        tempered: heads whose logits the temperature divides. The released code: all four.
+        kernels: how many of the K kernels stay, at least 1; ``None`` for all. Clamped per layer to its K.
+        keep: which kernels stay: the ``"first"`` ones, or the ``"strongest"`` per picture and layer, by raw logit,
+            ties to the lower index.
+        compensate: rescale tempered spatial, channel and filter gates, so that each picture's mean over the head is what
+            it is at temperature 1. The kernel head sums to 1 at any temperature and needs none.
+        ablate: heads replaced by each picture's own mean: the gain stays, the pattern goes.
+
+    Raises:
+        ValueError: a value is outside what is said above; the message says what came and what is allowed.
+    """
+
+    temperature: float = 1.0
+    tempered: tuple[str, ...] = HEADS
+    kernels: int | None = None
+    keep: Keep = "first"
+    compensate: bool = False
+    ablate: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise ValueError(f"temperature={self.temperature!r}: a finite number above 0 is needed")
+        if self.kernels is not None and (self.kernels != int(self.kernels) or self.kernels < 1):
+            raise ValueError(f"kernels={self.kernels!r}: a whole number of at least 1, or None, is needed")
+        if self.keep not in get_args(Keep):
+            raise ValueError(f"keep={self.keep!r}: one of {get_args(Keep)} is needed")
+        for field in ("tempered", "ablate"):
+            named = getattr(self, field)
+            if isinstance(named, str) or not set(named) <= set(HEADS):
+                raise ValueError(f"{field}={named!r}: a tuple of heads out of {HEADS} is needed")
+            # One order, so that settings that mean the same are equal and share a cache entry.
+            object.__setattr__(self, field, tuple(head for head in HEADS if head in named))
+
+
+def attend(logits: Heads[Tensor], settings: Settings) -> Heads[Tensor]:
+    """The attentions that ``logits`` give under ``settings``. Pure.
+
+    In this order: only the kept kernels, division by the temperature on the tempered heads, sigmoid (spatial, channel,
+    filter) or softmax over the kept kernels (the others get exactly 0), compensation, ablation.
+
+    Example:
+        >>> logits = Heads(None, torch.zeros(1, 2), None, torch.tensor([[0.0, 0.0, 9.0]]))
+        >>> attend(logits, Settings(kernels=2)).kernel
+        tensor([[0.5000, 0.5000, 0.0000]])
+    """
+    spatial, channel, filter, kernel = logits
+    return Heads(
+        None if spatial is None else _gate("spatial", spatial, settings),
+        None if channel is None else _gate("channel", channel, settings),
+        None if filter is None else _gate("filter", filter, settings),
+        None if kernel is None else _share(kernel, settings),
+    )
+
+
+def _gate(head: str, logits: Tensor, settings: Settings) -> Tensor:
+    """Sigmoid gates of one head, the same shape as its logits."""
+    entries = tuple(range(1, logits.ndim))
+    gate = torch.sigmoid(logits)
+    if head in settings.tempered and settings.temperature != 1.0:
+        tempered = torch.sigmoid(logits / settings.temperature)
+        if settings.compensate:
+            # A low temperature can close every gate of a head; the floor keeps 0 / 0 out.
+            floor = torch.finfo(tempered.dtype).tiny
+            tempered = tempered * (gate.mean(entries, True) / tempered.mean(entries, True).clamp_min(floor))
+        gate = tempered
+    return gate.mean(entries, True).expand_as(gate) if head in settings.ablate else gate
+
+
+def _share(logits: Tensor, settings: Settings) -> Tensor:
+    """Softmax shares of the kept kernels, (N, K); exactly 0 for the others."""
+    kept = kept_kernels(logits, settings)  # (N, K)
+    if "kernel" in settings.ablate:
+        return (kept / kept.sum(1, keepdim=True)).to(logits.dtype)
+    temperature = settings.temperature if "kernel" in settings.tempered else 1.0
+    # The kept maximum is taken off first, so that a tiny temperature gives a winner and not inf - inf.
+    logits = logits.masked_fill(~kept, -math.inf)
+    return torch.softmax((logits - logits.amax(1, keepdim=True)) / temperature, dim=1)
+
+
+def kept_kernels(logits: Tensor, settings: Settings) -> Tensor:
+    """Which of the K kernels stay for each picture: (N, K) of bool, from raw kernel logits (N, K)."""
+    total = logits.shape[1]
+    count = total if settings.kernels is None else min(settings.kernels, total)
+    if settings.keep == "first":
+        return (torch.arange(total, device=logits.device) < count).expand_as(logits)
+    order = logits.argsort(dim=1, descending=True, stable=True)  # stable: ties go to the lower index
+    return torch.zeros_like(logits, dtype=torch.bool).scatter_(1, order[:, :count], True)

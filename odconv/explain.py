@@ -1,0 +1,116 @@
+"""One pass -> a record of numpy arrays. Pages, figures and exports are all drawn from that record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from odconv.attention import Heads, Settings
+from odconv.layer import ODConv2d, output_size
+from odconv.probe import probe
+
+
+@dataclass(frozen=True)
+class LayerRecord:
+    """What one layer did with N pictures; float32 arrays."""
+
+    logits: Heads[np.ndarray]  # raw, all K kernels
+    attention: Heads[np.ndarray]  # what was applied
+    weight_shape: tuple[int, ...]  # (K, C_out, C_in / groups, k, k)
+    stride: tuple[int, int]
+    groups: int
+    input_shape: tuple[int, int, int]  # (C_in, H, W)
+    output_shape: tuple[int, int, int]  # (C_out, H', W')
+
+    def picture(self, index: int) -> LayerRecord:
+        """The same record for one of the pictures, N = 1."""
+        return LayerRecord(
+            _one(self.logits, index), _one(self.attention, index), *(getattr(self, name) for name in _GEOMETRY)
+        )
+
+
+_GEOMETRY = ("weight_shape", "stride", "groups", "input_shape", "output_shape")
+
+
+def _one(heads: Heads[np.ndarray], index: int) -> Heads[np.ndarray]:
+    return Heads(*(None if head is None else head[index : index + 1] for head in heads))
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a network made of N pictures under some settings."""
+
+    settings: Settings
+    logits: np.ndarray  # (N, classes)
+    layers: dict[str, LayerRecord]  # in execution order
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Softmax of the logits, (N, classes), float64."""
+        return softmax(self.logits)
+
+    def picture(self, index: int) -> Explanation:
+        """The same explanation for one of the pictures, N = 1."""
+        layers = {name: layer.picture(index) for name, layer in self.layers.items()}
+        return Explanation(self.settings, self.logits[index : index + 1], layers)
+
+
+def explain(model: nn.Module, images: Tensor, settings: Settings | None = None) -> Explanation:
+    """Run ``images`` (N, 3, H, W) through ``model`` and record every ODConv layer.
+
+    The model should be in eval mode; it is not changed. A model without ODConv layers gives a record without layers.
+
+    Example:
+        >>> explanation = explain(model, images, Settings(kernels=2))
+        >>> explanation.layers["layer1.0.conv1"].attention.kernel  # (N, 4), the last two columns 0
+    """
+    settings = settings or Settings()
+    parameter = next(model.parameters())
+    with torch.inference_mode(), probe(model, settings) as trace:
+        logits = model(images.to(parameter.device, parameter.dtype))
+    modules = dict(model.named_modules())
+    layers = {}
+    for name, record in trace.items():
+        layer = modules[name.partition("#")[0]]
+        assert isinstance(layer, ODConv2d)  # nothing else heeds a probe
+        channels, height, width = record.input_shape[1:]
+        size = output_size((height, width), layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+        layers[name] = LayerRecord(
+            logits=_numpy(record.logits),
+            attention=_numpy(record.attention),
+            weight_shape=tuple(layer.weight.shape),
+            stride=layer.stride,
+            groups=layer.groups,
+            input_shape=(channels, height, width),
+            output_shape=(layer.out_channels, *size),
+        )
+    return Explanation(settings, logits.float().cpu().numpy(), layers)
+
+
+def _numpy(heads: Heads[Tensor]) -> Heads[np.ndarray]:
+    return Heads(*(None if head is None else head.cpu().numpy() for head in heads))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Softmax over the last axis, in float64."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def entropy(shares: np.ndarray) -> np.ndarray:
+    """Entropy in nats over the last axis of kernel attention; an entry of 0 adds 0."""
+    safe = np.where(shares > 0, shares, 1.0).astype(np.float64)
+    return -(safe * np.log(safe)).sum(axis=-1)
+
+
+def effective_kernels(shares: np.ndarray) -> np.ndarray:
+    """exp(entropy) of kernel attention over the last axis: 1 when one kernel has all, K when all have the same."""
+    return np.exp(entropy(shares))
+
+
+def between_pictures(head: np.ndarray) -> float:
+    """How far N pictures differ in one head: mean over entries of the standard deviation over pictures (axis 0)."""
+    return float(head.std(axis=0).mean())
