@@ -1,0 +1,129 @@
+// One layer: its shapes, the equation with its four terms, and the four attentions with their numbers.
+
+const layerPanels = {
+  spatial: (head) => {
+    const k = head.values.length;
+    const side = Math.min(62, 200 / k);
+    const cells = head.values.flatMap((row, y) =>
+      row.map((value, x) => {
+        const ghost = head.ghost
+          ? `<text x="${at((x + 0.5) * side)}" y="${at((y + 0.5) * side + 18)}" class="middle halo tiny ghost-text">${num(head.ghost[y][x])}</text>`
+          : "";
+        const number = side >= 30
+          ? `<text x="${at((x + 0.5) * side)}" y="${at((y + 0.5) * side + 4)}" class="middle halo">${num(value)}</text>${ghost}` : "";
+        return `<rect x="${at(x * side)}" y="${at(y * side)}" width="${at(side)}" height="${at(side)}" style="fill:${tone("spatial", value)}" class="tap"><title>tap row ${y + 1}, column ${x + 1}: ${num(value, 3)}</title></rect>${number}`;
+      }),
+    );
+    return `<svg role="img" aria-label="${esc(head.alt)}" width="${at(k * side + 1)}" height="${at(k * side + 1)}">${cells.join("")}</svg>`;
+  },
+
+  channel: (head, state) => layerProfile("channel", head, state),
+  filter: (head, state) => layerProfile("filter", head, state),
+
+  kernel: (head, state) => {
+    const width = state.panel, height = 150;
+    const step = Math.min(64, width / head.values.length), bar = step * 0.68;
+    const bars = head.values
+      .map((value, i) => {
+        const x = i * step + (step - bar) / 2, h = value * height;
+        const ghost = head.ghost
+          ? `<line x1="${at(x - 3)}" x2="${at(x + bar + 3)}" y1="${at(20 + height * (1 - head.ghost[i]))}" y2="${at(20 + height * (1 - head.ghost[i]))}" class="ghost-line"/>` : "";
+        const label = head.kept[i] ? num(value) : "out";
+        const text = step >= 26
+          ? `<text x="${at(x + bar / 2)}" y="${at(15 + height - h)}" class="middle halo">${label}</text>
+             <text x="${at(x + bar / 2)}" y="${height + 36}" class="middle faint">W${i + 1}</text>` : "";
+        return `<rect x="${at(x)}" y="20" width="${at(bar)}" height="${height}" class="${head.kept[i] ? "well" : "absent"}"/>
+          <rect x="${at(x)}" y="${at(20 + height - h)}" width="${at(bar)}" height="${at(h)}" style="fill:${kernelTone(i, head.values.length)}"><title>kernel ${i + 1}: ${num(value, 3)}</title></rect>${ghost}${text}`;
+      })
+      .join("");
+    return `<svg role="img" aria-label="${esc(head.alt)}" width="${at(step * head.values.length)}" height="${height + 42}">${bars}</svg>`;
+  },
+};
+
+const PROFILE = { top: 8, height: 150, left: 30 };
+
+const profileOrder = (head, sorted) => {
+  const order = head.values.map((_, i) => i);
+  return sorted ? order.sort((a, b) => head.values[b] - head.values[a]) : order;
+};
+
+const profileRange = (head, fitted) => {
+  const all = head.values.concat(head.ghost ?? []);
+  if (!fitted) return [0, Math.max(1, ...all)];
+  const low = Math.min(...all), high = Math.max(...all), margin = Math.max((high - low) * 0.05, 0.005);
+  return [Math.max(0, low - margin), high + margin];
+};
+
+const layerProfile = (name, head, state) => {
+  const { top, height, left } = PROFILE, width = state.panel - left - 4;
+  const order = profileOrder(head, state.sorted), [low, high] = profileRange(head, state.fitted);
+  const step = width / order.length;
+  const y = (value) => at(top + height * (1 - (value - low) / (high - low)));
+  const steps = (values) => order.map((i, x) => `${at(left + x * step)},${y(values[i])} ${at(left + (x + 1) * step)},${y(values[i])}`).join(" ");
+  const ticks = [low, (low + high) / 2, high]
+    .map((v) => `<line x1="${left}" x2="${at(left + width)}" y1="${y(v)}" y2="${y(v)}" class="grid"/><text x="${left - 5}" y="${Number(y(v)) + 4}" class="end tiny">${num(v)}</text>`)
+    .join("");
+  const base = top + height;
+  return `<svg role="img" aria-label="${esc(head.alt)}" width="${at(state.panel)}" height="${base + 20}" data-profile="${name}">
+    ${ticks}
+    <polygon points="${left},${base} ${steps(head.values)} ${at(left + width)},${base}" style="fill:var(--${name})"/>
+    ${head.ghost ? `<polyline points="${steps(head.ghost)}" class="ghost-line"/>` : ""}
+    <line class="cursor" y1="${top}" y2="${base}"/>
+    <text x="${left}" y="${base + 15}" class="faint">${state.sorted ? "sorted, largest first" : `channel 0 to ${order.length - 1}`}</text>
+  </svg><p class="readout" aria-hidden="true">&nbsp;</p>`;
+};
+
+const followPointer = (root, data, state) => {
+  for (const svg of root.querySelectorAll("[data-profile]")) {
+    const head = data.heads[svg.dataset.profile], order = profileOrder(head, state.sorted);
+    const cursor = svg.querySelector(".cursor"), readout = svg.nextElementSibling;
+    const width = state.panel - PROFILE.left - 4;
+    svg.onpointermove = (event) => {
+      const x = event.clientX - svg.getBoundingClientRect().left - PROFILE.left;
+      const i = order[Math.min(Math.max(Math.floor((x / width) * order.length), 0), order.length - 1)];
+      cursor.setAttribute("transform", `translate(${at(Math.min(Math.max(x, 0), width) + PROFILE.left)} 0)`);
+      readout.textContent = `channel ${i}: ${num(head.values[i], 3)}${head.ghost ? `, as trained ${num(head.ghost[i], 3)}` : ""}`;
+    };
+    svg.onpointerleave = () => {
+      cursor.removeAttribute("transform");
+      readout.textContent = "\u00a0";
+    };
+  }
+};
+
+const equation = (data) => {
+  const term = (head, symbol, sub) =>
+    data.heads[head].absent
+      ? `<span class="term gone" title="${esc(data.heads[head].absent)}">${symbol}<sub>${sub}</sub></span>`
+      : `<span class="term" style="border-color:var(--${head})">${symbol}<sub>${sub}</sub></span>`;
+  return `<p class="equation" aria-label="${esc(data.equation)}"><span aria-hidden="true">y = ${term("filter", "a", "f")} · [ (
+    ${term("spatial", "a", "s")} · Σ<sub>i</sub> ${term("kernel", "a", "w,i")} W<sub>i</sub> ) ∗ ( ${term("channel", "a", "c")} · x ) ]</span></p>
+    <p class="shapes">${data.shapes.map((shape) => `<span>${esc(shape)}</span>`).join(" ")}</p>`;
+};
+
+const drawLayer = (root, data) =>
+  drawAtWidth(root, (state) => {
+    const columns = state.width >= 900 ? 4 : state.width >= 520 ? 2 : 1;
+    state.panel = (state.width - (columns - 1) * 28) / columns;
+    state.sorted ??= false;
+    state.fitted ??= false;
+    const panel = (name) => {
+      const head = data.heads[name];
+      return `<section aria-label="${name} attention">
+        <h4 style="border-color:var(--${name})">${esc(head.title)}</h4>
+        ${head.absent ? `<p class="why">${esc(head.absent)}</p>` : `${layerPanels[name](head, state)}<p class="stats">${esc(head.stats)}</p>`}
+        <p class="caption">${esc(head.caption)}</p></section>`;
+    };
+    const toggle = (id, on, text) => `<button id="${id}" type="button" aria-pressed="${on}">${text}</button>`;
+    const choices = `<div class="choices" role="group" aria-label="How channel and filter attention are drawn">
+        ${toggle("sorted", state.sorted, "Sort channels")} ${toggle("fitted", state.fitted, "Fit the scale")}
+        ${state.fitted ? '<span class="faint">channel and filter: scale fitted to the values, not 0 to 1</span>' : ""}</div>`;
+    replace(root, `${equation(data)}<div class="panels" style="--columns:${columns}">${HEADS.map(panel).join("")}</div>${choices}`);
+    for (const id of ["sorted", "fitted"]) {
+      root.querySelector(`#${id}`).onclick = () => {
+        state[id] = !state[id];
+        state.draw(state);
+      };
+    }
+    followPointer(root, data, state);
+  });

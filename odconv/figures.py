@@ -1,0 +1,44 @@
+"""Arrays -> Plotly figures, for charts that need no live redrawing. No torch and no streamlit here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from odconv.attention import HEADS
+from odconv.drawings import COLOURS
+
+SYMBOLS = dict(zip(HEADS, ("circle", "square", "diamond", "triangle-up"), strict=True))  # told apart without colour
+
+
+def between_pictures(layers: Sequence[str], spread: Mapping[str, Sequence[float | None]], selected: str) -> go.Figure:
+    """How far pictures differ, by depth: one line per head over the layers.
+
+    ``spread``: head -> one value per layer, mean over entries of the standard deviation over pictures; None: no such head.
+    """
+    figure = go.Figure(
+        [
+            go.Scatter(
+                x=list(layers),
+                y=np.array(spread[head], dtype=np.float32),  # None becomes NaN, a gap
+                name=head,
+                mode="lines+markers",
+                line={"color": COLOURS[head], "width": 2},
+                marker={"symbol": SYMBOLS[head], "size": 8},
+                hovertemplate="%{x}: %{y:.3f}",
+            )
+            for head in HEADS
+        ]
+    )
+    if selected in layers:
+        figure.add_vline(x=list(layers).index(selected), line={"dash": "dot", "width": 1})
+    figure.update_layout(
+        height=320,
+        margin={"l": 10, "r": 10, "t": 30, "b": 10},
+        yaxis={"title": "deviation between pictures", "rangemode": "tozero"},
+        hovermode="x unified",
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+    )
+    return figure

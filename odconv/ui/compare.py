@@ -1,0 +1,58 @@
+"""Several pictures: the same layer for each, side by side on one scale, and how far they differ in each head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import streamlit as st
+
+from odconv import drawings, figures
+from odconv.attention import HEADS
+from odconv.explain import Explanation, between_pictures
+from odconv.ui import components, engine as engines, view
+from odconv.ui.engine import BusyError, Engine
+from odconv.ui.sources import Picture
+
+
+@st.fragment(key="compare")
+def show(engine: Engine, pictures: Sequence[Picture]) -> None:
+    """Draw the comparison of ``pictures``, two or more, under the visitor's settings."""
+    if not engine.checkpoint.dynamic:
+        return
+    try:
+        record = engines.answer(engine, pictures, view.current().settings).explanation
+    except BusyError as error:
+        st.warning(str(error))
+        return
+    layer = view.current().layer
+    titles = [picture.title for picture in pictures]
+    st.subheader(f"{len(pictures)} pictures in layer {layer}", anchor=False)
+    components.side_by_side(drawings.side_by_side(record.layers[layer], titles))
+    st.markdown("**How far the pictures differ**, layer by layer: standard deviation between pictures, mean over a head's entries")
+    spread = spreads(record)
+    st.plotly_chart(
+        figures.between_pictures(list(record.layers), spread, layer), key="spread", alt=said(record, spread),
+        config={"displaylogo": False},
+    )  # fmt: skip
+
+
+def spreads(record: Explanation) -> dict[str, list[float | None]]:
+    """Head -> how far the pictures differ in it, layer by layer."""
+    return {
+        head: [
+            None if getattr(layer.attention, head) is None else between_pictures(getattr(layer.attention, head))
+            for layer in record.layers.values()
+        ]
+        for head in HEADS
+    }
+
+
+def said(record: Explanation, spread: dict[str, list[float | None]]) -> str:
+    """Where each head differs most, in a sentence."""
+    parts = []
+    for head, values in spread.items():
+        numbers = np.array(values, dtype=float)
+        if np.isfinite(numbers).any():
+            parts.append(f"{head} attention in {list(record.layers)[int(np.nanargmax(numbers))]}, {np.nanmax(numbers):.3f}")
+    return f"The pictures differ most: {'; '.join(parts)}."

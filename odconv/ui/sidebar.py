@@ -1,0 +1,49 @@
+"""The choice of model and device, and what is said of them."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from odconv.checkpoint import Checkpoint, CheckpointError
+from odconv.ui import engine as engines
+from odconv.ui.engine import DEVICES, Engine
+from odconv.ui.view import View, bound, change
+
+
+def choose_engine(view: View) -> Engine | None:
+    """The model picker and the device; None, with a sentence on the page, where the chosen weights cannot be used."""
+    names = list(engines.weights())
+    if not names:
+        st.error("There are no weights in assets/weights; put a checkpoint there and reload the page.")
+        return None
+    chosen = view.model if view.model in names else names[0]
+    bound(
+        st.selectbox,
+        "Model",
+        key="model",
+        value=chosen,
+        then=lambda name: change(model=name, layer=""),
+        options=names,
+        format_func=lambda name: name.rpartition(".")[0],
+    )
+    device = st.selectbox("Device", engines.devices(), key="device", format_func=DEVICES.__getitem__)
+    try:
+        engine = engines.open_engine(chosen, device)
+    except CheckpointError as error:
+        st.error(str(error))
+        return None
+    st.caption(f"Runs on {DEVICES[engine.device]}.")
+    return engine
+
+
+def describe(checkpoint: Checkpoint) -> None:
+    """What the network is, knows and how it was trained, from its card."""
+    card, architecture = checkpoint.card, checkpoint.architecture
+    with st.expander(f"The {len(card.classes)} classes it knows"):
+        st.write(", ".join(name.partition(",")[0] for name in card.classes))
+    with st.expander("How it was trained"):
+        kernels = "ordinary convolutions" if architecture.num_kernels is None else f"K = {architecture.num_kernels}"
+        st.write(f"{architecture.backbone}, width {architecture.width:g}, {kernels}, {card.image_size} px.")
+        for text in (card.data, card.recipe, card.known_weaknesses):
+            if text:
+                st.text(text)

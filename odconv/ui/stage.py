@@ -1,0 +1,189 @@
+"""The part of Explore that follows a dial: photo, prediction, settings, glance and one layer of one picture.
+
+It is a fragment, so that a turn of a dial reruns this and nothing else; everything in it keeps its identity and is redrawn
+in place.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import streamlit as st
+from PIL import Image
+
+from odconv import drawings, images
+from odconv.attention import HEADS, Settings
+from odconv.explain import Explanation
+from odconv.ui import components, engine as engines, view
+from odconv.ui.engine import BusyError, Engine
+from odconv.ui.sources import Picture
+
+log = logging.getLogger(__name__)
+
+PHOTO_WIDTH, SEEN_WIDTH = 186, 150  # px; side by side on a phone, too
+
+
+@st.fragment(key="stage")
+def show(engine: Engine, pictures: Sequence[Picture]) -> None:
+    """Draw the stage for one of ``pictures``; with several, the visitor chooses which."""
+    picture = _shown(pictures)
+    settings = view.current().settings
+    try:
+        answer = engines.answer(engine, [picture], settings)
+        trained = engines.answer(engine, [picture], Settings()).explanation
+    except BusyError as error:
+        st.warning(str(error))
+        return
+    reference = None if settings == Settings() else trained
+    _photo_and_prediction(engine, picture, answer.explanation, reference)
+    if answer.note:
+        st.warning(answer.note)
+    if not engine.checkpoint.dynamic:
+        st.info("This is a static network: its kernels are the same for every picture, so it has no attention to show.")
+        return
+    _settings(engine, settings)
+    layer = _layer(answer.explanation)
+    st.subheader("The network at a glance", anchor=False)
+    components.glance(drawings.glance(answer.explanation, reference, layer), _choose_layer)
+    st.subheader(f"Layer {layer}", anchor=False)
+    components.layer(
+        drawings.layer(
+            layer, answer.explanation.layers[layer], None if reference is None else reference.layers[layer]
+        )
+    )
+    view.write_link()
+
+
+def _shown(pictures: Sequence[Picture]) -> Picture:
+    if len(pictures) == 1:
+        return pictures[0]
+    titles = [f"{i + 1}. {picture.title}" for i, picture in enumerate(pictures)]
+    index = st.pills(
+        "Picture shown", range(len(titles)), default=0, format_func=titles.__getitem__, key=f"shown-{len(pictures)}"
+    )
+    return pictures[index or 0]
+
+
+def _photo_and_prediction(
+    engine: Engine, picture: Picture, record: Explanation, reference: Explanation | None
+) -> None:
+    card = engine.checkpoint.card
+    pictures, said = st.columns([5, 6], gap="medium", vertical_alignment="top")
+    with pictures.container(horizontal=True, gap="small"):
+        st.image(picture.image, picture.title, output_format="JPEG", alt=picture.alt, width=PHOTO_WIDTH)
+        seen = images.crop(picture.image, card.image_size, card.resize)
+        st.image(
+            seen.resize((256, 256), Image.Resampling.NEAREST),  # the pixels that the network has, not smoothed
+            f"The network sees {card.image_size} × {card.image_size} px",
+            output_format="PNG",
+            alt=f"{picture.alt}, as the network sees it",
+            width=SEEN_WIDTH,
+        )
+    with said:
+        st.markdown(f"**What the network says**, of {len(card.classes)} classes")
+        components.prediction(drawings.prediction(record, reference, card.classes))
+
+
+# --- settings ------------------------------------------------------------------------------------------------------
+
+
+def _settings(engine: Engine, settings: Settings) -> None:
+    most = engine.checkpoint.architecture.num_kernels or 1
+    with st.container(border=True):
+        components.dials(
+            settings.temperature,
+            min(settings.kernels or most, most),
+            most,
+            st.session_state.get("answered", 0),
+            lambda turned: _turn(turned, most),
+        )
+        with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+            view.bound(
+                st.segmented_control,
+                "Temperature acts on",
+                key="tempered",
+                value="all" if settings.tempered == HEADS else "kernel",
+                then=lambda chosen: _set(tempered=("kernel",) if chosen == "kernel" else HEADS),
+                options=["all", "kernel"],
+                format_func={"all": "All four heads", "kernel": "Kernel only"}.__getitem__,
+                required=True,
+            )
+            view.bound(
+                st.segmented_control,
+                "Gain of tempered gates",
+                key="compensate",
+                value=settings.compensate,
+                then=lambda chosen: _set(compensate=chosen),
+                options=[False, True],
+                format_func=["As it comes", "Kept"].__getitem__,
+                required=True,
+                help="Kept: gates are rescaled to the mean they have at temperature 1. This tells scale from uniformity.",
+            )
+            view.bound(
+                st.segmented_control,
+                "Kernels that stay",
+                key="keep",
+                value=settings.keep,
+                then=lambda chosen: _set(keep=chosen),
+                options=["first", "strongest"],
+                format_func=str.capitalize,
+                required=True,
+                disabled=most == 1,
+            )
+            view.bound(
+                st.pills,
+                "Own mean instead of learned",
+                key="ablate",
+                value=list(settings.ablate),
+                then=lambda chosen: _set(ablate=tuple(chosen)),
+                options=list(HEADS),
+                format_func=str.capitalize,
+                selection_mode="multi",
+                help="A chosen head keeps its mean, so the gain stays, and loses its pattern.",
+            )
+            st.button("Reset", on_click=_reset, disabled=settings == Settings())
+
+
+def _turn(turned: object, most: int) -> None:
+    """A dial was turned, or released; ``turned`` comes from a browser."""
+    try:
+        temperature = float(turned["temperature"])  # type: ignore[index]
+        kernels, seq = int(turned["kernels"]), int(turned["seq"])  # type: ignore[index]
+        low, high = view.TEMPERATURES
+        if not (low <= temperature <= high and 1 <= kernels <= most):
+            raise ValueError("out of range")
+    except (TypeError, KeyError, ValueError, OverflowError):
+        log.warning("dial: ignored %.100r", turned)
+        return
+    st.session_state["answered"] = seq
+    _set(temperature=temperature, kernels=None if kernels == most else kernels)
+    if turned["released"]:  # type: ignore[index]
+        st.rerun()
+
+
+def _set(**settings: object) -> None:
+    view.change(**settings)
+
+
+def _reset() -> None:
+    view.reset_settings()
+    st.rerun()
+
+
+# --- layers --------------------------------------------------------------------------------------------------------
+
+
+def _layer(record: Explanation) -> str:
+    wanted = view.current().layer
+    if wanted not in record.layers:
+        if wanted:
+            view.notify(f"This network has no layer {wanted!r}; its first one is shown.")
+        view.change(layer=next(iter(record.layers)))
+    return view.current().layer
+
+
+def _choose_layer(name: object) -> None:
+    """A layer was chosen; ``name`` comes from a browser, and is checked where it is looked up."""
+    if isinstance(name, str):
+        view.change(layer=name)
