@@ -8,6 +8,6 @@ from odconv.checkpoint import load_checkpoint
 from odconv.explain import explain
 from odconv.layer import ODConv2d
 from odconv.probe import probe, told
+from odconv.version import __version__
 
-__version__ = "0.1.0"
-__all__ = ["HEADS", "Heads", "ODConv2d", "Settings", "explain", "load_checkpoint", "probe", "told"]
+__all__ = ["HEADS", "Heads", "ODConv2d", "Settings", "__version__", "explain", "load_checkpoint", "probe", "told"]

@@ -90,6 +90,9 @@ def open_engine(name: str, device: str) -> Engine:
 
 @st.cache_resource(max_entries=4, show_spinner="Loading the network …")
 def _opened(path: Path, changed: float, device: str) -> Engine:
+    # Half of the cores for the network, the rest for pages: with threads on all of them, a pass of 15 ms waits for the
+    # browser or another visitor's page at every layer and takes up to a second.
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
     checkpoint = load_checkpoint(path)
     checkpoint.model.to(device)
     # The network lives as long as the server; the garbage collector need not walk it after every run.

@@ -75,7 +75,7 @@ def _photo_and_prediction(
         seen = images.crop(picture.image, card.image_size, card.resize)
         st.image(
             seen.resize((256, 256), Image.Resampling.NEAREST),  # the pixels that the network has, not smoothed
-            f"The network sees {card.image_size} × {card.image_size} px",
+            f"Seen as {card.image_size} × {card.image_size} px",
             output_format="PNG",
             alt=f"{picture.alt}, as the network sees it",
             width=SEEN_WIDTH,

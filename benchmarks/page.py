@@ -1,0 +1,117 @@
+"""How long a visitor waits, measured in a real browser. Prints medians with the machine and versions.
+
+    python benchmarks/page.py [--visitors 10] [--repeats 15]
+
+Start: from ``streamlit run`` to the first figure. Fresh browser: a new visitor of a warm server. Release: from letting go
+of a dial to the new figures. Drag: redraws of the glance per second while the temperature is dragged. Memory: resident
+size of the server with ten visitors. Needs requirements-dev.txt and a Chromium.
+"""
+
+import argparse
+import os
+import platform
+import random
+import statistics
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.browser.server import Server, chromium  # noqa: E402
+
+READY = """['glance', 'layer', 'prediction'].every((key) => document.querySelector(
+  `.st-key-${key} [data-testid=stBidiComponentIsolated]`)?.shadowRoot?.querySelector('.od')?.children.length)"""
+
+# Notes the time of every redraw of the glance, and of the prediction, in the page.
+WATCH = """() => {
+  const inside = (key) => document.querySelector(`.st-key-${key} [data-testid=stBidiComponentIsolated]`).shadowRoot.querySelector('.od');
+  window.redraws = { glance: [], layer: [], prediction: [] };
+  for (const key of Object.keys(window.redraws)) {
+    new MutationObserver(() => window.redraws[key].push(performance.now())).observe(inside(key), { childList: true, subtree: true });
+  }
+}"""
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--visitors", type=int, default=10)
+    options.add_argument("--repeats", type=int, default=15)
+    arguments = options.parse_args()
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "streamlit", "plotly", "numpy"))
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {packages}")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(**chromium())
+        began = time.perf_counter()
+        with Server() as server:
+            page = open_page(browser, server.url)
+            print(f"start to first figure: {time.perf_counter() - began:.2f} s (n = 1)")
+            fresh = [timed_open(browser, server.url) for _ in range(5)]
+            print(f"fresh browser on the warm server: {statistics.median(fresh):.2f} s (median of {len(fresh)})")
+            page.evaluate(WATCH)
+            waits = [release(page) for _ in range(arguments.repeats)]
+            print(f"release to new figures: {statistics.median(waits):.0f} ms, worst {max(waits):.0f} (median of {len(waits)})")
+            rates = [drag(page) for _ in range(3)]
+            print(f"redraws while dragging: {statistics.median(rates):.1f} per second (median of {len(rates)})")
+            visitors = [open_page(browser, server.url) for _ in range(arguments.visitors - 1)]
+            for visitor in visitors:
+                visitor.evaluate(WATCH)
+                release(visitor)
+            print(f"resident with {arguments.visitors} visitors: {server.resident_megabytes():.0f} MB")
+        browser.close()
+
+
+def open_page(browser: Browser, url: str) -> Page:
+    page = browser.new_context(viewport={"width": 1360, "height": 900}).new_page()
+    page.goto(url)
+    page.wait_for_function(READY, timeout=60_000, polling=20)
+    return page
+
+
+def timed_open(browser: Browser, url: str) -> float:
+    began = time.perf_counter()
+    page = open_page(browser, url)
+    seconds = time.perf_counter() - began
+    page.context.close()
+    return seconds
+
+
+def release(page: Page) -> float:
+    """Milliseconds from the release of the temperature dial, at a place where it has not been, to the last redraw."""
+    page.wait_for_timeout(400)
+    box = page.get_by_label("Temperature", exact=True).bounding_box()
+    assert box
+    page.evaluate("Object.values(window.redraws).forEach((times) => times.length = 0)")
+    at = page.get_by_label("Temperature", exact=True).evaluate("dial => (dial.value - dial.min) / (dial.max - dial.min)")
+    x = box["x"] + box["width"] * (random.uniform(0.05, 0.4) if at > 0.5 else random.uniform(0.6, 0.95))  # off the thumb
+    page.mouse.move(x, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.evaluate("window.released = performance.now()")
+    page.mouse.up()
+    page.wait_for_function("Object.values(window.redraws).every((times) => times.length)", polling=5)
+    page.wait_for_timeout(300)
+    return page.evaluate("Math.max(...Object.values(window.redraws).map((times) => times[0])) - window.released")
+
+
+def drag(page: Page, seconds: float = 3.0) -> float:
+    """Redraws of the glance per second while the temperature dial is dragged to and fro."""
+    page.wait_for_timeout(400)
+    box = page.get_by_label("Temperature", exact=True).bounding_box()
+    assert box
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] * 0.5, y)
+    page.mouse.down()
+    page.evaluate("Object.values(window.redraws).forEach((times) => times.length = 0)")
+    began = time.perf_counter()
+    while (elapsed := time.perf_counter() - began) < seconds:
+        page.mouse.move(box["x"] + box["width"] * (0.1 + 0.8 * abs((elapsed + random.random() * 0.05) % 2 - 1)), y)
+        page.wait_for_timeout(16)
+    times = page.evaluate("window.redraws.glance")
+    page.mouse.up()
+    return len([t for i, t in enumerate(times) if i == 0 or t - times[i - 1] > 3]) / elapsed
+
+
+if __name__ == "__main__":
+    main()

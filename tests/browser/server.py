@@ -1,0 +1,61 @@
+"""The app as a visitor meets it: a server process of its own, and a Chromium to open it with."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+def chromium() -> dict[str, Any]:
+    """Launch options: the system's Chromium where there is one, else Playwright's own."""
+    system = Path("/usr/bin/chromium")
+    options: dict[str, Any] = {"args": ["--no-sandbox", "--disable-background-networking"]}
+    return options | ({"executable_path": str(system)} if system.exists() else {})
+
+
+class Server:
+    """``streamlit run app.py`` on a free port, for as long as the ``with`` block lasts."""
+
+    def __init__(self, log: Path | None = None, **environment: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/"
+        self.log = log
+        self.environment = os.environ | environment
+
+    def __enter__(self) -> Server:
+        output = self.log.open("w") if self.log else subprocess.DEVNULL
+        command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(self.port)]
+        command += ["--server.address", "127.0.0.1", "--server.headless", "true", "--server.fileWatcherType", "none"]
+        self.process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=output, stderr=output)
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(self.url + "_stcore/health", timeout=1)
+                return self
+            except OSError:
+                if self.process.poll() is not None:
+                    raise RuntimeError(f"the server ended with code {self.process.returncode}") from None
+                time.sleep(0.1)
+        raise RuntimeError("the server did not answer within 30 s")
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+
+    def resident_megabytes(self) -> float:
+        """Resident size of the server process (Linux)."""
+        fields = Path(f"/proc/{self.process.pid}/statm").read_text().split()
+        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20

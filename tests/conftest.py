@@ -1,0 +1,37 @@
+import pytest
+import torch
+from hypothesis import settings
+
+from odconv.backbones import od_resnet18
+
+# The same examples every time and no deadline: a shared machine is slow now and then.
+settings.register_profile("odconv", deadline=None, derandomize=True, database=None, max_examples=50)
+settings.load_profile("odconv")
+
+
+@pytest.fixture(scope="session")
+def shake():
+    """Moves every bias, norm and statistic off its initial value, so that none can be forgotten unnoticed."""
+
+    def shaken(model, seed=0):
+        generator = torch.Generator().manual_seed(seed)
+        for name, tensor in model.state_dict().items():
+            if name.endswith("running_var"):
+                tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
+            elif tensor.ndim == 1 and tensor.is_floating_point():
+                tensor.copy_(0.3 * torch.randn(tensor.shape, generator=generator) + name.endswith("weight"))
+        return model
+
+    return shaken
+
+
+@pytest.fixture(scope="session")
+def small_model(shake):
+    """A whole ODConv network that takes milliseconds. Shared by all tests, so none may change it."""
+    torch.manual_seed(0)
+    return shake(od_resnet18(5, width=8, stem="small")).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def images():
+    return torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
