@@ -20,7 +20,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.browser.server import Server, chromium  # noqa: E402
+from tests.browser.server import Server, chromium
 
 READY = """['glance', 'layer', 'prediction'].every((key) => document.querySelector(
   `.st-key-${key} [data-testid=stBidiComponentIsolated]`)?.shadowRoot?.querySelector('.od')?.children.length)"""
@@ -41,7 +41,9 @@ def main() -> None:
     options.add_argument("--repeats", type=int, default=15)
     arguments = options.parse_args()
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "streamlit", "plotly", "numpy"))
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {packages}")
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {packages}"
+    )
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(**chromium())
         began = time.perf_counter()
@@ -52,7 +54,9 @@ def main() -> None:
             print(f"fresh browser on the warm server: {statistics.median(fresh):.2f} s (median of {len(fresh)})")
             page.evaluate(WATCH)
             waits = [release(page) for _ in range(arguments.repeats)]
-            print(f"release to new figures: {statistics.median(waits):.0f} ms, worst {max(waits):.0f} (median of {len(waits)})")
+            print(
+                f"release to new figures: {statistics.median(waits):.0f} ms, worst {max(waits):.0f} (median of {len(waits)})"
+            )
             rates = [drag(page) for _ in range(3)]
             print(f"redraws while dragging: {statistics.median(rates):.1f} per second (median of {len(rates)})")
             visitors = [open_page(browser, server.url) for _ in range(arguments.visitors - 1)]
@@ -84,8 +88,12 @@ def release(page: Page) -> float:
     box = page.get_by_label("Temperature", exact=True).bounding_box()
     assert box
     page.evaluate("Object.values(window.redraws).forEach((times) => times.length = 0)")
-    at = page.get_by_label("Temperature", exact=True).evaluate("dial => (dial.value - dial.min) / (dial.max - dial.min)")
-    x = box["x"] + box["width"] * (random.uniform(0.05, 0.4) if at > 0.5 else random.uniform(0.6, 0.95))  # off the thumb
+    at = page.get_by_label("Temperature", exact=True).evaluate(
+        "dial => (dial.value - dial.min) / (dial.max - dial.min)"
+    )
+    x = box["x"] + box["width"] * (
+        random.uniform(0.05, 0.4) if at > 0.5 else random.uniform(0.6, 0.95)
+    )  # off the thumb
     page.mouse.move(x, box["y"] + box["height"] / 2)
     page.mouse.down()
     page.evaluate("window.released = performance.now()")

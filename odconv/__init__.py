@@ -1,6 +1,6 @@
 """Omni-Dimensional Dynamic Convolution in PyTorch, and what it takes to look inside it.
 
-    from odconv import ODConv2d, Settings, probe, explain, load_checkpoint
+from odconv import ODConv2d, Settings, probe, explain, load_checkpoint
 """
 
 from odconv.attention import HEADS, Heads, Settings

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal, NamedTuple, TypeVar, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 HEADS = ("spatial", "channel", "filter", "kernel")  # the paper's order: every loop, table, colour and page follows it
@@ -55,18 +56,23 @@ class Settings:
     ablate: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.temperature) and self.temperature > 0):
+        number = isinstance(self.temperature, (int, float)) and math.isfinite(self.temperature)
+        if not (number and self.temperature > 0):
             raise ValueError(f"temperature={self.temperature!r}: a finite number above 0 is needed")
-        if self.kernels is not None and (self.kernels != int(self.kernels) or self.kernels < 1):
+        if self.kernels is not None and not (type(self.kernels) is int and self.kernels >= 1):
             raise ValueError(f"kernels={self.kernels!r}: a whole number of at least 1, or None, is needed")
         if self.keep not in get_args(Keep):
             raise ValueError(f"keep={self.keep!r}: one of {get_args(Keep)} is needed")
         for field in ("tempered", "ablate"):
             named = getattr(self, field)
-            if isinstance(named, str) or not set(named) <= set(HEADS):
+            if not isinstance(named, (tuple, list)) or not set(named) <= set(HEADS):
                 raise ValueError(f"{field}={named!r}: a tuple of heads out of {HEADS} is needed")
             # One order, so that settings that mean the same are equal and share a cache entry.
             object.__setattr__(self, field, tuple(head for head in HEADS if head in named))
+
+    def divisor(self, head: str) -> float:
+        """What the logits of ``head`` are divided by; within float32, where 1e30 is as good as any larger number."""
+        return min(max(self.temperature, 1e-30), 1e30) if head in self.tempered else 1.0
 
 
 def attend(logits: Heads[Tensor], settings: Settings) -> Heads[Tensor]:
@@ -92,14 +98,13 @@ def attend(logits: Heads[Tensor], settings: Settings) -> Heads[Tensor]:
 def _gate(head: str, logits: Tensor, settings: Settings) -> Tensor:
     """Sigmoid gates of one head, the same shape as its logits."""
     entries = tuple(range(1, logits.ndim))
-    gate = torch.sigmoid(logits)
-    if head in settings.tempered and settings.temperature != 1.0:
-        tempered = torch.sigmoid(logits / settings.temperature)
-        if settings.compensate:
-            # A low temperature can close every gate of a head; the floor keeps 0 / 0 out.
-            floor = torch.finfo(tempered.dtype).tiny
-            tempered = tempered * (gate.mean(entries, True) / tempered.mean(entries, True).clamp_min(floor))
-        gate = tempered
+    tempered = logits / settings.divisor(head)
+    gate = torch.sigmoid(tempered)
+    if settings.compensate and settings.divisor(head) != 1.0:
+        # gate / mean(gate) as a softmax of log(gate): right even where every gate is too small for its number type.
+        logs = F.logsigmoid(tempered).clamp_min(torch.finfo(logits.dtype).min / 2).flatten(1)
+        shares = torch.softmax(logs, dim=1).view_as(logits)
+        gate = shares * torch.sigmoid(logits).sum(entries, True)
     return gate.mean(entries, True).expand_as(gate) if head in settings.ablate else gate
 
 
@@ -107,11 +112,10 @@ def _share(logits: Tensor, settings: Settings) -> Tensor:
     """Softmax shares of the kept kernels, (N, K); exactly 0 for the others."""
     kept = kept_kernels(logits, settings)  # (N, K)
     if "kernel" in settings.ablate:
-        return (kept / kept.sum(1, keepdim=True)).to(logits.dtype)
-    temperature = settings.temperature if "kernel" in settings.tempered else 1.0
+        return kept.to(logits.dtype) / kept.sum(1, keepdim=True)
     # The kept maximum is taken off first, so that a tiny temperature gives a winner and not inf - inf.
     logits = logits.masked_fill(~kept, -math.inf)
-    return torch.softmax((logits - logits.amax(1, keepdim=True)) / temperature, dim=1)
+    return torch.softmax((logits - logits.amax(1, keepdim=True)) / settings.divisor("kernel"), dim=1)
 
 
 def kept_kernels(logits: Tensor, settings: Settings) -> Tensor:

@@ -197,7 +197,9 @@ def _check_fit(state: State, wanted: State) -> None:
     ]
     if problems:
         raise CheckpointError(f"The weights do not fit the network they look like; {'; '.join(problems)}.")
-    mistyped = [name for name, tensor in state.items() if tensor.is_floating_point() != wanted[name].is_floating_point()]
+    mistyped = [
+        name for name, tensor in state.items() if tensor.is_floating_point() != wanted[name].is_floating_point()
+    ]
     if mistyped:
         raise CheckpointError(f"The weights have the wrong number type: {_listed(mistyped)}.")
     broken = [name for name, tensor in state.items() if not tensor.isfinite().all()]
@@ -256,7 +258,9 @@ def _checked(backbone: str, width: float, classes: int, stem: str, first: Tensor
     """Shapes can lie (a tensor can be huge and cost nothing), so what is built from them has bounds."""
     kernels = len(first) if first.ndim == 5 else None
     if not (1 <= width <= 512 and 1 <= classes <= 100_000 and (kernels is None or 1 <= kernels <= 64)):
-        raise CheckpointError(f"A network of width {width} with {classes} classes and {kernels} kernels is not credible.")
+        raise CheckpointError(
+            f"A network of width {width} with {classes} classes and {kernels} kernels is not credible."
+        )
     if kernels is None:
         return Architecture(backbone, width, classes, stem, None, None)
     return Architecture(f"od_{backbone}", width, classes, stem, kernels, _reduction(state))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -42,7 +43,7 @@ def od_conv2d(
     shapes at hand; ``benchmarks/forms.py`` prints the measurements behind the choice.
     """
     spatial, channel, filter, kernel = attention
-    where = {"stride": _pair(stride), "padding": _pair(padding), "dilation": _pair(dilation)}
+    where: Any = {"stride": _pair(stride), "padding": _pair(padding), "dilation": _pair(dilation)}
     if channel is not None:
         x = x * channel[:, :, None, None]
     if (spatial is None and kernel is None) or not len(x):  # nothing to forge
@@ -56,7 +57,9 @@ def od_conv2d(
     return y if filter is None else y * filter[:, :, None, None]
 
 
-SMALL_FORGE = 8_000_000  # weights that may be forged at once: beyond it they fall out of the cache between forge and use
+SMALL_FORGE = (
+    8_000_000  # weights that may be forged at once: beyond it they fall out of the cache between forge and use
+)
 FEW_POSITIONS = 20  # output positions per picture up to which K products cost less than forging a kernel
 
 
@@ -73,7 +76,7 @@ def forge(weight: Tensor, spatial: Tensor | None, kernel: Tensor | None) -> Tens
 
 
 def _forge_all(
-    x: Tensor, weight: Tensor, spatial: Tensor | None, kernel: Tensor | None, *, groups: int, **where: tuple[int, int]
+    x: Tensor, weight: Tensor, spatial: Tensor | None, kernel: Tensor | None, *, groups: int, **where: Any
 ) -> Tensor:
     """Forge N kernels, then one grouped convolution. One picture needs no grouping and takes the same way."""
     forged = forge(weight, spatial, kernel)
@@ -82,7 +85,7 @@ def _forge_all(
 
 
 def _forge_each(
-    x: Tensor, weight: Tensor, spatial: Tensor | None, kernel: Tensor | None, *, groups: int, **where: tuple[int, int]
+    x: Tensor, weight: Tensor, spatial: Tensor | None, kernel: Tensor | None, *, groups: int, **where: Any
 ) -> Tensor:
     """Forge and convolve one picture after the other: the kernel is still in the cache when it is used."""
     taps = [None] * len(x) if spatial is None else spatial.split(1)
@@ -95,16 +98,14 @@ def _forge_each(
     )
 
 
-def _few_positions(x: Tensor, weight: Tensor, groups: int, **where: tuple[int, int]) -> bool:
+def _few_positions(x: Tensor, weight: Tensor, groups: int, **where: Any) -> bool:
     if groups > 1 or len(x) < 4:
         return False
     height, width = output_size(x.shape[2:], weight.shape[-1], **where)
     return height * width <= FEW_POSITIONS
 
 
-def _mix_outputs(
-    x: Tensor, weight: Tensor, spatial: Tensor | None, kernel: Tensor | None, **where: tuple[int, int]
-) -> Tensor:
+def _mix_outputs(x: Tensor, weight: Tensor, spatial: Tensor | None, kernel: Tensor | None, **where: Any) -> Tensor:
     """Convolve with all K kernels by one matrix product, then mix the K outputs: no per-picture weights at all."""
     k = weight.shape[-1]
     columns = F.unfold(x, k, **where).unflatten(1, (x.shape[1], k * k))  # (N, C_in, k*k, L)

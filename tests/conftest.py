@@ -8,6 +8,9 @@ from odconv.backbones import od_resnet18
 settings.register_profile("odconv", deadline=None, derandomize=True, database=None, max_examples=50)
 settings.load_profile("odconv")
 
+# The tensors here are tiny: a second thread wins nothing, and waits for long where the cores are shared.
+torch.set_num_threads(1)
+
 
 @pytest.fixture(scope="session")
 def shake():

@@ -183,7 +183,7 @@ def test_a_network_is_recognised_by_its_shapes(backbone, width, options, classes
     assert {name: t.shape for name, t in built.items()} == {name: t.shape for name, t in state.items()}
 
 
-@pytest.mark.parametrize("reduction", [1 / 12, 0.1, 0.25, 1 / 3, 1.0, 1.7])
+@pytest.mark.parametrize("reduction", [1 / 12, 0.25, 1.7])
 @pytest.mark.parametrize(
     ("maker", "options"), [(nets.od_resnet18, {"width": 32}), (nets.od_mobilenetv2, {"width_mult": 0.75})]
 )

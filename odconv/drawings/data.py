@@ -43,12 +43,15 @@ def prediction(
     trained = None if reference is None else reference.probabilities[0]
     top = np.argsort(-shares, kind="stable")[:most]
     rows = [
-        {"name": short(classes[i]), "probability": _round(shares[i]), "ghost": _maybe(trained, i)} for i in map(int, top)
+        {"name": short(classes[i]), "probability": _round(shares[i]), "ghost": _maybe(trained, i)}
+        for i in map(int, top)
     ]
     note = ""
     if trained is not None:
         best = int(trained.argmax())
-        note = f"Dashed marks: the network as trained, whose first choice is {short(classes[best])}, {trained[best]:.2f}."
+        note = (
+            f"Dashed marks: the network as trained, whose first choice is {short(classes[best])}, {trained[best]:.2f}."
+        )
     said = ", ".join(f"{row['name']} {row['probability']:.2f}" for row in rows)
     return {"rows": rows, "note": note, "alt": f"Most likely classes: {said}"}
 

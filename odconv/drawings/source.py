@@ -7,6 +7,7 @@ from importlib.resources import files
 
 from odconv.drawings.data import COLOURS
 
+
 @cache
 def script(*names: str) -> str:
     """The shared helpers and the named drawings, as plain functions ``drawPrediction``, ``drawGlance``, ``drawLayer``."""

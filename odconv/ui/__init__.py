@@ -9,7 +9,6 @@ from odconv.drawings import COLOURS
 from odconv.ui import engine, view
 from odconv.ui.sources import samples
 
-
 SIDEBAR = 390  # px; it is folded away on a phone
 
 

@@ -10,7 +10,8 @@ import streamlit as st
 from odconv import drawings, figures
 from odconv.attention import HEADS
 from odconv.explain import Explanation, between_pictures
-from odconv.ui import components, engine as engines, view
+from odconv.ui import components, view
+from odconv.ui import engine as engines
 from odconv.ui.engine import BusyError, Engine
 from odconv.ui.sources import Picture
 
@@ -29,7 +30,9 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
     titles = [picture.title for picture in pictures]
     st.subheader(f"{len(pictures)} pictures in layer {layer}", anchor=False)
     components.side_by_side(drawings.side_by_side(record.layers[layer], titles))
-    st.markdown("**How far the pictures differ**, layer by layer: standard deviation between pictures, mean over a head's entries")
+    st.markdown(
+        "**How far the pictures differ**, layer by layer: standard deviation between pictures, mean over a head's entries"
+    )
     spread = spreads(record)
     st.plotly_chart(
         figures.between_pictures(list(record.layers), spread, layer), key="spread", alt=said(record, spread),
@@ -54,5 +57,7 @@ def said(record: Explanation, spread: dict[str, list[float | None]]) -> str:
     for head, values in spread.items():
         numbers = np.array(values, dtype=float)
         if np.isfinite(numbers).any():
-            parts.append(f"{head} attention in {list(record.layers)[int(np.nanargmax(numbers))]}, {np.nanmax(numbers):.3f}")
+            parts.append(
+                f"{head} attention in {list(record.layers)[int(np.nanargmax(numbers))]}, {np.nanmax(numbers):.3f}"
+            )
     return f"The pictures differ most: {'; '.join(parts)}."

@@ -10,7 +10,8 @@ import gc
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,17 +133,15 @@ def _answered(
         return Answer(explanation, "The GPU has no memory left, so this was computed on the CPU.")
 
 
-class _turn:
+_queues = {name: threading.BoundedSemaphore(1) for name in DEVICES}
+
+
+@contextmanager
+def _turn(device: str) -> Iterator[None]:
     """One pass at a time on a device, with a limit to the wait. No streamlit call while holding it."""
-
-    _queues: dict[str, threading.BoundedSemaphore] = {name: threading.BoundedSemaphore(1) for name in DEVICES}
-
-    def __init__(self, device: str) -> None:
-        self.queue = self._queues[device]
-
-    def __enter__(self) -> None:
-        if not self.queue.acquire(timeout=PATIENCE):
-            raise BusyError("Many visitors are using the network right now; please try again in a moment.")
-
-    def __exit__(self, *_: object) -> None:
-        self.queue.release()
+    if not _queues[device].acquire(timeout=PATIENCE):
+        raise BusyError("Many visitors are using the network right now; please try again in a moment.")
+    try:
+        yield
+    finally:
+        _queues[device].release()

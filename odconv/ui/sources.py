@@ -62,7 +62,12 @@ def _sample_picture(id: str) -> Picture:
 @st.cache_resource
 def _thumbnails() -> list[dict[str, str]]:
     return [
-        {"id": sample.id, "title": sample.title, "alt": sample.alt, "thumbnail": _data_uri(_sample_picture(sample.id).image)}
+        {
+            "id": sample.id,
+            "title": sample.title,
+            "alt": sample.alt,
+            "thumbnail": _data_uri(_sample_picture(sample.id).image),
+        }
         for sample in samples().values()
     ]
 
@@ -113,7 +118,9 @@ def chosen_samples(view: View) -> list[str]:
 def _from_samples(view: View) -> list[Picture]:
     chosen = chosen_samples(view)
     components.gallery(_thumbnails(), chosen, _pick)
-    st.caption(f"Click to add or remove, up to {MOST_PICTURES} at once. Authors and licences: `assets/samples/CREDITS.md`.")
+    st.caption(
+        f"Click to add or remove, up to {MOST_PICTURES} at once. Authors and licences: `assets/samples/CREDITS.md`."
+    )
     return [_sample_picture(id) for id in chosen]
 
 
@@ -145,7 +152,7 @@ def _from_camera() -> list[Picture]:
 
 def read(files: Sequence[st.runtime.uploaded_file_manager.UploadedFile]) -> list[Picture]:
     """The pictures in uploaded files; for a file that is none, one sentence on the page and in the log."""
-    pictures = {}
+    pictures: dict[str, Picture] = {}
     for file in files:
         data = file.getvalue()
         title = _title(file.name)

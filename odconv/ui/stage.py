@@ -15,7 +15,8 @@ from PIL import Image
 from odconv import drawings, images
 from odconv.attention import HEADS, Settings
 from odconv.explain import Explanation
-from odconv.ui import components, engine as engines, view
+from odconv.ui import components, view
+from odconv.ui import engine as engines
 from odconv.ui.engine import BusyError, Engine
 from odconv.ui.sources import Picture
 
@@ -48,9 +49,7 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
     components.glance(drawings.glance(answer.explanation, reference, layer), _choose_layer)
     st.subheader(f"Layer {layer}", anchor=False)
     components.layer(
-        drawings.layer(
-            layer, answer.explanation.layers[layer], None if reference is None else reference.layers[layer]
-        )
+        drawings.layer(layer, answer.explanation.layers[layer], None if reference is None else reference.layers[layer])
     )
     view.write_link()
 
@@ -65,9 +64,7 @@ def _shown(pictures: Sequence[Picture]) -> Picture:
     return pictures[index or 0]
 
 
-def _photo_and_prediction(
-    engine: Engine, picture: Picture, record: Explanation, reference: Explanation | None
-) -> None:
+def _photo_and_prediction(engine: Engine, picture: Picture, record: Explanation, reference: Explanation | None) -> None:
     card = engine.checkpoint.card
     pictures, said = st.columns([5, 6], gap="medium", vertical_alignment="top")
     with pictures.container(horizontal=True, gap="small"):

@@ -11,7 +11,8 @@ import streamlit as st
 from odconv import drawings, export
 from odconv.attention import Settings
 from odconv.explain import Explanation
-from odconv.ui import components, engine as engines, view
+from odconv.ui import components, view
+from odconv.ui import engine as engines
 from odconv.ui.engine import Engine
 from odconv.ui.sources import Picture
 from odconv.ui.view import View
@@ -61,7 +62,7 @@ def _html(engine: Engine, pictures: Sequence[Picture], chosen: View) -> bytes:
                 "prediction": drawings.prediction(one, reference, card.classes),
                 "glance": drawings.glance(one, reference, chosen.layer or next(iter(one.layers))),
                 "layers": {
-                    name: drawings.layer(name, layer, reference and reference.layers[name])
+                    name: drawings.layer(name, layer, reference.layers[name] if reference else None)
                     for name, layer in one.layers.items()
                 },
             }

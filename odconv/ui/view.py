@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import streamlit as st
@@ -32,7 +32,7 @@ class View:
     stimulus: str = "grating"
     knob: float | None = None  # None: the stimulus's default
     layer: str = ""  # empty: the first one
-    settings: Settings = Settings()
+    settings: Settings = field(default_factory=Settings)
 
 
 # --- links ---------------------------------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ def current() -> View:
 def change(**changes: Any) -> None:
     """Replace fields of the visitor's view; names of ``Settings`` fields go to the settings."""
     view = current()
-    names = {field.name for field in fields(Settings)}
+    names = {known.name for known in fields(Settings)}
     told = {name: value for name, value in changes.items() if name in names}
     shown = {name: value for name, value in changes.items() if name not in names}
     st.session_state["view"] = replace(view, settings=replace(view.settings, **told), **shown)
@@ -155,7 +155,7 @@ def change(**changes: Any) -> None:
 
 def reset_settings() -> None:
     """Back to the trained network."""
-    change(**{field.name: field.default for field in fields(Settings)})
+    change(**{known.name: known.default for known in fields(Settings)})
 
 
 def write_link() -> None:
@@ -175,7 +175,9 @@ def notices() -> list[str]:
     return st.session_state.pop("notices", [])
 
 
-def bound(widget: Callable[..., Any], label: str, *, key: str, value: Any, then: Callable[[Any], None], **options: Any) -> Any:
+def bound(
+    widget: Callable[..., Any], label: str, *, key: str, value: Any, then: Callable[[Any], None], **options: Any
+) -> Any:
     """A streamlit widget that shows ``value`` and hands every change to ``then``: the view alone keeps state."""
     st.session_state[key] = value
     return widget(label, key=key, on_change=lambda: then(st.session_state[key]), **options)

@@ -1,0 +1,181 @@
+"""The Explore page without a browser: what it says, and that nothing in a link or folder breaks it."""
+
+from pathlib import Path
+
+import pytest
+import streamlit as st
+import torch
+from streamlit.testing.v1 import AppTest
+
+from odconv.backbones import resnet18
+from odconv.checkpoint import save_checkpoint
+from odconv.stimuli import STIMULI
+from odconv.ui import engine
+
+APP = str(Path(__file__).parents[2] / "app.py")
+
+
+@pytest.fixture(autouse=True)
+def _fresh_caches():
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    yield
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+def opened(**query):
+    app = AppTest.from_file(APP, default_timeout=60)
+    app.query_params.update(query)
+    return app.run()
+
+
+def sentences(app, *kinds):
+    return [element.value for kind in kinds or ("info", "warning", "error") for element in app.get(kind)]
+
+
+def headings(app):
+    return [heading.value for heading in app.subheader]
+
+
+def works(app):
+    return not app.exception and "The network at a glance" in headings(app)
+
+
+def test_the_page_opens_on_the_first_layer_and_says_nothing_alarming():
+    app = opened()
+    assert works(app)
+    assert "Layer layer1.0.conv1" in headings(app)
+    assert sentences(app) == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"t": "abc"},
+        {"t": "1e9"},
+        {"kernels": "99"},
+        {"layer": "<script>"},
+        {"layer": "x" * 5000},
+        {"sample": "nope"},
+        {"model": "../../etc/passwd"},
+        {"source": "zzz"},
+        {"source": "stimuli", "knob": "1e9"},
+        {"stimulus": "<img src=x>"},
+        {"ablate": "everything"},
+    ],
+    ids=lambda query: str(query)[:40],
+)
+def test_a_bad_link_is_harmless_and_one_sentence_says_so(query):
+    app = opened(**query)
+    assert works(app)
+    assert len(sentences(app)) == 1
+    assert "default" in sentences(app)[0] or "its first one is shown" in sentences(app)[0]
+    assert sentences(app.run()) == []
+
+
+def test_a_link_restores_the_settings():
+    app = opened(t="3", kernels="2", ablate="channel", layer="layer2.0.conv1", sample="rocket")
+    assert works(app)
+    assert "Layer layer2.0.conv1" in headings(app)
+    assert app.session_state["view"].settings.temperature == 3
+    assert app.session_state["view"].settings.kernels == 2
+    assert app.session_state["view"].settings.ablate == ("channel",)
+
+
+def test_fewer_kernels_than_a_link_asks_for_are_clamped():
+    assert works(opened(kernels="64"))
+
+
+def test_several_samples_are_compared():
+    app = opened(sample="rocket,espresso,raccoon")
+    assert works(app)
+    assert "3 pictures in layer layer1.0.conv1" in headings(app)
+    assert len(app.get("plotly_chart")) == 1
+
+
+def test_one_sample_is_not_compared():
+    app = opened(sample="rocket")
+    assert not any("pictures in layer" in heading for heading in headings(app))
+    assert not app.get("plotly_chart")
+
+
+@pytest.mark.parametrize("name", list(STIMULI))
+def test_each_stimulus_is_drawn(name):
+    app = opened(source="stimuli", stimulus=name)
+    assert works(app)
+    assert sentences(app) == []
+    app.slider(key=f"knob_{name}").set_value(STIMULI[name].high).run()
+    assert works(app)
+    assert app.query_params["knob"] in (f"{STIMULI[name].high:g}", [f"{STIMULI[name].high:g}"])
+
+
+@pytest.mark.parametrize("source", ["upload", "camera"])
+def test_a_source_without_a_picture_asks_for_one(source):
+    app = opened(source=source)
+    assert not app.exception
+    assert len(sentences(app)) == 1
+    assert "in the sidebar" in sentences(app)[0]
+
+
+def test_a_static_network_says_that_it_has_no_attention_to_show(tmp_path, monkeypatch):
+    monkeypatch.setenv("ODCONV_WEIGHTS", str(tmp_path))
+    card = {"name": "static", "classes": list("abcdefghij"), "image_size": 64, "resize": 64, "stem": "small"}
+    card |= {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
+    save_checkpoint(resnet18(10, width=8, stem="small"), card, tmp_path / "static.safetensors")
+    app = opened(model="static.safetensors", sample="rocket,espresso")
+    assert not app.exception
+    assert [s for s in sentences(app) if "no attention to show" in s]
+    assert not any("glance" in heading for heading in headings(app))
+
+
+def test_a_broken_checkpoint_gives_one_sentence_and_the_other_models_still_work(tmp_path, monkeypatch):
+    monkeypatch.setenv("ODCONV_WEIGHTS", str(tmp_path))
+    (tmp_path / "broken.safetensors").write_bytes(b"\xff" * 500)
+    app = opened(model="broken.safetensors")
+    assert not app.exception
+    assert len(sentences(app, "error")) == 1
+    assert "broken.safetensors" in sentences(app, "error")[0]
+    model = app.selectbox(key="model")
+    model.set_value(next(name for name in engine.weights() if name != "broken.safetensors")).run()
+    assert works(app)
+    assert sentences(app) == []
+
+
+def test_out_of_memory_falls_back_to_the_cpu_and_says_so(monkeypatch):
+    explain, calls = engine.explain, []
+
+    def short_of_memory(*arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return explain(*arguments)
+
+    monkeypatch.setattr(engine, "explain", short_of_memory)
+    app = opened()
+    assert works(app)
+    assert len(sentences(app)) == 1
+    assert "CPU" in sentences(app, "warning")[0]
+
+
+def test_a_busy_queue_is_said_in_a_sentence_and_is_not_remembered(monkeypatch):
+    monkeypatch.setattr(engine, "PATIENCE", 0.01)
+    queue = engine._turn._queues[engine.resolve("auto")]
+    with queue:
+        app = opened()
+        assert not app.exception
+        assert all("try again" in sentence for sentence in sentences(app))
+        assert sentences(app)
+    assert works(app.run())
+    assert sentences(app) == []
+
+
+def test_ablating_a_head_and_resetting_goes_through_the_link():
+    app = opened()
+    assert app.query_params.get("layer") in ("layer1.0.conv1", ["layer1.0.conv1"])
+    app.button_group(key="ablate").set_value(["kernel"]).run()
+    assert works(app)
+    assert app.query_params["ablate"] in ("kernel", ["kernel"])
+    next(button for button in app.button if button.label == "Reset").click().run()
+    assert works(app)
+    assert "ablate" not in app.query_params

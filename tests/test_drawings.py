@@ -1,0 +1,147 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from odconv import HEADS, Settings, drawings, explain
+from odconv.backbones import od_mobilenetv2, od_resnet50
+from odconv.drawings.data import describe
+
+CLASSES = ("tabby, tabby cat", "rocket", "espresso, strong coffee", "plane", "goldfish, Carassius auratus")
+CHANGED = Settings(temperature=3.0, kernels=2)
+
+
+@pytest.fixture(scope="module")
+def trained(small_model, images):
+    return explain(small_model, images[:1])
+
+
+@pytest.fixture(scope="module")
+def changed(small_model, images):
+    return explain(small_model, images[:1], CHANGED)
+
+
+@pytest.mark.parametrize(
+    ("head", "values", "sentence"),
+    [
+        ("kernel", [0.1, 0.7, 0.1, 0.1], "kernel 2 dominates, 0.70; 2.6 of 4 effective"),
+        ("kernel", [1.0, 0.0, 0.0, 0.0], "kernel 1 dominates, 1.00; 1.0 of 4 effective"),
+        ("kernel", [0.25] * 4, "no kernel dominates, kernel 1 leads with 0.25; 4.0 of 4 effective"),
+        ("channel", [0.5, 0.5, 0.501], "channel attention is the same everywhere, 0.50"),
+        ("filter", [0.2, 0.9, 0.4], "filter attention from 0.20 (channel 0) to 0.90 (channel 1), mean 0.50"),
+        (
+            "spatial",
+            [[0.5, 0.5, 0.5], [0.5, 0.5, 0.75], [0.25, 0.5, 0.5]],
+            "spatial attention is highest at tap row 2, column 3, 0.75, lowest at row 3, column 1, 0.25",
+        ),
+    ],
+)
+def test_a_head_is_described_in_one_sentence(head, values, sentence):
+    assert describe(head, np.array(values)) == sentence
+
+
+def test_the_layer_shows_the_records_numbers(changed, trained):
+    for name, layer in changed.layers.items():
+        data = drawings.layer(name, layer, trained.layers[name])
+        for head in HEADS:
+            values, ghost = getattr(layer.attention, head), getattr(trained.layers[name].attention, head)
+            if values is None:
+                continue
+            np.testing.assert_allclose(data["heads"][head]["values"], values[0], atol=5.1e-5)
+            np.testing.assert_allclose(data["heads"][head]["ghost"], ghost[0], atol=5.1e-5)
+        assert data["heads"]["kernel"]["kept"] == [True, True, False, False]
+
+
+def test_the_glance_shows_the_records_numbers_in_execution_order(trained):
+    data = drawings.glance(trained, None, "layer2.0.conv1")
+    assert [layer["name"] for layer in data["layers"]] == list(trained.layers)
+    for shown, layer in zip(data["layers"], trained.layers.values(), strict=True):
+        np.testing.assert_allclose(shown["kernel"], layer.attention.kernel[0], atol=5.1e-5)
+        assert shown["channel"][0] == pytest.approx(layer.attention.channel.max(), abs=5.1e-5)
+        assert shown["channel"][-1] == pytest.approx(layer.attention.channel.min(), abs=5.1e-5)
+        assert shown["channel"] == sorted(shown["channel"], reverse=True)
+        shares = layer.attention.kernel[0].astype(float)
+        assert shown["effective"] == pytest.approx(np.exp(-(shares * np.log(shares)).sum()), abs=0.0051)
+        assert shown["ghost"] is None
+
+
+def test_ghosts_at_a_glance_are_the_untouched_networks(changed, trained):
+    ghosts = [layer["ghost"] for layer in drawings.glance(changed, trained, "layer1.0.conv1")["layers"]]
+    plain = drawings.glance(trained, None, "layer1.0.conv1")["layers"]
+    assert ghosts == [{head: layer[head] for head in (*HEADS, "effective")} for layer in plain]
+
+
+def test_absent_heads_give_their_reason():
+    images = torch.randn(1, 3, 32, 32)
+    bottleneck = explain(od_resnet50(4, width=4).eval(), images)
+    mobile = explain(od_mobilenetv2(4, width_mult=0.35, num_kernels=1).eval(), images)
+    pointwise = drawings.layer("", bottleneck.layers["layer1.0.conv1"], None)["heads"]
+    assert pointwise["spatial"]["absent"].startswith("1×1 kernel")
+    assert "values" not in pointwise["spatial"]
+    depthwise = next(layer for layer in mobile.layers.values() if layer.groups > 1)
+    heads = drawings.layer("", depthwise, None)["heads"]
+    assert heads["filter"]["absent"].startswith("Depth-wise")
+    assert heads["kernel"]["absent"].startswith("One kernel only")
+    assert "absent" not in heads["channel"]
+    glance = drawings.glance(mobile, None, next(iter(mobile.layers)))
+    assert all(layer["kernel"] is None and layer["effective"] is None for layer in glance["layers"])
+    assert all("no kernel attention" in layer["alt"] for layer in glance["layers"])
+    assert glance["legend"]["kernel"] == ["one kernel"]
+
+
+def test_the_prediction_is_in_order_with_the_first_synonym(trained):
+    shares = trained.probabilities[0]
+    data = drawings.prediction(trained, None, CLASSES, most=3)
+    assert [row["probability"] for row in data["rows"]] == pytest.approx(sorted(shares)[::-1][:3], abs=5.1e-5)
+    assert data["rows"][0]["name"] == CLASSES[int(shares.argmax())].split(",")[0]
+    assert data["note"] == ""
+    assert all(row["ghost"] is None for row in data["rows"])
+    assert data["alt"].startswith(f"Most likely classes: {data['rows'][0]['name']} {shares.max():.2f}, ")
+
+
+def test_the_predictions_ghost_is_the_untouched_networks_share_of_the_same_class(changed, trained):
+    data = drawings.prediction(changed, trained, CLASSES)
+    order = np.argsort(-changed.probabilities[0])
+    assert [row["ghost"] for row in data["rows"]] == pytest.approx(trained.probabilities[0][order], abs=5.1e-5)
+    best = int(trained.logits[0].argmax())
+    assert f"first choice is {drawings.data.short(CLASSES[best])}, {trained.probabilities[0][best]:.2f}" in data["note"]
+
+
+def test_side_by_side_gives_each_picture_its_own_numbers(small_model, images):
+    layer = explain(small_model, images).layers["layer1.0.conv1"]
+    rows = drawings.side_by_side(layer, ["a", "b", "c"])["rows"]
+    assert [row["title"] for row in rows] == ["a", "b", "c"]
+    for n, row in enumerate(rows):
+        for head in HEADS:
+            values = getattr(layer.attention, head)[n]
+            np.testing.assert_allclose(row["heads"][head], values, atol=5.1e-5)
+            assert row["alts"][head] == describe(head, values)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (Settings(), "as trained"),
+        (Settings(temperature=2.5), "temperature 2.5 on all heads"),
+        (
+            Settings(temperature=3, tempered=("kernel",), kernels=1, ablate=("spatial",)),
+            "temperature 3 on the kernel head; 1 first kernel; own mean instead of spatial attention",
+        ),
+        (
+            Settings(temperature=3, compensate=True, kernels=2, keep="strongest"),
+            "temperature 3 on all heads, gain kept; 2 strongest kernels",
+        ),
+        (Settings(keep="strongest"), "as trained"),
+    ],
+)
+def test_settings_are_said_in_words(settings, said):
+    assert drawings.settings_said(settings) == said
+
+
+def test_everything_that_is_drawn_is_plain_json_without_nan(changed, trained):
+    for record, reference in ((trained, None), (changed, trained)):
+        json.dumps(drawings.prediction(record, reference, CLASSES), allow_nan=False)
+        json.dumps(drawings.glance(record, reference, "layer1.0.conv1"), allow_nan=False)
+        for name, layer in record.layers.items():
+            json.dumps(drawings.layer(name, layer, reference and reference.layers[name]), allow_nan=False)
