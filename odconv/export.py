@@ -23,7 +23,7 @@ def to_csv(record: Explanation, titles: Sequence[str]) -> bytes:
     ``titles`` (N): the pictures' names. A name that a spreadsheet would run as a formula gets a leading apostrophe.
     """
     text = StringIO(newline="")
-    rows = csv.writer(text, lineterminator="\n")
+    rows = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     rows.writerow(COLUMNS)
     for n, title in enumerate(titles):
         for name, layer in record.layers.items():
@@ -32,14 +32,14 @@ def to_csv(record: Explanation, titles: Sequence[str]) -> bytes:
                     continue
                 entries = zip(logits[n].ravel().tolist(), attention[n].ravel().tolist(), strict=True)
                 rows.writerows(
-                    (_inert(title), name, head, i, f"{logit:.7g}", f"{value:.7g}")
+                    (_inert(title), name, head, i, float(f"{logit:.7g}"), float(f"{value:.7g}"))
                     for i, (logit, value) in enumerate(entries)
                 )
     return text.getvalue().encode()
 
 
 def _inert(text: str) -> str:
-    return "'" + text if text[:1] in "=+-@\t\r" else text
+    return "'" + text if text.startswith(tuple("=+-@\t\r\n")) else text
 
 
 def to_npz(record: Explanation, titles: Sequence[str], classes: Sequence[str]) -> bytes:

@@ -240,11 +240,11 @@ def said(record: LayerRecord) -> str:
 
 
 def _numbers(values: np.ndarray) -> Any:
-    return np.round(values.astype(np.float64), 4).tolist()
+    return np.nan_to_num(np.round(values.astype(np.float64), 4)).tolist()  # JSON has no NaN; the page says so
 
 
 def _round(value: float) -> float:
-    return round(float(value), 4)
+    return float(_numbers(np.asarray(value)))
 
 
 def _maybe(values: np.ndarray | None, index: int) -> float | None:

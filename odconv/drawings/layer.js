@@ -96,7 +96,7 @@ const equation = (data) => {
     data.heads[head].absent
       ? `<span class="term gone" title="${esc(data.heads[head].absent)}">${symbol}<sub>${sub}</sub></span>`
       : `<span class="term" style="border-color:var(--${head})">${symbol}<sub>${sub}</sub></span>`;
-  return `<p class="equation" aria-label="${esc(data.equation)}"><span aria-hidden="true">y = ${term("filter", "a", "f")} · [ (
+  return `<p class="equation"><span class="hidden">${esc(data.equation)}</span><span aria-hidden="true">y = ${term("filter", "a", "f")} · [ (
     ${term("spatial", "a", "s")} · Σ<sub>i</sub> ${term("kernel", "a", "w,i")} W<sub>i</sub> ) ∗ ( ${term("channel", "a", "c")} · x ) ]</span></p>
     <p class="shapes">${data.shapes.map((shape) => `<span>${esc(shape)}</span>`).join(" ")}</p>`;
 };

@@ -161,7 +161,7 @@ def read(files: Sequence[st.runtime.uploaded_file_manager.UploadedFile]) -> list
             pictures.setdefault(digest, Picture(digest, title, f"the picture {title}", _decoded(digest, data)))
         except images.PictureError as error:
             log.warning("picture refused: %s: %s", title, error)
-            st.error(f"{_plain(title)}: {error}")
+            st.error(f"{plain(title)}: {error}")
     return list(pictures.values())
 
 
@@ -175,7 +175,7 @@ def _title(name: str) -> str:
     return re.sub(r"[\x00-\x1f\x7f]", "", re.split(r"[/\\]", name)[-1])[:60] or "picture"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that Markdown shows as it is."""
     return re.sub(r"([\\`*_{}\[\]()#+\-.!|<>~$:])", r"\\\1", text)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+import numpy as np
 import streamlit as st
 from PIL import Image
 
@@ -18,7 +19,7 @@ from odconv.explain import Explanation
 from odconv.ui import components, view
 from odconv.ui import engine as engines
 from odconv.ui.engine import BusyError, Engine
-from odconv.ui.sources import Picture
+from odconv.ui.sources import Picture, plain
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
         st.warning(str(error))
         return
     reference = None if settings == Settings() else trained
+    if not np.isfinite(answer.explanation.logits).all():
+        st.warning("Under these settings the network's numbers grow beyond all bounds, and it predicts nothing.")
     _photo_and_prediction(engine, picture, answer.explanation, reference)
     if answer.note:
         st.warning(answer.note)
@@ -45,6 +48,8 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
         return
     _settings(engine, settings)
     layer = _layer(answer.explanation)
+    for sentence in view.notices():
+        st.info(sentence)
     st.subheader("The network at a glance", anchor=False)
     components.glance(drawings.glance(answer.explanation, reference, layer), _choose_layer)
     st.subheader(f"Layer {layer}", anchor=False)
@@ -57,7 +62,7 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
 def _shown(pictures: Sequence[Picture]) -> Picture:
     if len(pictures) == 1:
         return pictures[0]
-    titles = [f"{i + 1}. {picture.title}" for i, picture in enumerate(pictures)]
+    titles = [f"{i + 1}\\. {plain(picture.title)}" for i, picture in enumerate(pictures)]
     index = st.pills(
         "Picture shown", range(len(titles)), default=0, format_func=titles.__getitem__, key=f"shown-{len(pictures)}"
     )
@@ -68,7 +73,7 @@ def _photo_and_prediction(engine: Engine, picture: Picture, record: Explanation,
     card = engine.checkpoint.card
     pictures, said = st.columns([5, 6], gap="medium", vertical_alignment="top")
     with pictures.container(horizontal=True, gap="small"):
-        st.image(picture.image, picture.title, output_format="JPEG", alt=picture.alt, width=PHOTO_WIDTH)
+        st.image(picture.image, plain(picture.title), output_format="JPEG", alt=picture.alt, width=PHOTO_WIDTH)
         seen = images.crop(picture.image, card.image_size, card.resize)
         st.image(
             seen.resize((256, 256), Image.Resampling.NEAREST),  # the pixels that the network has, not smoothed

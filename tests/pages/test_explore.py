@@ -160,8 +160,7 @@ def test_out_of_memory_falls_back_to_the_cpu_and_says_so(monkeypatch):
 
 def test_a_busy_queue_is_said_in_a_sentence_and_is_not_remembered(monkeypatch):
     monkeypatch.setattr(engine, "PATIENCE", 0.01)
-    queue = engine._turn._queues[engine.resolve("auto")]
-    with queue:
+    with engine._turn(engine.resolve("auto")):
         app = opened()
         assert not app.exception
         assert all("try again" in sentence for sentence in sentences(app))
