@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from io import BytesIO
 
 import numpy as np
 import streamlit as st
@@ -56,7 +57,8 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
     components.layer(
         drawings.layer(layer, answer.explanation.layers[layer], None if reference is None else reference.layers[layer])
     )
-    view.write_link()
+    if not st.session_state.get("dragging"):
+        view.write_link()
 
 
 def _shown(pictures: Sequence[Picture]) -> Picture:
@@ -73,18 +75,30 @@ def _photo_and_prediction(engine: Engine, picture: Picture, record: Explanation,
     card = engine.checkpoint.card
     pictures, said = st.columns([5, 6], gap="medium", vertical_alignment="top")
     with pictures.container(horizontal=True, gap="small"):
-        st.image(picture.image, plain(picture.title), output_format="JPEG", alt=picture.alt, width=PHOTO_WIDTH)
-        seen = images.crop(picture.image, card.image_size, card.resize)
+        photo, seen = _encoded(picture.digest, card.image_size, card.resize, picture.image)
+        st.image(photo, plain(picture.title), alt=picture.alt, width=PHOTO_WIDTH)
         st.image(
-            seen.resize((256, 256), Image.Resampling.NEAREST),  # the pixels that the network has, not smoothed
+            seen,
             f"Seen as {card.image_size} × {card.image_size} px",
-            output_format="PNG",
             alt=f"{picture.alt}, as the network sees it",
             width=SEEN_WIDTH,
         )
     with said:
         st.markdown(f"**What the network says**, of {len(card.classes)} classes")
         components.prediction(drawings.prediction(record, reference, card.classes))
+
+
+@st.cache_data(max_entries=100, show_spinner=False)
+def _encoded(digest: str, size: int, resize: int, _photo: Image.Image) -> tuple[bytes, bytes]:
+    """The photo as JPEG and what the network sees as PNG: encoding them at every turn of a dial would take longer than
+    the network does."""
+    small = _photo.copy()
+    small.thumbnail((2 * PHOTO_WIDTH, 2 * PHOTO_WIDTH))
+    seen = images.crop(_photo, size, resize).resize((256, 256), Image.Resampling.NEAREST)  # its pixels, not smoothed
+    files = BytesIO(), BytesIO()
+    small.save(files[0], "JPEG", quality=90)
+    seen.save(files[1], "PNG")
+    return files[0].getvalue(), files[1].getvalue()
 
 
 # --- settings ------------------------------------------------------------------------------------------------------
@@ -159,6 +173,7 @@ def _turn(turned: object, most: int) -> None:
         log.warning("dial: ignored %.100r", turned)
         return
     st.session_state["answered"] = seq
+    st.session_state["dragging"] = not turned["released"]  # type: ignore[index]
     _set(temperature=temperature, kernels=None if kernels == most else kernels)
     if turned["released"]:  # type: ignore[index]
         st.rerun()
