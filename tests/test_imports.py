@@ -1,0 +1,62 @@
+"""Imports point one way."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Module -> what it may import of odconv. A module that is not here has to be given its place.
+ALLOWED = {
+    "version": set(),
+    "attention": set(),
+    "probe": {"attention"},
+    "layer": {"attention", "probe"},
+    "backbones": {"layer"},
+    "images": set(),
+    "stimuli": set(),
+    "checkpoint": {"backbones", "layer"},
+    "explain": {"attention", "layer", "probe"},
+    "drawings": {"attention", "explain", "drawings"},
+    "export": {"attention", "explain", "drawings"},
+    "figures": {"attention", "drawings"},
+}
+
+
+def imported(path: Path) -> set[str]:
+    """Dotted names of all modules that a file imports, wherever in the file."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def room(path: Path) -> str:
+    """The room of the package that a file belongs to: ``attention``, ``drawings``, ``ui``, ..."""
+    return path.relative_to(ROOT / "odconv").parts[0].removesuffix(".py")
+
+
+FILES = [path for path in sorted((ROOT / "odconv").rglob("*.py")) if room(path) not in ("ui", "__init__")]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_imports_only_what_is_below_it(path):
+    ours = {name.split(".")[1] for name in imported(path) if name.startswith("odconv.")}
+    assert ours <= ALLOWED[room(path)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_streamlit_is_imported_by_the_ui_alone_and_plotly_by_figures_alone(path):
+    outside = {name.partition(".")[0] for name in imported(path)}
+    assert "streamlit" not in outside
+    assert "plotly" not in outside or room(path) == "figures"
+    assert "torch" not in outside or room(path) not in ("drawings", "export", "figures")
+
+
+def test_pages_never_import_the_app_and_hold_no_tensors():
+    for path in (ROOT / "pages").glob("*.py"):
+        assert not {"app", "torch", "numpy"} & {name.partition(".")[0] for name in imported(path)}
