@@ -17,6 +17,7 @@ ALLOWED = {
     "images": set(),
     "stimuli": set(),
     "checkpoint": {"backbones", "layer"},
+    "cost": {"layer"},
     "explain": {"attention", "layer", "probe"},
     "drawings": {"attention", "explain", "drawings"},
     "export": {"attention", "explain", "drawings"},

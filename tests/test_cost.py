@@ -1,0 +1,57 @@
+"""Costs by formula against published numbers and against PyTorch's own counter."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from odconv import backbones
+from odconv.cost import cost
+
+# Multiply-adds in millions at 224 px (README of OSVAI/ODConv). What does not fit is said in odconv.cost.
+PUBLISHED = [
+    ("resnet18", {}, 1814),
+    ("od_resnet18", {"num_kernels": 1}, 1838),
+    ("od_resnet18", {"num_kernels": 4}, 1916),
+    ("mobilenetv2", {}, 300.8),
+    ("od_mobilenetv2", {"num_kernels": 1}, 311.8),
+    ("mobilenetv2", {"width_mult": 0.5}, 97.1),
+    ("od_mobilenetv2", {"num_kernels": 4, "width_mult": 0.5}, 106.4),
+]
+
+
+def on_meta(name, **options):
+    with torch.device("meta"):
+        return getattr(backbones, name)(**options).eval()
+
+
+@pytest.mark.parametrize(("name", "options", "millions"), PUBLISHED)
+def test_multiply_adds_are_the_published_ones_within_one_percent(name, options, millions):
+    total = sum(layer.multiply_adds for layer in cost(on_meta(name, **options), 224)) / 1e6
+    assert total == pytest.approx(millions, rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenetv2"])
+def test_a_static_network_costs_half_of_what_pytorch_counts_as_flops(name):
+    model = on_meta(name)
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        model(torch.empty(1, 3, 224, 224, device="meta"))
+    assert 2 * sum(layer.multiply_adds for layer in cost(model, 224)) == counter.get_total_flops()
+
+
+def test_parameters_of_all_layers_and_of_the_batch_norms_between_them_are_all_parameters():
+    model = on_meta("od_resnet18")
+    between = sum(
+        parameter.numel() for name, parameter in model.named_parameters() if "bn" in name and "attention" not in name
+    ) + sum(parameter.numel() for name, parameter in model.named_parameters() if "downsample.1" in name)
+    total = sum(parameter.numel() for parameter in model.parameters())
+    assert sum(layer.parameters for layer in cost(model, 224)) + between == total
+
+
+def test_counting_leaves_the_model_without_hooks_and_with_its_data():
+    model = backbones.od_resnet18(10, width=8, stem="small")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    names = [layer.name for layer in cost(model, 64)]
+    assert names[0] == "conv1"
+    assert names[-1] == "fc"
+    assert not any(module._forward_hooks for module in model.modules())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
