@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from odconv.attention import Heads, Settings
+from odconv.attention import Heads, Settings, kept_kernels
 from odconv.layer import ODConv2d, output_size
 from odconv.probe import probe
 
@@ -24,15 +24,18 @@ class LayerRecord:
     groups: int
     input_shape: tuple[int, int, int]  # (C_in, H, W)
     output_shape: tuple[int, int, int]  # (C_out, H', W')
+    kept: (
+        np.ndarray | None
+    )  # (N, K) of bool: which kernels stayed; None when K = 1. A share can round to 0 and still stay
 
     def picture(self, index: int) -> LayerRecord:
         """The same record for one of the pictures, N = 1."""
-        return LayerRecord(
-            _one(self.logits, index), _one(self.attention, index), *(getattr(self, name) for name in _GEOMETRY)
+        return replace(
+            self,
+            logits=_one(self.logits, index),
+            attention=_one(self.attention, index),
+            kept=None if self.kept is None else self.kept[index : index + 1],
         )
-
-
-_GEOMETRY = ("weight_shape", "stride", "groups", "input_shape", "output_shape")
 
 
 def _one(heads: Heads[np.ndarray], index: int) -> Heads[np.ndarray]:
@@ -77,6 +80,7 @@ def explain(model: nn.Module, images: Tensor, settings: Settings | None = None) 
         layer = modules[name.partition("#")[0]]
         assert isinstance(layer, ODConv2d)  # nothing else heeds a probe
         channels, height, width = record.input_shape[1:]
+        kernel = record.logits.kernel
         size = output_size((height, width), layer.kernel_size, layer.stride, layer.padding, layer.dilation)
         layers[name] = LayerRecord(
             logits=_numpy(record.logits),
@@ -86,6 +90,7 @@ def explain(model: nn.Module, images: Tensor, settings: Settings | None = None) 
             groups=layer.groups,
             input_shape=(channels, height, width),
             output_shape=(layer.out_channels, *size),
+            kept=None if kernel is None else kept_kernels(kernel, settings).cpu().numpy(),
         )
     return Explanation(settings, logits.float().cpu().numpy(), layers)
 
@@ -103,7 +108,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 def entropy(shares: np.ndarray) -> np.ndarray:
     """Entropy in nats over the last axis of kernel attention; an entry of 0 adds 0."""
     safe = np.where(shares > 0, shares, 1.0).astype(np.float64)
-    return -(safe * np.log(safe)).sum(axis=-1)
+    return np.maximum(-(safe * np.log(safe)).sum(axis=-1), 0.0)  # and not -0.0
 
 
 def effective_kernels(shares: np.ndarray) -> np.ndarray:

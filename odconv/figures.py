@@ -27,13 +27,16 @@ def between_pictures(layers: Sequence[str], spread: Mapping[str, Sequence[float 
                 mode="lines+markers",
                 line={"color": COLOURS[head], "width": 2},
                 marker={"symbol": SYMBOLS[head], "size": 8},
+                cliponaxis=False,
                 hovertemplate="%{x}: %{y:.3f}",
             )
             for head in HEADS
         ]
     )
     if selected in layers:
-        figure.add_vline(x=list(layers).index(selected), line={"dash": "dot", "width": 1})
+        figure.add_vline(
+            x=list(layers).index(selected), line={"color": "#888888", "dash": "dot", "width": 1}, layer="below"
+        )
     figure.update_layout(
         height=320,
         margin={"l": 10, "r": 10, "t": 30, "b": 10},

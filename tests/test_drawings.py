@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from odconv import HEADS, Settings, drawings, explain
-from odconv.backbones import od_mobilenetv2, od_resnet50
+from odconv.backbones import od_mobilenetv2, od_resnet18, od_resnet50
 from odconv.drawings.data import describe
 
 CLASSES = ("tabby, tabby cat", "rocket", "espresso, strong coffee", "plane", "goldfish, Carassius auratus")
@@ -145,3 +145,11 @@ def test_everything_that_is_drawn_is_plain_json_without_nan(changed, trained):
         json.dumps(drawings.glance(record, reference, "layer1.0.conv1"), allow_nan=False)
         for name, layer in record.layers.items():
             json.dumps(drawings.layer(name, layer, reference and reference.layers[name]), allow_nan=False)
+
+
+def test_a_kernel_whose_share_rounds_to_zero_is_still_said_to_stay():
+    torch.manual_seed(0)
+    model = od_resnet18(10, width=8, stem="small").eval()
+    record = explain(model, torch.randn(1, 3, 64, 64), Settings(temperature=1e-6, kernels=3)).layers["layer1.0.conv1"]
+    assert (record.attention.kernel[0, :3] == 0).any()
+    assert drawings.layer("layer1.0.conv1", record, None)["heads"]["kernel"]["kept"] == [True, True, True, False]

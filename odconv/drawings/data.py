@@ -32,6 +32,8 @@ CAPTIONS = {
     "kernel": "How much each candidate kernel adds to the one that is used; they sum to 1.",
 }
 
+GHOSTS = "As trained: dots (spatial), dashed lines (channel, filter), narrow strips (kernel)."
+
 QUANTILES = 25  # points of a sorted profile at a glance
 
 
@@ -49,9 +51,7 @@ def prediction(
     note = ""
     if trained is not None:
         best = int(trained.argmax())
-        note = (
-            f"Dashed marks: the network as trained, whose first choice is {short(classes[best])}, {trained[best]:.2f}."
-        )
+        note = f"Dashed marks and grey numbers: the network as trained, whose first choice is {short(classes[best])}, {trained[best]:.2f}."
     said = ", ".join(f"{row['name']} {row['probability']:.2f}" for row in rows)
     return {"rows": rows, "note": note, "alt": f"Most likely classes: {said}"}
 
@@ -76,12 +76,13 @@ def glance(record: Explanation, reference: Explanation | None, selected: str) ->
     return {
         "layers": layers,
         "selected": selected,
+        "note": "" if reference is None else GHOSTS,
         "alt": f"Attention of {len(layers)} layers at a glance. Arrow keys choose a layer.",
         "legend": {
             "spatial": [f"{taps} kernel taps"] if taps else [],
             "channel": ["input channels,", "sorted gates"],
             "filter": ["output channels,", "sorted gates"],
-            "kernel": [f"shares of W1…W{most}", "above: effective"] if most > 1 else ["one kernel"],
+            "kernel": [f"shares of W1…W{most}", "number above: effective"] if most > 1 else ["one kernel"],
         },
     }
 
@@ -138,7 +139,10 @@ def side_by_side(record: LayerRecord, titles: Sequence[str]) -> dict[str, Any]:
         )
     absent = [head for head, values in zip(HEADS, record.attention, strict=True) if values is None]
     missing = f" Not in this layer: {', '.join(absent)}." if absent else ""
-    return {"rows": rows, "note": f"Every row on the same scale, 0 to 1; channels in their own order.{missing}"}
+    gates = [values.max() for values in (record.attention.channel, record.attention.filter) if values is not None]
+    top = max([1.0, *map(float, gates)])  # gates whose gain is kept can exceed 1
+    note = f"Every row on the same scale, 0 to {top:.3g}; channels in their own order.{missing}"
+    return {"rows": rows, "top": top, "note": note}
 
 
 def settings_said(settings: Settings) -> str:
@@ -195,8 +199,8 @@ def _head(head: str, record: LayerRecord, reference: LayerRecord | None) -> dict
         "alt": describe(head, values[0]),
         "stats": _stats(head, values[0]),
     }
-    if head == "kernel":
-        shown["kept"] = [bool(share > 0) for share in values[0]]
+    if head == "kernel" and record.kept is not None:
+        shown["kept"] = record.kept[0].tolist()
     return texts | shown
 
 

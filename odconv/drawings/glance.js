@@ -16,7 +16,7 @@ const glanceCells = {
           : "";
         return `<rect x="${at(x)}" y="${at(y)}" width="${at(side)}" height="${at(side)}" style="fill:${tone("spatial", value)}"/>${dot}`;
       })
-      .join("");
+      .join("") + `<rect width="${at(w)}" height="${at(w)}" class="frame"/>`;
   },
   channel: (layer, ghost, w, h) => glanceProfile("channel", layer, ghost, w, h),
   filter: (layer, ghost, w, h) => glanceProfile("filter", layer, ghost, w, h),
@@ -74,7 +74,7 @@ const drawGlance = (root, data, act) =>
                <text x="11" y="${top + 13}" class="strong">${head}</text>
                ${data.legend[head].map((line, i) => `<text x="11" y="${top + 28 + 13 * i}" class="faint">${esc(line)}</text>`).join("")}`
             : `<rect x="0" y="${top - (head === "kernel" ? 25 : 11)}" width="8" height="8" style="fill:var(--${head})"/>
-               <text x="12" y="${top - (head === "kernel" ? 17 : 3)}" class="faint"><tspan class="strong">${head}</tspan> ${esc(data.legend[head].join(" "))}</text>`,
+               <text x="12" y="${top - (head === "kernel" ? 17 : 3)}" class="faint"><tspan class="strong">${head}</tspan> ${esc(data.legend[head].join("; "))}</text>`,
         )
         .join("");
       const columns = layers
@@ -100,18 +100,19 @@ const drawGlance = (root, data, act) =>
             </g>`;
         })
         .join("");
-      return `<svg role="presentation" width="${state.width}" height="${foot + 16}">${labels}${columns}</svg>`;
+      return `<svg role="presentation" width="${state.width}" height="${foot + 16}">${wide ? labels + columns : `${columns}<g class="over">${labels}</g>`}</svg>`;
     };
 
     const pieces = Array.from({ length: bands }, (_, i) => band(data.layers.slice(i * per, (i + 1) * per), i * per));
     const index = data.layers.findIndex((layer) => layer.name === data.selected);
     if (!root.querySelector("#layers")) {
-      root.innerHTML = `<div id="layers" role="listbox" tabindex="0" aria-orientation="horizontal"></div>`;
+      root.innerHTML = `<div id="layers" role="listbox" tabindex="0" aria-orientation="horizontal"></div><p class="note"></p>`;
     }
     const list = root.querySelector("#layers");
     list.setAttribute("aria-label", data.alt);
     list.setAttribute("aria-activedescendant", `layer-${index}`);
     list.innerHTML = pieces.join("");
+    root.querySelector(".note").textContent = data.note;
 
     const choose = (i) => {
       const layer = data.layers[i];

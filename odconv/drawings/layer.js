@@ -6,11 +6,11 @@ const layerPanels = {
     const side = Math.min(62, 200 / k);
     const cells = head.values.flatMap((row, y) =>
       row.map((value, x) => {
-        const ghost = head.ghost
-          ? `<text x="${at((x + 0.5) * side)}" y="${at((y + 0.5) * side + 18)}" class="middle halo tiny ghost-text">${num(head.ghost[y][x])}</text>`
-          : "";
-        const number = side >= 30
-          ? `<text x="${at((x + 0.5) * side)}" y="${at((y + 0.5) * side + 4)}" class="middle halo">${num(value)}</text>${ghost}` : "";
+        const [cx, cy] = [at((x + 0.5) * side), (y + 0.5) * side + (head.ghost ? -3 : 4)];
+        const ghost = head.ghost ? `<text x="${cx}" y="${at(cy + 15)}" class="middle tiny ghost-text">${num(head.ghost[y][x])}</text>` : "";
+        const number = side >= 40
+          ? `<rect x="${at((x + 0.5) * side - 17)}" y="${at(cy - 13)}" width="34" height="${head.ghost ? 33 : 18}" rx="4" class="plate"/>
+             <text x="${cx}" y="${at(cy)}" class="middle">${num(value)}</text>${ghost}` : "";
         return `<rect x="${at(x * side)}" y="${at(y * side)}" width="${at(side)}" height="${at(side)}" style="fill:${tone("spatial", value)}" class="tap"><title>tap row ${y + 1}, column ${x + 1}: ${num(value, 3)}</title></rect>${number}`;
       }),
     );
@@ -111,8 +111,9 @@ const drawLayer = (root, data) =>
       const head = data.heads[name];
       return `<section aria-label="${name} attention">
         <h4 style="border-color:var(--${name})">${esc(head.title)}</h4>
-        ${head.absent ? `<p class="why">${esc(head.absent)}</p>` : `${layerPanels[name](head, state)}<p class="stats">${esc(head.stats)}</p>`}
-        <p class="caption">${esc(head.caption)}</p></section>`;
+        ${head.absent
+          ? `<p class="why">${esc(head.absent)}</p>`
+          : `${layerPanels[name](head, state)}<p class="stats">${esc(head.stats)}</p><p class="caption">${esc(head.caption)}</p>`}</section>`;
     };
     const toggle = (id, on, text) => `<button id="${id}" type="button" aria-pressed="${on}">${text}</button>`;
     const choices = `<div class="choices" role="group" aria-label="How channel and filter attention are drawn">

@@ -28,10 +28,9 @@ const drawSideBySide = (root, data) =>
     const present = HEADS.filter((head) => data.rows[0].heads[head]);
     const wide = state.width >= 720, columns = wide ? present.length : Math.min(2, present.length);
     const cell = Math.min(wide ? (state.width - 130) / columns - 18 : state.width / columns - 14, 300), height = 66;
-    const top = Math.max(1, ...data.rows.flatMap(({ heads }) => [...(heads.channel ?? []), ...(heads.filter ?? [])]));
     const row = ({ title, heads, alts }) => `<div class="compared" style="--columns:${columns}">
       <span class="compared-title">${esc(title)}</span>
-      ${present.map((head) => `<figure><svg role="img" aria-label="${esc(`${title}: ${alts[head]}`)}" width="${at(cell)}" height="${height + 2}">${comparedCells[head](heads[head], cell, height, top)}</svg>
+      ${present.map((head) => `<figure><svg role="img" aria-label="${esc(`${title}: ${alts[head]}`)}" width="${at(cell)}" height="${height + 2}">${comparedCells[head](heads[head], cell, height, data.top)}</svg>
         <figcaption><i style="background:var(--${head})"></i>${head}</figcaption></figure>`).join("")}</div>`;
     replace(root, `<div class="${wide ? "" : "stacked"}">${data.rows.map(row).join("")}</div><p class="note">${esc(data.note)}</p>`);
   });

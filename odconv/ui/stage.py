@@ -66,9 +66,14 @@ def _shown(pictures: Sequence[Picture]) -> Picture:
         return pictures[0]
     titles = [f"{i + 1}\\. {plain(picture.title)}" for i, picture in enumerate(pictures)]
     index = st.pills(
-        "Picture shown", range(len(titles)), default=0, format_func=titles.__getitem__, key=f"shown-{len(pictures)}"
+        "Picture shown",
+        range(len(titles)),
+        default=0,
+        required=True,
+        format_func=titles.__getitem__,
+        key=f"shown-{len(pictures)}",
     )
-    return pictures[index or 0]
+    return pictures[index]
 
 
 def _photo_and_prediction(engine: Engine, picture: Picture, record: Explanation, reference: Explanation | None) -> None:
@@ -174,13 +179,15 @@ def _turn(turned: object, most: int) -> None:
         return
     st.session_state["answered"] = seq
     st.session_state["dragging"] = not turned["released"]  # type: ignore[index]
-    _set(temperature=temperature, kernels=None if kernels == most else kernels)
+    view.change(temperature=temperature, kernels=None if kernels == most else kernels)
     if turned["released"]:  # type: ignore[index]
         st.rerun()
 
 
 def _set(**settings: object) -> None:
+    """A setting was chosen: comparison and downloads follow it, too."""
     view.change(**settings)
+    st.rerun()
 
 
 def _reset() -> None:
@@ -204,3 +211,4 @@ def _choose_layer(name: object) -> None:
     """A layer was chosen; ``name`` comes from a browser, and is checked where it is looked up."""
     if isinstance(name, str):
         view.change(layer=name)
+        st.rerun()

@@ -259,3 +259,18 @@ def test_the_html_file_opens_offline_and_answers_a_key(server, new_page, tmp_pat
     kernel = record_of(sample("rocket"), Settings(temperature=3.0)).layers["layer1.0.conv2"].attention.kernel[0]
     shown = [float(text.split(": ")[1]) for text in offline.locator(".layer title").all_text_contents()][-4:]
     assert shown == pytest.approx(kernel, abs=0.002)
+
+
+def test_the_comparison_and_the_download_follow_every_setting_and_the_layer(server, new_page):
+    page = open_page(new_page(), f"{server.url}?sample=espresso,rocket")
+    page.get_by_role("listbox", name="at a glance").press("ArrowRight")
+    expect(page.get_by_role("heading", name="2 pictures in layer layer1.0.conv2")).to_be_visible()
+    page.get_by_role("button", name="Kernel", exact=True).click()
+    expect(page).to_have_url(re.compile("ablate=kernel"))
+    expect(page.locator(".st-key-side_by_side")).to_contain_text("0.25")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV").click()
+    rows = download.value.path().read_text().splitlines()
+    shares = [float(row.split(",")[-1]) for row in rows[1:] if ',"kernel",' in row]
+    assert shares
+    assert set(shares) == {0.25}
