@@ -80,9 +80,9 @@ def glance(record: Explanation, reference: Explanation | None, selected: str) ->
         "alt": f"Attention of {len(layers)} layers at a glance. Arrow keys choose a layer.",
         "legend": {
             "spatial": [f"{taps} kernel taps"] if taps else [],
-            "channel": ["input channels,", "sorted gates"],
-            "filter": ["output channels,", "sorted gates"],
-            "kernel": [f"shares of W1…W{most}", "number above: effective"] if most > 1 else ["one kernel"],
+            "channel": ["input channels", "sorted gates"],
+            "filter": ["output channels", "sorted gates"],
+            "kernel": [f"shares of W1…W{most}", "above: effective"] if most > 1 else ["one kernel"],
         },
     }
 
