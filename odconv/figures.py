@@ -13,10 +13,14 @@ from odconv.drawings import COLOURS
 SYMBOLS = dict(zip(HEADS, ("circle", "square", "diamond", "triangle-up"), strict=True))  # told apart without colour
 
 
-def between_pictures(layers: Sequence[str], spread: Mapping[str, Sequence[float | None]], selected: str) -> go.Figure:
+Spread = Mapping[str, Sequence[float | None]]
+
+
+def between_pictures(layers: Sequence[str], spread: Spread, trained: Spread | None, selected: str) -> go.Figure:
     """How far pictures differ, by depth: one line per head over the layers.
 
     ``spread``: head -> one value per layer, mean over entries of the standard deviation over pictures; None: no such head.
+    ``trained``: the same under the trained settings, as dashed lines; None where these are the settings.
     """
     figure = go.Figure(
         [
@@ -36,6 +40,16 @@ def between_pictures(layers: Sequence[str], spread: Mapping[str, Sequence[float 
     if selected in layers:
         figure.add_vline(
             x=list(layers).index(selected), line={"color": "#888888", "dash": "dot", "width": 1}, layer="below"
+        )
+    for head, values in trained.items() if trained else ():
+        figure.add_scatter(
+            x=list(layers),
+            y=np.array(values, dtype=np.float32),
+            name=f"{head} as trained",
+            mode="lines",
+            line={"color": COLOURS[head], "width": 1.5, "dash": "dash"},
+            hovertemplate="%{x}: %{y:.3f}",
+            showlegend=False,
         )
     figure.update_layout(
         height=320,

@@ -110,7 +110,7 @@ def test_the_predictions_ghost_is_the_untouched_networks_share_of_the_same_class
 
 def test_side_by_side_gives_each_picture_its_own_numbers(small_model, images):
     layer = explain(small_model, images).layers["layer1.0.conv1"]
-    rows = drawings.side_by_side(layer, ["a", "b", "c"])["rows"]
+    rows = drawings.side_by_side(layer, None, ["a", "b", "c"])["rows"]
     assert [row["title"] for row in rows] == ["a", "b", "c"]
     for n, row in enumerate(rows):
         for head in HEADS:
@@ -153,3 +153,13 @@ def test_a_kernel_whose_share_rounds_to_zero_is_still_said_to_stay():
     record = explain(model, torch.randn(1, 3, 64, 64), Settings(temperature=1e-6, kernels=3)).layers["layer1.0.conv1"]
     assert (record.attention.kernel[0, :3] == 0).any()
     assert drawings.layer("layer1.0.conv1", record, None)["heads"]["kernel"]["kept"] == [True, True, True, False]
+
+
+def test_a_comparison_under_other_settings_carries_the_trained_numbers_as_ghosts():
+    torch.manual_seed(0)
+    model, pictures = od_resnet18(10, width=8, stem="small").eval(), torch.randn(2, 3, 64, 64)
+    layer, trained = (explain(model, pictures, Settings(temperature=t)).layers["layer1.0.conv1"] for t in (3.0, 1.0))
+    rows = drawings.side_by_side(layer, trained, ["a", "b"])["rows"]
+    assert rows[1]["ghost"]["channel"] == pytest.approx(trained.attention.channel[1], abs=1e-4)
+    assert rows[1]["heads"]["channel"] == pytest.approx(layer.attention.channel[1], abs=1e-4)
+    assert [row["ghost"] for row in drawings.side_by_side(trained, None, ["a", "b"])["rows"]] == [None, None]

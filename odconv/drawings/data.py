@@ -123,8 +123,8 @@ def layer(name: str, record: LayerRecord, reference: LayerRecord | None) -> dict
     }
 
 
-def side_by_side(record: LayerRecord, titles: Sequence[str]) -> dict[str, Any]:
-    """The same layer for N pictures named ``titles``, in the order of the record."""
+def side_by_side(record: LayerRecord, reference: LayerRecord | None, titles: Sequence[str]) -> dict[str, Any]:
+    """The same layer for N pictures named ``titles``, in the order of the records."""
     rows = []
     for n, title in enumerate(titles):
         heads = {
@@ -134,6 +134,7 @@ def side_by_side(record: LayerRecord, titles: Sequence[str]) -> dict[str, Any]:
             {
                 "title": title,
                 "heads": {head: None if values is None else _numbers(values) for head, values in heads.items()},
+                "ghost": None if reference is None else _nth(reference.attention, n),
                 "alts": {head: None if values is None else describe(head, values) for head, values in heads.items()},
             }
         )
@@ -141,8 +142,14 @@ def side_by_side(record: LayerRecord, titles: Sequence[str]) -> dict[str, Any]:
     missing = f" Not in this layer: {', '.join(absent)}." if absent else ""
     gates = [values.max() for values in (record.attention.channel, record.attention.filter) if values is not None]
     top = max([1.0, *map(float, gates)])  # gates whose gain is kept can exceed 1
+    if reference is not None:
+        missing += " As trained: dots (spatial), dashed lines."
     note = f"Every row on the same scale, 0 to {top:.3g}; channels in their own order.{missing}"
     return {"rows": rows, "top": top, "note": note}
+
+
+def _nth(heads: Heads[np.ndarray], n: int) -> dict[str, Any]:
+    return {head: None if values is None else _numbers(values[n]) for head, values in zip(HEADS, heads, strict=True)}
 
 
 def settings_said(settings: Settings) -> str:

@@ -1,26 +1,28 @@
 // The same layer for several pictures: a row a picture, a column a head, every row on the same scale.
 
 const comparedCells = {
-  spatial: (values, w, h) => {
+  spatial: (values, ghost, w, h) => {
     const k = values.length, side = Math.min(w, h) / k;
     return values.flatMap((row, y) => row.map((value, x) =>
-      `<rect x="${at(x * side)}" y="${at(y * side)}" width="${at(side)}" height="${at(side)}" class="tap" style="fill:${tone("spatial", value)}"><title>tap row ${y + 1}, column ${x + 1}: ${num(value, 3)}</title></rect>`)).join("");
+      `<rect x="${at(x * side)}" y="${at(y * side)}" width="${at(side)}" height="${at(side)}" class="tap" style="fill:${tone("spatial", value)}"><title>tap row ${y + 1}, column ${x + 1}: ${num(value, 3)}</title></rect>
+      ${ghost ? `<circle cx="${at((x + 0.5) * side)}" cy="${at((y + 0.5) * side)}" r="${at(side / 5)}" style="fill:${tone("spatial", ghost[y][x])}"/>` : ""}`)).join("");
   },
-  channel: (values, w, h, top) => comparedProfile("channel", values, w, h, top),
-  filter: (values, w, h, top) => comparedProfile("filter", values, w, h, top),
-  kernel: (values, w, h) => {
+  channel: (values, ghost, w, h, top) => comparedProfile("channel", values, ghost, w, h, top),
+  filter: (values, ghost, w, h, top) => comparedProfile("filter", values, ghost, w, h, top),
+  kernel: (values, ghost, w, h) => {
     const step = Math.min(44, w / values.length);
     return values.map((value, i) => `<rect x="${at(i * step)}" width="${at(step * 0.8)}" height="${h}" class="well"/>
       <rect x="${at(i * step)}" y="${at(h * (1 - value))}" width="${at(step * 0.8)}" height="${at(h * value)}" style="fill:${kernelTone(i, values.length)}"><title>kernel ${i + 1}: ${num(value, 3)}</title></rect>
+      ${ghost ? `<line x1="${at(i * step - 2)}" x2="${at(i * step + step * 0.8 + 2)}" y1="${at(h * (1 - ghost[i]))}" y2="${at(h * (1 - ghost[i]))}" class="ghost-line"/>` : ""}
       ${step >= 30 ? `<text x="${at(i * step + step * 0.4)}" y="${at(Math.max(12, h * (1 - value) - 4))}" class="middle halo tiny">${num(value)}</text>` : ""}`).join("");
   },
 };
 
-const comparedProfile = (head, values, w, h, top) => {
+const comparedProfile = (head, values, ghost, w, h, top) => {
   const step = w / values.length, y = (v) => at(h * (1 - v / top));
-  const points = values.map((v, i) => `${at(i * step)},${y(v)} ${at((i + 1) * step)},${y(v)}`).join(" ");
-  return `<rect width="${at(w)}" height="${h}" class="well"/><polygon points="0,${h} ${points} ${at(w)},${h}" style="fill:var(--${head})"/>
-    <line x2="${at(w)}" y1="${y(top / 2)}" y2="${y(top / 2)}" class="half"/>`;
+  const steps = (numbers) => numbers.map((v, i) => `${at(i * step)},${y(v)} ${at((i + 1) * step)},${y(v)}`).join(" ");
+  return `<rect width="${at(w)}" height="${h}" class="well"/><polygon points="0,${h} ${steps(values)} ${at(w)},${h}" style="fill:var(--${head})"/>
+    <line x2="${at(w)}" y1="${y(top / 2)}" y2="${y(top / 2)}" class="half"/>${ghost ? `<polyline points="${steps(ghost)}" class="ghost-line"/>` : ""}`;
 };
 
 const drawSideBySide = (root, data) =>
@@ -28,9 +30,9 @@ const drawSideBySide = (root, data) =>
     const present = HEADS.filter((head) => data.rows[0].heads[head]);
     const wide = state.width >= 720, columns = wide ? present.length : Math.min(2, present.length);
     const cell = Math.min(wide ? (state.width - 130) / columns - 18 : state.width / columns - 14, 300), height = 66;
-    const row = ({ title, heads, alts }) => `<div class="compared" style="--columns:${columns}">
+    const row = ({ title, heads, ghost, alts }) => `<div class="compared" style="--columns:${columns}">
       <span class="compared-title">${esc(title)}</span>
-      ${present.map((head) => `<figure><svg role="img" aria-label="${esc(`${title}: ${alts[head]}`)}" width="${at(cell)}" height="${height + 2}">${comparedCells[head](heads[head], cell, height, data.top)}</svg>
+      ${present.map((head) => `<figure><svg role="img" aria-label="${esc(`${title}: ${alts[head]}`)}" width="${at(cell)}" height="${height + 2}">${comparedCells[head](heads[head], ghost && ghost[head], cell, height, data.top)}</svg>
         <figcaption><i style="background:var(--${head})"></i>${head}</figcaption></figure>`).join("")}</div>`;
     replace(root, `<div class="${wide ? "" : "stacked"}">${data.rows.map(row).join("")}</div><p class="note">${esc(data.note)}</p>`);
   });

@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 
 from odconv import drawings, figures
-from odconv.attention import HEADS
+from odconv.attention import HEADS, Settings
 from odconv.explain import Explanation, between_pictures
 from odconv.ui import components, view
 from odconv.ui import engine as engines
@@ -21,23 +21,30 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
     """Draw the comparison of ``pictures``, two or more, under the visitor's settings."""
     if not engine.checkpoint.dynamic:
         return
+    settings = view.current().settings
     try:
-        record = engines.answer(engine, pictures, view.current().settings).explanation
+        record = engines.answer(engine, pictures, settings).explanation
+        trained = None if settings == Settings() else engines.answer(engine, pictures, Settings()).explanation
     except BusyError as error:
         st.warning(str(error))
         return
     layer = view.current().layer
     titles = [picture.title for picture in pictures]
     st.subheader(f"{len(pictures)} pictures in layer {layer}", anchor=False)
-    components.side_by_side(drawings.side_by_side(record.layers[layer], titles))
+    reference = None if trained is None else trained.layers[layer]
+    components.side_by_side(drawings.side_by_side(record.layers[layer], reference, titles))
     st.markdown(
         "**How far the pictures differ**, layer by layer: standard deviation between pictures, mean over a head's entries"
     )
-    spread = spreads(record)
+    spread, before = spreads(record), None if trained is None else spreads(trained)
     st.plotly_chart(
-        figures.between_pictures(list(record.layers), spread, layer), key="spread", alt=said(record, spread),
+        figures.between_pictures(list(record.layers), spread, before, layer),
+        key="spread",
+        alt=said(record, spread),
         config={"displaylogo": False},
-    )  # fmt: skip
+    )
+    if trained is not None:
+        st.caption("Dashed lines: as trained.")
 
 
 def spreads(record: Explanation) -> dict[str, list[float | None]]:

@@ -1,0 +1,22 @@
+"""The Plotly figures carry the numbers they are given."""
+
+import numpy as np
+
+from odconv import HEADS, figures
+from odconv.drawings import COLOURS
+
+LAYERS = ["layer1.0.conv1", "layer1.0.conv2"]
+SPREAD = {"spatial": [0.1, None], "channel": [0.2, 0.3], "filter": [0.4, 0.5], "kernel": [0.6, 0.7]}
+
+
+def test_a_line_per_head_in_its_colour_and_a_gap_where_a_head_is_absent():
+    lines = figures.between_pictures(LAYERS, SPREAD, None, LAYERS[1]).data
+    assert [line.name for line in lines] == list(HEADS)
+    assert [line.line.color for line in lines] == list(COLOURS.values())
+    np.testing.assert_allclose(lines[0].y, [0.1, np.nan], rtol=1e-6)
+
+
+def test_the_trained_spread_is_drawn_dashed_behind_the_names_of_the_heads():
+    lines = figures.between_pictures(LAYERS, SPREAD, SPREAD, "not a layer").data
+    assert [line.line.dash for line in lines[4:]] == ["dash"] * 4
+    np.testing.assert_allclose(lines[7].y, [0.6, 0.7], rtol=1e-6)
