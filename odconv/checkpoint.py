@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from odconv import backbones
-from odconv.layer import MIN_HIDDEN, ODConv2d
+from odconv.layer import MIN_HIDDEN
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".tar")
 MAX_BYTES = 2 * 2**30  # the largest published file, ResNet-101 2x with its optimiser, has about 0.7 GB
@@ -344,8 +344,3 @@ def parse_card(raw: Any, architecture: Architecture, file: str) -> Card:
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def count_dynamic(model: nn.Module) -> int:
-    """How many ODConv layers a model has."""
-    return sum(isinstance(module, ODConv2d) for module in model.modules())
