@@ -157,7 +157,7 @@ def read_tensors(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path.name} was refused: it holds something other than tensors, and reading it could run code."
+            f"{path.name} was refused: it is damaged, or it holds something other than tensors, which could run code."
         ) from error
     except CheckpointError:
         raise

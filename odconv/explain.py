@@ -34,12 +34,12 @@ class LayerRecord:
             self,
             logits=_one(self.logits, index),
             attention=_one(self.attention, index),
-            kept=None if self.kept is None else self.kept[index : index + 1],
+            kept=None if self.kept is None else self.kept[[index]],
         )
 
 
 def _one(heads: Heads[np.ndarray], index: int) -> Heads[np.ndarray]:
-    return Heads(*(None if head is None else head[index : index + 1] for head in heads))
+    return Heads(*(None if head is None else head[[index]] for head in heads))
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Explanation:
     def picture(self, index: int) -> Explanation:
         """The same explanation for one of the pictures, N = 1."""
         layers = {name: layer.picture(index) for name, layer in self.layers.items()}
-        return Explanation(self.settings, self.logits[index : index + 1], layers)
+        return Explanation(self.settings, self.logits[[index]], layers)
 
 
 def explain(model: nn.Module, images: Tensor, settings: Settings | None = None) -> Explanation:

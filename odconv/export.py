@@ -96,7 +96,7 @@ for (const sheet of SHEETS) {{
   document.querySelector("main").append(section);
   const part = (name) => section.querySelector("." + name);
   const choose = (name) => {{
-    part("layer-name").textContent = `Layer ${{name}}`;
+    part("layer-name").textContent = `One layer: ${{name}}`;
     drawGlance(part("glance"), {{ ...sheet.glance, selected: name }}, {{ choose }});
     drawLayer(part("layer"), sheet.layers[name]);
   }};

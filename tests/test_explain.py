@@ -209,3 +209,9 @@ def test_the_difference_between_pictures_is_the_mean_of_the_standard_deviations(
     assert between_pictures(head) == pytest.approx((1 + 0 + 3) / 3)
     assert between_pictures(head[:1]) == 0
     assert between_pictures(head.reshape(2, 3, 1)) == pytest.approx(4 / 3)
+
+
+def test_a_picture_that_a_record_does_not_hold_is_an_index_error(networks):
+    together = explain(networks["ResNet18"], torch.zeros(2, 3, 32, 32))
+    with pytest.raises(IndexError):
+        together.picture(2)

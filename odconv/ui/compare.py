@@ -30,7 +30,7 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
         return
     layer = view.current().layer
     titles = [picture.title for picture in pictures]
-    st.subheader(f"{len(pictures)} pictures in layer {layer}", anchor=False)
+    st.subheader(f"{len(pictures)} pictures in {layer}", anchor=False)
     reference = None if trained is None else trained.layers[layer]
     components.side_by_side(drawings.side_by_side(record.layers[layer], reference, titles))
     st.markdown(

@@ -137,12 +137,22 @@ def _pick(id: object) -> None:
 def _from_upload() -> list[Picture]:
     megabytes = images.MAX_BYTES // 2**20
     files = st.file_uploader(
-        "Photos", type=["jpg", "jpeg", "png", "webp", "mpo"], accept_multiple_files=True, key="uploads",
+        "Photos", type=_endings(st.context.headers.get("User-Agent", "")), accept_multiple_files=True, key="uploads",
         help=f"JPEG, PNG or WebP, up to {megabytes} MB each, up to {MOST_PICTURES} at once. They stay in this server's memory.",
     )  # fmt: skip
     if len(files) > MOST_PICTURES:
         st.warning(f"The first {MOST_PICTURES} of {len(files)} pictures are shown.")
     return read(files[:MOST_PICTURES])
+
+
+def _endings(browser: str) -> list[str]:
+    """The endings that the file dialog offers to a browser that names itself so.
+
+    HEIC cannot be shown; it is let in so that the visitor reads why. An iPhone or iPad that is not offered HEIC converts
+    its photos to JPEG by itself, so there it stays out.
+    """
+    shown = ["jpg", "jpeg", "png", "webp", "mpo"]
+    return shown if re.search("iPhone|iPad", browser) else [*shown, "heic", "heif"]
 
 
 def _from_camera() -> list[Picture]:

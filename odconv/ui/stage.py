@@ -53,7 +53,7 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
         st.info(sentence)
     st.subheader("The network at a glance", anchor=False)
     components.glance(drawings.glance(answer.explanation, reference, layer), _choose_layer)
-    st.subheader(f"Layer {layer}", anchor=False)
+    st.subheader(f"One layer: {layer}", anchor=False)
     components.layer(
         drawings.layer(layer, answer.explanation.layers[layer], None if reference is None else reference.layers[layer])
     )

@@ -152,7 +152,7 @@ def test_a_link_opened_on_a_cold_server_restores_the_view(new_page):
     link = "?sample=raccoon&layer=layer2.1.conv2&t=4.5&kernels=2&keep=strongest&compensate=1&ablate=channel"
     with Server() as cold:
         page = open_page(new_page(), f"{cold.url}{link}")
-        expect(page.get_by_role("heading", name="Layer layer2.1.conv2", exact=True)).to_be_visible()
+        expect(page.get_by_role("heading", name="One layer: layer2.1.conv2", exact=True)).to_be_visible()
         expect(page.locator(".st-key-gallery [aria-pressed=true]")).to_have_attribute("title", "Raccoon")
         expect(page.locator(".st-key-dials output")).to_have_text(["4.5", "2 of 4"])
         expect_numbers(page, record_of(sample("raccoon"), settings), "layer2.1.conv2")
@@ -191,12 +191,12 @@ def test_arrow_keys_and_clicks_choose_a_layer(server, new_page):
     names = list(record.layers)
     glance.focus()
     glance.press("ArrowRight")
-    expect(page.get_by_role("heading", name=f"Layer {names[1]}", exact=True)).to_be_visible()
+    expect(page.get_by_role("heading", name=f"One layer: {names[1]}", exact=True)).to_be_visible()
     expect_numbers(page, record, names[1])
     expect(glance).to_be_focused()
     expect(page).to_have_url(re.compile(re.escape(f"layer={names[1]}")))
     glance.press("End")
-    expect(page.get_by_role("heading", name=f"Layer {names[-1]}", exact=True)).to_be_visible()
+    expect(page.get_by_role("heading", name=f"One layer: {names[-1]}", exact=True)).to_be_visible()
     page.locator(f".st-key-glance [data-name='{names[2]}']").click()
     expect_numbers(page, record, names[2])
 
@@ -232,6 +232,24 @@ def test_a_hostile_upload_gives_one_sentence_and_the_page_keeps_working(server, 
     expect_numbers(page, record_of(sample("espresso")))
 
 
+def test_a_heic_photo_is_refused_by_name_and_logged(server, new_page):
+    page = new_page()
+    page.goto(f"{server.url}?source=upload")
+    upload(page, "IMG_0001.HEIC", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64))
+    expect(page.get_by_test_id("stSidebar").get_by_test_id("stAlert")).to_contain_text(
+        "IMG_0001.HEIC: This is a HEIC picture; JPEG, PNG and WebP"
+    )
+    assert "picture refused: IMG_0001.HEIC" in server.log.read_text()
+
+
+def test_an_iphone_is_not_offered_heic_so_that_it_converts_its_photos_itself(server, new_page):
+    page = new_page(user_agent="Mozilla/5.0 (iPhone; CPU iPhone OS 19_0 like Mac OS X) AppleWebKit/605.1.15")
+    page.goto(f"{server.url}?source=upload")
+    offered = page.get_by_test_id("stFileUploader").locator("input[type=file]")
+    expect(offered).to_have_attribute("accept", re.compile("jpe?g"))
+    assert "hei" not in offered.get_attribute("accept")
+
+
 def test_a_hostile_name_of_a_good_photo_stays_text(server, new_page):
     name = "<img src=x onerror=alert(1)> **x** $x$ :red[x].jpg"
     page = new_page()
@@ -252,10 +270,10 @@ def test_the_html_file_opens_offline_and_answers_a_key(server, new_page, tmp_pat
     expect(offline.get_by_role("heading", name="Rocket")).to_be_visible()
     glance = offline.get_by_role("listbox", name="at a glance")
     expect(glance.get_by_role("option").first).to_be_visible()
-    expect(offline.get_by_role("heading", name=f"Layer {FIRST}")).to_be_visible()
+    expect(offline.get_by_role("heading", name=f"One layer: {FIRST}")).to_be_visible()
     glance.focus()
     glance.press("ArrowRight")
-    expect(offline.get_by_role("heading", name="Layer layer1.0.conv2")).to_be_visible()
+    expect(offline.get_by_role("heading", name="One layer: layer1.0.conv2")).to_be_visible()
     kernel = record_of(sample("rocket"), Settings(temperature=3.0)).layers["layer1.0.conv2"].attention.kernel[0]
     shown = [float(text.split(": ")[1]) for text in offline.locator(".layer title").all_text_contents()][-4:]
     assert shown == pytest.approx(kernel, abs=0.002)
@@ -264,7 +282,7 @@ def test_the_html_file_opens_offline_and_answers_a_key(server, new_page, tmp_pat
 def test_the_comparison_and_the_download_follow_every_setting_and_the_layer(server, new_page):
     page = open_page(new_page(), f"{server.url}?sample=espresso,rocket")
     page.get_by_role("listbox", name="at a glance").press("ArrowRight")
-    expect(page.get_by_role("heading", name="2 pictures in layer layer1.0.conv2")).to_be_visible()
+    expect(page.get_by_role("heading", name="2 pictures in layer1.0.conv2")).to_be_visible()
     page.get_by_role("button", name="Kernel", exact=True).click()
     expect(page).to_have_url(re.compile("ablate=kernel"))
     expect(page.locator(".st-key-side_by_side")).to_contain_text("0.25")

@@ -45,7 +45,7 @@ def works(app):
 def test_the_page_opens_on_the_first_layer_and_says_nothing_alarming():
     app = opened()
     assert works(app)
-    assert "Layer layer1.0.conv1" in headings(app)
+    assert "One layer: layer1.0.conv1" in headings(app)
     assert sentences(app) == []
 
 
@@ -77,7 +77,7 @@ def test_a_bad_link_is_harmless_and_one_sentence_says_so(query):
 def test_a_link_restores_the_settings():
     app = opened(t="3", kernels="2", ablate="channel", layer="layer2.0.conv1", sample="rocket")
     assert works(app)
-    assert "Layer layer2.0.conv1" in headings(app)
+    assert "One layer: layer2.0.conv1" in headings(app)
     assert app.session_state["view"].settings.temperature == 3
     assert app.session_state["view"].settings.kernels == 2
     assert app.session_state["view"].settings.ablate == ("channel",)
@@ -90,13 +90,13 @@ def test_fewer_kernels_than_a_link_asks_for_are_clamped():
 def test_several_samples_are_compared():
     app = opened(sample="rocket,espresso,raccoon")
     assert works(app)
-    assert "3 pictures in layer layer1.0.conv1" in headings(app)
+    assert "3 pictures in layer1.0.conv1" in headings(app)
     assert len(app.get("plotly_chart")) == 1
 
 
 def test_one_sample_is_not_compared():
     app = opened(sample="rocket")
-    assert not any("pictures in layer" in heading for heading in headings(app))
+    assert not any("pictures in" in heading for heading in headings(app))
     assert not app.get("plotly_chart")
 
 
