@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from odconv.attention import Heads, Settings, kept_kernels
-from odconv.layer import ODConv2d, output_size
+from odconv.forms import output_size
+from odconv.layer import ODConv2d
 from odconv.probe import probe
 
 

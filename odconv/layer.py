@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from odconv import forms
 from odconv.attention import Heads
 from odconv.probe import heed
 
@@ -39,96 +40,26 @@ def od_conv2d(
     """Convolve each picture with its own forged kernel. Pure; exact in every form.
 
     The channel gate multiplies the input and the filter gate the output, which equals weighting the kernel and needs no
-    memory for it. What is left, the sum over K kernels weighted by taps, is done in the form that is cheapest for the
-    shapes at hand; ``benchmarks/forms.py`` prints the measurements behind the choice.
+    memory for it. What is left is done in the form that is fastest for the shapes at hand, see ``odconv.forms``.
     """
     spatial, channel, filter, kernel = attention
     where: Any = {"stride": _pair(stride), "padding": _pair(padding), "dilation": _pair(dilation)}
+    kind = x.device.type
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        weight = weight.to(torch.get_autocast_dtype(kind))  # once, and not for every piece of the weights
+    size = forms.output_size(x.shape[2:], weight.shape[-1], **where)
+    form, at_once = forms.choose(x, weight, spatial, kernel, groups, math.prod(size))
+    if len(x) > at_once:
+        pieces = zip(x.split(at_once), *(_pieces(head, x, at_once) for head in attention), strict=True)
+        return torch.cat([od_conv2d(piece, weight, Heads(*heads), groups=groups, **where) for piece, *heads in pieces])
     if channel is not None:
         x = x * channel[:, :, None, None]
-    if (spatial is None and kernel is None) or not len(x):  # nothing to forge
-        y = F.conv2d(x, weight[0], groups=groups, **where)
-    elif _few_positions(x, weight, groups, **where):
-        y = _mix_outputs(x, weight, spatial, kernel, **where)
-    elif len(x) * weight[0].numel() <= SMALL_FORGE:
-        y = _forge_all(x, weight, spatial, kernel, groups=groups, **where)
-    else:
-        y = _forge_each(x, weight, spatial, kernel, groups=groups, **where)
+    y = form(x, weight, spatial, kernel, groups=groups, **where)
     return y if filter is None else y * filter[:, :, None, None]
 
 
-SMALL_FORGE = (
-    8_000_000  # weights that may be forged at once: beyond it they fall out of the cache between forge and use
-)
-FEW_POSITIONS = 20  # output positions per picture up to which K products cost less than forging a kernel
-
-
-def forge(weight: Tensor, spatial: Tensor | None, kernel: Tensor | None) -> Tensor:
-    """The kernels that N pictures are convolved with, but for the channel and filter gates.
-
-    ``weight`` (K, C_out, C, k, k), ``spatial`` (N, k, k), ``kernel`` (N, K) -> (N, C_out, C, k, k).
-    """
-    if kernel is None:
-        forged = weight
-    else:
-        forged = (kernel.to(weight.dtype) @ weight.flatten(1)).unflatten(1, weight.shape[1:])  # (N, C_out, C, k, k)
-    return forged if spatial is None else forged * spatial[:, None, None]
-
-
-def _forge_all(
-    x: Tensor, weight: Tensor, spatial: Tensor | None, kernel: Tensor | None, *, groups: int, **where: Any
-) -> Tensor:
-    """Forge N kernels, then one grouped convolution. One picture needs no grouping and takes the same way."""
-    forged = forge(weight, spatial, kernel)
-    y = F.conv2d(x.reshape(1, -1, *x.shape[2:]), forged.flatten(0, 1), groups=len(x) * groups, **where)
-    return y.reshape(len(x), -1, *y.shape[2:])
-
-
-def _forge_each(
-    x: Tensor, weight: Tensor, spatial: Tensor | None, kernel: Tensor | None, *, groups: int, **where: Any
-) -> Tensor:
-    """Forge and convolve one picture after the other: the kernel is still in the cache when it is used."""
-    taps = [None] * len(x) if spatial is None else spatial.split(1)
-    shares = [None] * len(x) if kernel is None else kernel.split(1)
-    return torch.cat(
-        [
-            F.conv2d(picture, forge(weight, tap, share)[0], groups=groups, **where)
-            for picture, tap, share in zip(x.split(1), taps, shares, strict=True)
-        ]
-    )
-
-
-def _few_positions(x: Tensor, weight: Tensor, groups: int, **where: Any) -> bool:
-    if groups > 1 or len(x) < 4:
-        return False
-    height, width = output_size(x.shape[2:], weight.shape[-1], **where)
-    return height * width <= FEW_POSITIONS
-
-
-def _mix_outputs(x: Tensor, weight: Tensor, spatial: Tensor | None, kernel: Tensor | None, **where: Any) -> Tensor:
-    """Convolve with all K kernels by one matrix product, then mix the K outputs: no per-picture weights at all."""
-    k = weight.shape[-1]
-    columns = F.unfold(x, k, **where).unflatten(1, (x.shape[1], k * k))  # (N, C_in, k*k, L)
-    if spatial is not None:
-        columns = columns * spatial.flatten(1)[:, None, :, None]
-    columns = columns.flatten(1, 2).transpose(0, 1).flatten(1)  # (C_in*k*k, N*L)
-    outputs = weight.flatten(0, 1).flatten(1) @ columns.to(weight.dtype)  # (K*C_out, N*L)
-    outputs = outputs.view(*weight.shape[:2], len(x), -1)  # (K, C_out, N, L)
-    if kernel is None:
-        mixed = outputs[0].transpose(0, 1)  # (N, C_out, L)
-    else:
-        mixed = torch.einsum("nk,konl->nol", kernel.to(outputs.dtype), outputs)
-    return mixed.unflatten(2, output_size(x.shape[2:], k, **where))
-
-
-def output_size(
-    size: Sequence[int], k: int, stride: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int]
-) -> tuple[int, int]:
-    """Height and width that a k x k convolution makes of an input of ``size`` (height, width)."""
-    sizes = [
-        (side + 2 * p - d * (k - 1) - 1) // s + 1 for side, s, p, d in zip(size, stride, padding, dilation, strict=True)
-    ]
-    return sizes[0], sizes[1]
+def _pieces(head: Tensor | None, x: Tensor, at_once: int) -> Sequence[Tensor | None]:
+    return [None] * math.ceil(len(x) / at_once) if head is None else head.split(at_once)
 
 
 def _pair(value: Pair) -> tuple[int, int]:

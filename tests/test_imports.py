@@ -12,16 +12,18 @@ ALLOWED = {
     "version": set(),
     "attention": set(),
     "probe": {"attention"},
-    "layer": {"attention", "probe"},
+    "forms": set(),
+    "layer": {"attention", "forms", "probe"},
     "backbones": {"layer"},
     "images": set(),
     "stimuli": set(),
     "checkpoint": {"backbones", "layer"},
     "cost": {"layer"},
-    "explain": {"attention", "layer", "probe"},
+    "explain": {"attention", "forms", "layer", "probe"},
     "drawings": {"attention", "explain", "drawings"},
     "export": {"attention", "explain", "drawings"},
     "figures": {"attention", "drawings"},
+    "training": {"attention", "backbones", "checkpoint", "explain", "images", "layer", "probe", "training"},
 }
 
 

@@ -7,10 +7,11 @@ import torch.nn.functional as F
 from torch import nn
 
 import odconv.layer
-from odconv import HEADS, Heads, ODConv2d, Settings, probe, told
+from odconv import HEADS, Heads, ODConv2d, Settings, forms, probe, told
 from tests import oracle
 
-TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}  # relative to the largest value
+# Relative to the largest value; for the half precisions a few of their own last digits.
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 8 * 2**-8, torch.float16: 8 * 2**-11}
 
 
 @dataclass(frozen=True)
@@ -70,19 +71,18 @@ dtypes = pytest.mark.parametrize("dtype", TOLERANCE, ids=lambda dtype: str(dtype
 class Form:
     """One way in which ``od_conv2d`` sums over the kernels, and what it is allowed to be called with."""
 
-    function: str  # in odconv.layer
+    function: str  # in odconv.forms
     takes_groups: bool = True
-    takes_nothing_to_forge: bool = False  # neither spatial nor kernel attention
+    forges: bool = True  # takes spatial and kernel attention; else it takes neither
 
     def permits(self, case, num_kernels):
-        forges = case.k > 1 or num_kernels > 1
-        return (self.takes_groups or case.groups == 1) and (self.takes_nothing_to_forge or forges)
+        return (self.takes_groups or case.groups == 1) and self.forges == (case.k > 1 or num_kernels > 1)
 
 
 FORMS = [
-    Form("_forge_all"),
-    Form("_forge_each"),
-    Form("_mix_outputs", takes_groups=False),
+    Form("one_kernel", forges=False),
+    Form("forge"),
+    Form("mix", takes_groups=False),
 ]
 
 
@@ -223,22 +223,18 @@ def test_every_form_is_the_equation(form, case, num_kernels, dtype):
     flat, heads = random_attention(case, num_kernels, dtype)
     weight = case.layer(num_kernels, dtype).weight.detach().clone().requires_grad_()
     x = case.input(dtype).requires_grad_()
-    where = case.where
-    if not form.takes_groups:
-        del where["groups"]
-    y = getattr(odconv.layer, form.function)(x, weight, heads.spatial, heads.kernel, **where)
+    y = getattr(forms, form.function)(x, weight, heads.spatial, heads.kernel, **case.where)
 
     wanted = {head: flat[head] for head in ("spatial", "kernel") if head in flat}
     weight64, x64 = (tensor.detach().double().requires_grad_() for tensor in (weight, x))
-    expected = oracle.od_conv2d(x64, weight64, wanted, **case.where)
+    rounded = {head: flat[head].detach().to(dtype).double().requires_grad_() for head in wanted}
+    expected = oracle.od_conv2d(x64, weight64, rounded, **case.where)
     assert_close(y, expected, dtype)
-    if dtype is torch.float64:
-        towards = torch.randn(expected.shape, dtype=dtype, generator=torch.Generator().manual_seed(5))
-        leaves = [x, weight, *wanted.values()]
-        ours = torch.autograd.grad(y, leaves, towards)
-        theirs = torch.autograd.grad(expected, [x64, weight64, *wanted.values()], towards)
-        for what, one, other in zip(["x", "weight", *wanted], ours, theirs, strict=True):
-            assert_close(one, other, dtype, what)
+    towards = torch.randn(expected.shape, generator=torch.Generator().manual_seed(5)).to(dtype)
+    ours = torch.autograd.grad(y, [x, weight, *wanted.values()], towards)
+    theirs = torch.autograd.grad(expected, [x64, weight64, *rounded.values()], towards.double())
+    for what, one, other in zip(["x", "weight", *wanted], ours, theirs, strict=True):
+        assert_close(one.to(dtype), other, dtype, what)
 
 
 @cases
@@ -261,36 +257,61 @@ def test_od_conv2d_does_without_any_heads(absent):
     assert_close(y, oracle.od_conv2d(case.input(), weight, flat, **case.where), torch.float64)
 
 
-REACHED = [  # the form that a size is meant to reach, and that size
-    ("_forge_all", Case("shallow", c_in=8, c_out=8, padding=(1, 1), size=(9, 9), batch=4)),
-    ("_forge_all", Case("one picture, few positions", c_in=8, c_out=8, padding=(1, 1), size=(2, 2), batch=1)),
-    ("_forge_all", Case("depth-wise", c_in=8, c_out=8, groups=8, padding=(1, 1), size=(2, 2), batch=8)),
-    ("_forge_each", Case("deep", c_in=512, c_out=512, padding=(1, 1), size=(5, 5), batch=4)),
-    ("_forge_each", Case("deep, groups", c_in=512, c_out=512, groups=2, padding=(1, 1), size=(1, 1), batch=8)),
-    ("_mix_outputs", Case("few positions", c_in=64, c_out=32, padding=(1, 1), size=(2, 2), batch=16)),
-    ("_mix_outputs", Case("few, 1x1, stride 2", c_in=64, c_out=32, k=1, stride=(2, 2), size=(4, 4), batch=16)),
+@cases
+@all_k
+def test_what_is_forged_at_once_changes_nothing(monkeypatch, case, num_kernels):
+    flat, heads = random_attention(case, num_kernels, torch.float64)
+    weight = case.layer(num_kernels).weight.detach()
+    monkeypatch.setattr(forms, "WEIGHTS", 40)
+    monkeypatch.setattr(forms, "FILTERS", 4)
+    monkeypatch.setattr(forms, "PICTURES", 2)
+    monkeypatch.setattr(forms, "MIX", 0)
+    monkeypatch.setattr(forms, "MIX_IN_TRAINING", 0)
+    y = odconv.layer.od_conv2d(case.input(), weight, heads, **case.where)
+    assert_close(y, oracle.od_conv2d(case.input(), weight, flat, **case.where), torch.float64)
+
+
+REACHED = [  # the calls of a form that a size is meant to reach, and that size
+    (["forge"], Case("shallow", c_in=8, c_out=8, padding=(1, 1), size=(9, 9), batch=4)),
+    (["forge"], Case("one picture, few positions", c_in=8, c_out=8, padding=(1, 1), size=(2, 2), batch=1)),
+    (["forge"], Case("depth-wise", c_in=8, c_out=8, groups=8, padding=(1, 1), size=(2, 2), batch=8)),
+    (["forge"] * 2, Case("more pictures than at once", c_in=8, c_out=8, padding=(1, 1), size=(9, 9), batch=17)),
+    (["forge"], Case("deep", c_in=512, c_out=512, padding=(1, 1), size=(6, 6), batch=2)),
+    (["forge"] * 4, Case("deep, groups", c_in=512, c_out=512, groups=2, padding=(1, 1), size=(1, 1), batch=4)),
+    (["mix"], Case("few positions", c_in=64, c_out=32, padding=(1, 1), size=(2, 2), batch=16)),
+    (["mix"], Case("few, 1x1, stride 2", c_in=64, c_out=32, k=1, stride=(2, 2), size=(4, 4), batch=16)),
 ]
 
 
-@pytest.mark.parametrize(("form", "case"), REACHED, ids=lambda value: getattr(value, "name", value))
-def test_a_layer_is_the_equation_at_a_size_that_reaches_each_form(monkeypatch, shake, form, case):
+@pytest.mark.parametrize(("calls", "case"), REACHED, ids=lambda value: getattr(value, "name", value))
+def test_a_layer_is_the_equation_at_a_size_that_reaches_each_form(monkeypatch, shake, calls, case):
     used = []
 
     def spied(name, function):
         return lambda *args, **where: (used.append(name), function(*args, **where))[1]
 
     for known in FORMS:
-        monkeypatch.setattr(odconv.layer, known.function, spied(known.function, getattr(odconv.layer, known.function)))
+        monkeypatch.setattr(forms, known.function, spied(known.function, getattr(forms, known.function)))
     layer = shake(case.layer(2 if case.c_in > 100 else 4, torch.float32)).eval().requires_grad_(False)
     x = case.input(torch.float32)
     y = layer(x)
-    assert used == [form]
+    assert used == calls
     state = {name: tensor.double() for name, tensor in layer.state_dict().items()}
     assert_close(y, oracle.layer(state, x.double(), **case.where), torch.float32)
 
 
-def test_every_form_is_reached_by_some_size():
-    assert {form for form, _ in REACHED} == {form.function for form in FORMS}
+def test_every_form_that_forges_is_reached_by_some_size():
+    assert {form for calls, _ in REACHED for form in calls} == {form.function for form in FORMS if form.forges}
+
+
+@pytest.mark.parametrize(("kernels", "most"), [(1, 37), (2, 25), (4, 15), (8, 8)])
+def test_mixing_is_chosen_up_to_fewer_positions_the_more_kernels_there_are(kernels, most):
+    x, weight, spatial = torch.zeros(4, 3, 1, 1), torch.zeros(kernels, 5, 3, 3, 3), torch.zeros(4, 3, 3)
+    with torch.no_grad():
+        assert forms.choose(x, weight, spatial, None, 1, most) == (forms.mix, 4)
+        assert forms.choose(x, weight, spatial, None, 1, most + 1)[0] is forms.forge
+    assert forms.choose(x, weight, spatial, None, 1, most + 1)[0] is forms.mix  # where gradients are recorded
+    assert forms.choose(x[:3], weight, spatial[:3], None, 1, 1)[0] is forms.forge
 
 
 def test_a_transposed_or_strided_input_gives_the_same(shake):

@@ -1,0 +1,65 @@
+"""The released formulation of ODConv, the baseline of ``speed.py``. Nothing in the package uses it.
+
+Plainly from the equation: the weighted kernels of every picture are laid out in memory, N x K x C_out x C_in / groups x
+k x k of them, then summed over K.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest.mock import patch
+
+import torch.nn.functional as F
+from torch import Tensor
+
+import odconv.layer
+from odconv.attention import Heads
+from odconv.layer import Pair
+
+
+def od_conv2d(
+    x: Tensor,  # (N, C_in, H, W)
+    weight: Tensor,  # (K, C_out, C_in / groups, k, k)
+    attention: Heads[Tensor],
+    *,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+) -> Tensor:  # (N, C_out, H', W')
+    """What ``odconv.layer.od_conv2d`` computes, for at least one picture, with one grouped convolution over all pictures.
+
+    As in the released code the channel gate is on the input and the filter gate on the output, and a layer without
+    spatial and kernel attention has nothing to forge.
+    """
+    where: Any = {"stride": stride, "padding": padding, "dilation": dilation}
+    if attention.channel is not None:
+        x = x * attention.channel[:, :, None, None]
+    gates = _gates(attention)
+    if gates is None:
+        y = F.conv2d(x, weight[0], groups=groups, **where)
+    else:
+        forged = (gates * weight).sum(1)  # (N, K, C_out, C_in / groups, k, k) -> (N, C_out, C_in / groups, k, k)
+        side_by_side = x.reshape(1, -1, *x.shape[2:])  # (1, N * C_in, H, W)
+        y = F.conv2d(side_by_side, forged.flatten(0, 1), groups=len(x) * groups, **where)
+        y = y.reshape(len(x), -1, *y.shape[2:])  # (N, C_out, H', W')
+    return y if attention.filter is None else y * attention.filter[:, :, None, None]
+
+
+def _gates(attention: Heads[Tensor]) -> Tensor | None:
+    """Spatial times kernel attention, in the shape that broadcasts over the weights: (N, K or 1, 1, 1, k or 1, k or 1)."""
+    taps = None if attention.spatial is None else attention.spatial[:, None, None, None]  # (N, 1, 1, 1, k, k)
+    shares = None if attention.kernel is None else attention.kernel[:, :, None, None, None, None]  # (N, K, 1, 1, 1, 1)
+    if taps is None or shares is None:
+        return shares if taps is None else taps
+    return taps * shares
+
+
+def everywhere() -> Any:
+    """A context in which every ``ODConv2d`` of this process computes in the broadcast form.
+
+    Example:
+        >>> with broadcast.everywhere():
+        ...     scores = model(images)
+    """
+    return patch.object(odconv.layer, "od_conv2d", od_conv2d)

@@ -1,0 +1,140 @@
+"""The exact ways to convolve N pictures, each with its own sum of K kernels, and the rule that chooses among them.
+
+    y_n = ( a_s,n · Σ_i a_w,n,i W_i ) * x_n           * is the convolution; the gates on input and output are not here
+
+``one_kernel``: nothing is weighted, an ordinary convolution. ``forge``: make every picture's kernel, a few filters of a few
+pictures at a time, and convolve with it while it is in the cache. ``mix``: convolve with all K kernels and mix the outputs,
+K times the multiply-adds and no kernel per picture. All are differentiable and right for any shape; the rule is about time
+and was measured with ``benchmarks/forms.py``.
+
+The released formulation makes N x K weighted kernels at once. What makes it slow is less the arithmetic than the memory: new
+pages for hundreds of megabytes, written once and read once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# How much of the kernels is forged at once: small enough to be in the cache still when the convolution reads it, and for the
+# system to hand out the same memory again and again; large enough for a convolution to be efficient.
+PICTURES = 16
+FILTERS = 16
+WEIGHTS = 400_000  # 1.6 MB in float32; up to three times as many where 16 filters of 16 pictures have more
+OUTPUTS = 2_000_000
+GPU_SHARE = 64  # a GPU wants large pieces: all of the above times this (by reason, not measured)
+
+# (K + 1) times the positions in an output map, up to which mixing is faster. Mixing costs K products for each position, and
+# about one more to lay out the columns; forging costs as much for a map of any size, and about twice that in training.
+MIX, MIX_IN_TRAINING = 75, 160
+MIX_PICTURES = 4  # below this, the K kernels are read for too few pictures
+
+Form = Callable[..., Tensor]
+
+
+def choose(
+    x: Tensor, weight: Tensor, spatial: Tensor | None, kernel: Tensor | None, groups: int, positions: int
+) -> tuple[Form, int]:
+    """The fastest form for these shapes on this device, and how many pictures to give it at once, at least 1.
+
+    ``positions``: height times width of the output.
+    """
+    if not len(x) or (spatial is None and kernel is None):
+        return one_kernel, max(1, len(x))
+    few = (len(weight) + 1) * positions <= (MIX_IN_TRAINING if torch.is_grad_enabled() else MIX)
+    if groups == 1 and few and len(x) >= MIX_PICTURES:
+        return mix, len(x)
+    share = _share(x)
+    # Filters of a grouped convolution are not forged in parts, so there the pictures alone keep the piece small.
+    pictures = PICTURES if groups == 1 else WEIGHTS // weight[0].numel()
+    pictures = min(
+        pictures, 3 * WEIGHTS // (FILTERS * weight[0, 0].numel()), OUTPUTS // (weight.shape[1] * positions or 1)
+    )
+    return forge, max(1, share * pictures)
+
+
+def _share(x: Tensor) -> int:
+    return 1 if x.device.type == "cpu" else GPU_SHARE
+
+
+def one_kernel(
+    x: Tensor, weight: Tensor, spatial: Tensor | None, kernel: Tensor | None, *, groups: int, **where: Any
+) -> Tensor:
+    """Nothing is weighted, or there is no picture: an ordinary convolution with the first kernel."""
+    return F.conv2d(x, weight[0], groups=groups, **where)
+
+
+def forge(
+    x: Tensor,  # (N, C_in, H, W)
+    weight: Tensor,  # (K, C_out, C_in / groups, k, k)
+    spatial: Tensor | None,  # (N, k, k)
+    kernel: Tensor | None,  # (N, K)
+    *,
+    groups: int,
+    **where: Any,
+) -> Tensor:  # (N, C_out, H', W')
+    """Make the kernels of the N pictures and convolve, a block of filters after the other."""
+    at_once = WEIGHTS * _share(x) // (len(x) * weight[0, 0].numel()) // 16 * 16  # 16 numbers fill a vector register
+    filters = weight.shape[1] if groups > 1 else max(FILTERS, at_once)
+    blocks = [
+        _convolve_each(x, forged(some, spatial, kernel), groups=groups, **where) for some in weight.split(filters, 1)
+    ]
+    return blocks[0] if len(blocks) == 1 else torch.cat(blocks, 1)
+
+
+def forged(weight: Tensor, spatial: Tensor | None, kernel: Tensor | None) -> Tensor:
+    """The kernels that N pictures are convolved with, but for the channel and filter gates.
+
+    ``weight`` (K, C_out, C, k, k), ``spatial`` (N, k, k), ``kernel`` (N, K) -> (N, C_out, C, k, k); N is 1 where both are
+    None.
+    """
+    if kernel is None:
+        rows = weight.flatten(2)  # (1, C_out, C*k*k)
+    else:
+        rows = (kernel.to(weight.dtype) @ weight.flatten(1)).unflatten(1, (weight.shape[1], -1))  # (N, C_out, C*k*k)
+    if spatial is not None:
+        # Repeated for the input channels first: long rows multiply several times faster than rows of nine.
+        taps = spatial.to(weight.dtype).flatten(1)[:, None].expand(-1, weight.shape[2], -1).flatten(1)  # (N, C*k*k)
+        rows = rows * taps[:, None] if kernel is None else rows.mul_(taps[:, None])
+    return rows.unflatten(2, weight.shape[2:])
+
+
+def _convolve_each(x: Tensor, kernels: Tensor, *, groups: int, **where: Any) -> Tensor:
+    """Convolve each picture with its own kernel: (N, C_in, H, W), (N, C_out, C, k, k) -> (N, C_out, H', W')."""
+    plain = where == {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}
+    if kernels.shape[-1] == 1 and plain and groups == 1:  # 1x1: a product of matrices
+        return (kernels.flatten(2) @ x.flatten(2)).unflatten(2, x.shape[2:])
+    y = F.conv2d(x.reshape(1, -1, *x.shape[2:]), kernels.flatten(0, 1), groups=len(x) * groups, **where)
+    return y.reshape(len(x), -1, *y.shape[2:])
+
+
+def mix(
+    x: Tensor, weight: Tensor, spatial: Tensor | None, kernel: Tensor | None, *, groups: int, **where: Any
+) -> Tensor:
+    """Convolve with all K kernels by one matrix product, then mix the K outputs. ``groups`` must be 1."""
+    k = weight.shape[-1]
+    columns = F.unfold(x, k, **where).unflatten(1, (x.shape[1], k * k))  # (N, C_in, k*k, L)
+    if spatial is not None:
+        columns = columns * spatial.flatten(1)[:, None, :, None]
+    columns = columns.flatten(1, 2).transpose(0, 1).flatten(1)  # (C_in*k*k, N*L)
+    outputs = weight.flatten(0, 1).flatten(1) @ columns.to(weight.dtype)  # (K*C_out, N*L)
+    outputs = outputs.view(*weight.shape[:2], len(x), -1)  # (K, C_out, N, L)
+    if kernel is None:
+        mixed = outputs[0].transpose(0, 1)  # (N, C_out, L)
+    else:
+        mixed = torch.einsum("nk,konl->nol", kernel.to(outputs.dtype), outputs)
+    return mixed.unflatten(2, output_size(x.shape[2:], k, **where))
+
+
+def output_size(
+    size: Any, k: int, stride: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int]
+) -> tuple[int, int]:
+    """Height and width that a k x k convolution makes of an input of ``size`` (height, width)."""
+    sizes = [
+        (side + 2 * p - d * (k - 1) - 1) // s + 1 for side, s, p, d in zip(size, stride, padding, dilation, strict=True)
+    ]
+    return sizes[0], sizes[1]
