@@ -20,7 +20,7 @@ with st.sidebar:
     with source:
         pictures = sources.choose(view.current(), engine.checkpoint.card.image_size if engine else 64)
     if engine:
-        sidebar.describe(engine.checkpoint)
+        sidebar.describe(engine)
 
 for sentence in view.notices():
     st.info(sentence)

@@ -6,9 +6,11 @@ import torch
 
 from odconv import HEADS, Settings, drawings, explain
 from odconv.backbones import od_mobilenetv2, od_resnet18, od_resnet50
+from odconv.cost import LayerCost, cost
 from odconv.drawings.data import describe
 
 CLASSES = ("tabby, tabby cat", "rocket", "espresso, strong coffee", "plane", "goldfish, Carassius auratus")
+COST = LayerCost("", 14_700, 2_361_000)
 CHANGED = Settings(temperature=3.0, kernels=2)
 
 
@@ -43,7 +45,7 @@ def test_a_head_is_described_in_one_sentence(head, values, sentence):
 
 def test_the_layer_shows_the_records_numbers(changed, trained):
     for name, layer in changed.layers.items():
-        data = drawings.layer(name, layer, trained.layers[name])
+        data = drawings.layer(name, layer, trained.layers[name], COST)
         for head in HEADS:
             values, ghost = getattr(layer.attention, head), getattr(trained.layers[name].attention, head)
             if values is None:
@@ -76,11 +78,11 @@ def test_absent_heads_give_their_reason():
     images = torch.randn(1, 3, 32, 32)
     bottleneck = explain(od_resnet50(4, width=4).eval(), images)
     mobile = explain(od_mobilenetv2(4, width_mult=0.35, num_kernels=1).eval(), images)
-    pointwise = drawings.layer("", bottleneck.layers["layer1.0.conv1"], None)["heads"]
+    pointwise = drawings.layer("", bottleneck.layers["layer1.0.conv1"], None, COST)["heads"]
     assert pointwise["spatial"]["absent"].startswith("1×1 kernel")
     assert "values" not in pointwise["spatial"]
     depthwise = next(layer for layer in mobile.layers.values() if layer.groups > 1)
-    heads = drawings.layer("", depthwise, None)["heads"]
+    heads = drawings.layer("", depthwise, None, COST)["heads"]
     assert heads["filter"]["absent"].startswith("Depth-wise")
     assert heads["kernel"]["absent"].startswith("One kernel only")
     assert "absent" not in heads["channel"]
@@ -144,7 +146,7 @@ def test_everything_that_is_drawn_is_plain_json_without_nan(changed, trained):
         json.dumps(drawings.prediction(record, reference, CLASSES), allow_nan=False)
         json.dumps(drawings.glance(record, reference, "layer1.0.conv1"), allow_nan=False)
         for name, layer in record.layers.items():
-            json.dumps(drawings.layer(name, layer, reference and reference.layers[name]), allow_nan=False)
+            json.dumps(drawings.layer(name, layer, reference and reference.layers[name], COST), allow_nan=False)
 
 
 def test_a_kernel_whose_share_rounds_to_zero_is_still_said_to_stay():
@@ -152,7 +154,7 @@ def test_a_kernel_whose_share_rounds_to_zero_is_still_said_to_stay():
     model = od_resnet18(10, width=8, stem="small").eval()
     record = explain(model, torch.randn(1, 3, 64, 64), Settings(temperature=1e-6, kernels=3)).layers["layer1.0.conv1"]
     assert (record.attention.kernel[0, :3] == 0).any()
-    assert drawings.layer("layer1.0.conv1", record, None)["heads"]["kernel"]["kept"] == [True, True, True, False]
+    assert drawings.layer("layer1.0.conv1", record, None, COST)["heads"]["kernel"]["kept"] == [True, True, True, False]
 
 
 def test_a_comparison_under_other_settings_carries_the_trained_numbers_as_ghosts():
@@ -163,3 +165,23 @@ def test_a_comparison_under_other_settings_carries_the_trained_numbers_as_ghosts
     assert rows[1]["ghost"]["channel"] == pytest.approx(trained.attention.channel[1], abs=1e-4)
     assert rows[1]["heads"]["channel"] == pytest.approx(layer.attention.channel[1], abs=1e-4)
     assert [row["ghost"] for row in drawings.side_by_side(trained, None, ["a", "b"])["rows"]] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(0, "0"), (999, "999"), (1000, "1.00 thousand"), (14_743, "14.7 thousand"), (999_499, "999 thousand"),
+     (999_600, "1.00 million"), (2_359_296, "2.36 million"), (1_814_073_344, "1.81 billion")],
+)  # fmt: skip
+def test_a_count_is_said_to_three_digits(number, words):
+    assert drawings.count(number) == words
+
+
+def test_a_layer_says_what_it_costs_beside_an_ordinary_convolution(small_model, trained):
+    costs = {layer.name: layer for layer in cost(small_model, 64)}
+    record, name = trained.layers["layer2.0.conv1"], "layer2.0.conv1"
+    said = drawings.layer(name, record, None, costs[name])["cost"]
+    plain = torch.nn.Conv2d(record.weight_shape[2], record.weight_shape[1], 3, bias=False).weight.numel()
+    assert f"{drawings.count(costs[name].parameters)} parameters" in said
+    assert f"{drawings.count(costs[name].multiply_adds)} multiply-adds;" in said
+    positions = record.output_shape[1] * record.output_shape[2]
+    assert said.endswith(f": {drawings.count(plain)} and {drawings.count(plain * positions)}")

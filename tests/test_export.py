@@ -9,6 +9,7 @@ import torch
 
 from odconv import HEADS, Settings, drawings, explain
 from odconv.backbones import od_mobilenetv2
+from odconv.cost import LayerCost
 from odconv.export import COLUMNS, to_csv, to_html, to_npz
 
 TITLES = ["cat.jpg", 'räksmörgås, "quoted"\nand broken', "dog.png"]
@@ -29,7 +30,9 @@ def sheet(record):
         "picture": "data:image/png;base64,AAAA",
         "prediction": drawings.prediction(one, None, CLASSES),
         "glance": drawings.glance(one, None, "layer1.0.conv1"),
-        "layers": {name: drawings.layer(name, layer, None) for name, layer in one.layers.items()},
+        "layers": {
+            name: drawings.layer(name, layer, None, LayerCost(name, 1000, 2000)) for name, layer in one.layers.items()
+        },
     }
 
 

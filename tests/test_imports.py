@@ -20,7 +20,7 @@ ALLOWED = {
     "checkpoint": {"backbones", "layer"},
     "cost": {"layer"},
     "explain": {"attention", "forms", "layer", "probe"},
-    "drawings": {"attention", "explain", "drawings"},
+    "drawings": {"attention", "cost", "explain", "drawings"},
     "export": {"attention", "explain", "drawings"},
     "figures": {"attention", "drawings"},
     "training": {"attention", "backbones", "checkpoint", "explain", "images", "layer", "probe", "training"},

@@ -5,7 +5,7 @@ functions ``(root, data, act)``. The page and the self-contained HTML export use
 said and shown; JavaScript only draws it. No torch and no streamlit here.
 """
 
-from odconv.drawings.data import COLOURS, glance, layer, prediction, settings_said, side_by_side
+from odconv.drawings.data import COLOURS, count, glance, layer, prediction, settings_said, side_by_side
 from odconv.drawings.source import script, style
 
-__all__ = ["COLOURS", "glance", "layer", "prediction", "script", "settings_said", "side_by_side", "style"]
+__all__ = ["COLOURS", "count", "glance", "layer", "prediction", "script", "settings_said", "side_by_side", "style"]

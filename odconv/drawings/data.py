@@ -7,12 +7,14 @@ channels from 0 as in PyTorch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from odconv.attention import HEADS, Heads, Settings
+from odconv.cost import LayerCost
 from odconv.explain import Explanation, LayerRecord, effective_kernels, entropy
 
 # Okabe and Ito's colours, told apart by colour-blind people. One per head, on every page.
@@ -113,11 +115,12 @@ def _profile(gates: np.ndarray) -> list[float]:
     return _numbers(np.quantile(gates, np.linspace(1, 0, QUANTILES)))
 
 
-def layer(name: str, record: LayerRecord, reference: LayerRecord | None) -> dict[str, Any]:
-    """One layer in full: shapes, equation, and the four heads with their numbers."""
+def layer(name: str, record: LayerRecord, reference: LayerRecord | None, cost: LayerCost) -> dict[str, Any]:
+    """One layer in full: shapes, cost, equation, and the four heads with their numbers."""
     return {
         "name": name,
         "shapes": shapes(record),
+        "cost": costs(record, cost),
         "equation": "y = a_f · [ ( a_s · sum over i of a_w,i W_i ) convolved with ( a_c · x ) ]",
         "heads": {head: _head(head, record, reference) for head in HEADS},
     }
@@ -178,6 +181,24 @@ def shapes(record: LayerRecord) -> list[str]:
         f"W: {candidates} of {_times((out_channels, in_channels, k, k))}{stride}{groups}",
         f"y: {_times(record.output_shape)}",
     ]
+
+
+def costs(record: LayerRecord, cost: LayerCost) -> str:
+    """Parameters and multiply-adds, and those of an ordinary convolution of the same shape."""
+    plain = math.prod(record.weight_shape[1:])
+    _, height, width = record.output_shape
+    return (
+        f"{count(cost.parameters)} parameters, {count(cost.multiply_adds)} multiply-adds; "
+        f"an ordinary convolution of this shape: {count(plain)} and {count(plain * height * width)}"
+    )
+
+
+def count(number: int) -> str:
+    """A number of things, to three digits: 950, 14.7 thousand, 2.36 million, 1.81 billion."""
+    for size, word in ((10**9, " billion"), (10**6, " million"), (10**3, " thousand")):
+        if number >= 0.9995 * size:
+            return f"{number / size:#.3g}".rstrip(".") + word
+    return str(number)
 
 
 def _times(shape: tuple[int, ...]) -> str:

@@ -21,6 +21,7 @@ import torch
 from odconv import images
 from odconv.attention import Settings
 from odconv.checkpoint import Checkpoint, CheckpointError, find_checkpoints, load_checkpoint
+from odconv.cost import LayerCost, cost
 from odconv.explain import Explanation, explain
 from odconv.ui.sources import Picture
 
@@ -63,6 +64,16 @@ class Engine:
     device: str
     identity: tuple[str, float, str]
     path: Path
+
+
+def costs(engine: Engine) -> dict[str, LayerCost]:
+    """Name of every convolution and linear map -> its cost for one picture."""
+    return _costed(engine.identity, engine)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _costed(identity: tuple[str, float, str], _engine: Engine) -> dict[str, LayerCost]:
+    return {layer.name: layer for layer in cost(_engine.checkpoint.model, _engine.checkpoint.card.image_size)}
 
 
 @dataclass(frozen=True)

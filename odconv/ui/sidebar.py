@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from odconv.checkpoint import Checkpoint, CheckpointError
+from odconv.checkpoint import CheckpointError
+from odconv.drawings import count
 from odconv.ui import engine as engines
 from odconv.ui.engine import DEVICES, Engine
 from odconv.ui.view import View, bound, change
@@ -36,14 +37,19 @@ def choose_engine(view: View) -> Engine | None:
     return engine
 
 
-def describe(checkpoint: Checkpoint) -> None:
-    """What the network is, knows and how it was trained, from its card."""
-    card, architecture = checkpoint.card, checkpoint.architecture
+def describe(engine: Engine) -> None:
+    """What the network is, costs, knows and how it was trained, from its weights and its card."""
+    card, architecture = engine.checkpoint.card, engine.checkpoint.architecture
     with st.expander(f"The {len(card.classes)} classes it knows"):
         st.write(", ".join(name.partition(",")[0] for name in card.classes))
     with st.expander("How it was trained"):
         kernels = "ordinary convolutions" if architecture.num_kernels is None else f"K = {architecture.num_kernels}"
         st.write(f"{architecture.backbone}, width {architecture.width:g}, {kernels}, {card.image_size} px.")
+        costs = engines.costs(engine).values()
+        st.write(
+            f"{count(sum(layer.parameters for layer in costs))} parameters and "
+            f"{count(sum(layer.multiply_adds for layer in costs))} multiply-adds for a picture, in convolutions and classifier."
+        )
         for text in (card.data, card.recipe, card.known_weaknesses):
             if text:
                 st.text(text)

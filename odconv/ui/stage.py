@@ -55,7 +55,12 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
     components.glance(drawings.glance(answer.explanation, reference, layer), _choose_layer)
     st.subheader(f"One layer: {layer}", anchor=False)
     components.layer(
-        drawings.layer(layer, answer.explanation.layers[layer], None if reference is None else reference.layers[layer])
+        drawings.layer(
+            layer,
+            answer.explanation.layers[layer],
+            None if reference is None else reference.layers[layer],
+            engines.costs(engine)[layer.partition("#")[0]],
+        )
     )
     if not st.session_state.get("dragging"):
         view.write_link()

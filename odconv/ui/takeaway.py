@@ -51,6 +51,7 @@ def _html(engine: Engine, pictures: Sequence[Picture], chosen: View) -> bytes:
     card = engine.checkpoint.card
     now = engines.answer(engine, pictures, chosen.settings).explanation
     trained = engines.answer(engine, pictures, Settings()).explanation
+    costs = engines.costs(engine)
     sheets = []
     for n, picture in enumerate(pictures):
         one = now.picture(n)
@@ -62,7 +63,9 @@ def _html(engine: Engine, pictures: Sequence[Picture], chosen: View) -> bytes:
                 "prediction": drawings.prediction(one, reference, card.classes),
                 "glance": drawings.glance(one, reference, chosen.layer or next(iter(one.layers))),
                 "layers": {
-                    name: drawings.layer(name, layer, reference.layers[name] if reference else None)
+                    name: drawings.layer(
+                        name, layer, reference.layers[name] if reference else None, costs[name.partition("#")[0]]
+                    )
                     for name, layer in one.layers.items()
                 },
             }
