@@ -1,0 +1,255 @@
+"""A folder of pictures -> one memory-mapped array -> varied batches.
+
+Pictures are decoded once, through the checks of ``odconv.images``; later runs open the array at once. Everything random
+comes from :func:`stream`, which is seeded by what it is for and when, so a resumed run draws what it would have drawn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from odconv import images
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
+LAYOUT = "train/<class>/ and val/<class>/ with pictures, or Tiny-ImageNet's own layout, are needed"
+
+Split = Literal["train", "val"]
+Examples = tuple[tuple[Path, int], ...]
+Item = TypeVar("Item")
+
+
+class DataError(ValueError):
+    """A data set that cannot be used; the message is one clear sentence that names what is wrong."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a folder of pictures holds; nothing is decoded yet."""
+
+    folder: Path
+    ids: tuple[str, ...]  # names of the class folders, sorted; the place is the label
+    names: tuple[str, ...]  # the same classes in words, from words.txt where there is one
+    train: Examples  # (path, label)
+    val: Examples
+
+    def digest(self, split: Split, **options: object) -> str:
+        """A short name for the list of files, their sizes in bytes, their labels, and ``options``."""
+        known = hashlib.sha256(repr(sorted(options.items())).encode())
+        for path, label in getattr(self, split):
+            known.update(f"{path.relative_to(self.folder).as_posix()}\t{path.stat().st_size}\t{label}\n".encode())
+        return known.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Decoded pictures of one split."""
+
+    pixels: np.ndarray  # (N, S, S, 3) of uint8, memory-mapped and read-only
+    labels: np.ndarray  # (N,) of int64
+    names: tuple[str, ...]  # of the classes
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def spaced(self, most: int) -> Pictures:
+        """At most ``most`` of the pictures, evenly spaced, since a split may be sorted by class."""
+        chosen = np.linspace(0, len(self) - 1, min(most, len(self))).round().astype(np.int64)
+        return Pictures(self.pixels[chosen], self.labels[chosen], self.names)
+
+
+# --- finding ----------------------------------------------------------------------------------------------------------
+
+
+def find(folder: str | Path) -> Dataset:
+    """The data set in ``folder``: ``train/<class>/*`` and ``val/<class>/*``, or Tiny-ImageNet-200 as it is unpacked.
+
+    Raises:
+        DataError: wrong folder, a class without pictures, a class in val that train does not have, a listed picture that
+            is not there.
+    """
+    folder = Path(folder)
+    for needed in (folder, folder / "train", folder / "val"):
+        if not needed.is_dir():
+            raise DataError(f"There is no folder {needed}: {LAYOUT}.")
+    ids = _folders(folder / "train")
+    if len(ids) < 2:
+        raise DataError(f"{folder / 'train'} holds {len(ids)} class folders; at least 2 are needed: {LAYOUT}.")
+    annotations = folder / "val" / "val_annotations.txt"
+    train = _by_class(folder / "train", ids)
+    val = _annotated(annotations, ids) if annotations.is_file() else _by_class(folder / "val", ids)
+    missing = set(range(len(ids))) - {label for _, label in val}
+    if missing:
+        raise DataError(f"Class {ids[min(missing)]} has no pictures for validation in {folder / 'val'}.")
+    return Dataset(folder, ids, _names(folder / "words.txt", ids), train, val)
+
+
+def _folders(folder: Path) -> tuple[str, ...]:
+    with os.scandir(folder) as entries:
+        return tuple(sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")))
+
+
+def _pictures(folder: Path) -> list[Path]:
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.name.lower().endswith(ENDINGS)]
+    return [folder / name for name in sorted(names) if not name.startswith(".")]
+
+
+def _by_class(folder: Path, ids: Sequence[str]) -> Examples:
+    unknown = sorted(set(_folders(folder)) - set(ids))
+    if unknown:
+        raise DataError(f"Class {unknown[0]} in {folder} is unknown: train has no folder of that name.")
+    examples: list[tuple[Path, int]] = []
+    for label, name in enumerate(ids):
+        inside = folder / name / "images" if (folder / name / "images").is_dir() else folder / name
+        found = _pictures(inside) if inside.is_dir() else []
+        if not found:
+            raise DataError(f"Class {name} has no pictures in {inside}; files ending in {', '.join(ENDINGS)} are.")
+        examples += [(path, label) for path in found]
+    return tuple(examples)
+
+
+def _annotated(annotations: Path, ids: Sequence[str]) -> Examples:
+    """Tiny-ImageNet's validation pictures: one folder, and a table of file name, class and bounding box."""
+    inside = annotations.parent / "images"
+    present = {path.name for path in _pictures(inside)} if inside.is_dir() else set()
+    labels = {name: label for label, name in enumerate(ids)}
+    examples = []
+    for number, line in enumerate(annotations.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        name, _, rest = line.partition("\t")
+        wanted = rest.partition("\t")[0]
+        if wanted not in labels:
+            raise DataError(f"Class {wanted!r} in line {number} of {annotations} is unknown: train has no such folder.")
+        if name not in present:
+            raise DataError(f"Picture {name!r} in line {number} of {annotations} is not in {inside}.")
+        examples.append((inside / name, labels[wanted]))
+    return tuple(examples)
+
+
+def _names(words: Path, ids: Sequence[str]) -> tuple[str, ...]:
+    known = {}
+    if words.is_file():
+        for line in words.read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, meaning = line.partition("\t")
+            known[name] = meaning.strip()
+    return tuple(known.get(name) or name for name in ids)
+
+
+# --- decoding ---------------------------------------------------------------------------------------------------------
+
+
+def decoded(dataset: Dataset, split: Split, size: int, cache: str | Path, *, resize: int | None = None) -> Pictures:
+    """The pictures of one split as an array of bytes in a file of the folder ``cache``, made there at the first call.
+
+    ``size``: side of the centre crop, px; ``resize``: what the shorter side becomes before it, px; None: ``size``.
+
+    Raises:
+        DataError: a picture that cannot be read, which is named; no room or no permission for the file.
+    """
+    examples: Examples = getattr(dataset, split)
+    path = Path(cache) / f"{split}_{size}px_{dataset.digest(split, size=size, resize=resize or size)}.npy"
+    if not path.is_file():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _decode_all([file for file, _ in examples], size, resize or size, path)
+        except OSError as error:
+            raise DataError(f"Decoded pictures cannot be written to {path.parent}: {error.strerror}.") from error
+    pixels = np.load(path, mmap_mode="r")
+    return Pictures(pixels, np.array([label for _, label in examples], np.int64), dataset.names)
+
+
+def _decode_all(files: Sequence[Path], size: int, resize: int, path: Path) -> None:
+    """Under a temporary name until it is complete, so that a file of the right name can be trusted."""
+    needed, free = len(files) * size * size * 3, shutil.disk_usage(path.parent).free
+    if needed > free:  # a full disk under a memory map ends the process without a word
+        raise DataError(f"{path.parent} has {free / 1e9:.1f} GB free; the decoded pictures need {needed / 1e9:.1f} GB.")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        pixels = np.lib.format.open_memmap(unfinished, "w+", np.uint8, (len(files), size, size, 3))
+
+        def decode(index: int) -> None:
+            pixels[index] = _decode(files[index], size, resize)
+
+        bar = tqdm(total=len(files), desc=f"Decoding to {path.name}", unit="img", mininterval=1)
+        with ThreadPoolExecutor() as pool, bar:
+            for start in range(0, len(files), 512):
+                for _ in pool.map(decode, range(start, min(start + 512, len(files)))):
+                    bar.update()
+        pixels.flush()
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _decode(file: Path, size: int, resize: int) -> np.ndarray:
+    try:
+        return np.asarray(images.crop(images.decode(file.read_bytes()), size, resize))
+    except images.PictureError as error:
+        raise DataError(f"The picture {file} cannot be used. {error}") from error
+    except OSError as error:
+        raise DataError(f"The picture {file} cannot be read: {error.strerror}.") from error
+
+
+# --- batches ----------------------------------------------------------------------------------------------------------
+
+
+def stream(seed: int, *purpose: int) -> np.random.Generator:
+    """A source of randomness of its own for each seed and purpose, such as (order, epoch) or (variation, step)."""
+    return np.random.default_rng((seed, *purpose))
+
+
+def batches(pictures: Pictures, order: np.ndarray, size: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pixels (size, S, S, 3) of uint8 and labels (size,), in ``order``, from batch ``start``; whole batches only."""
+    for first in range(start * size, len(order) - size + 1, size):
+        chosen = order[first : first + size]
+        yield torch.from_numpy(pictures.pixels[chosen]), torch.from_numpy(pictures.labels[chosen])
+
+
+def ahead(items: Iterator[Item], count: int = 3) -> Generator[Item, None, None]:
+    """The same items, made by a thread that is a few of them ahead."""
+    with ThreadPoolExecutor(1) as pool:  # one thread, since an iterator takes no two at once
+        waiting = deque(pool.submit(next, items, None) for _ in range(count))
+        while (item := waiting.popleft().result()) is not None:
+            waiting.append(pool.submit(next, items, None))
+            yield item
+
+
+def prepared(pixels: Tensor, size: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Pixels (N, S, S, 3) of uint8 -> model input (N, 3, size, size): scaled with antialiasing, minus mean, over std."""
+    x = pixels.permute(0, 3, 1, 2).float() / 255  # (N, 3, S, S)
+    x = (x - x.new_tensor(mean)[:, None, None]) / x.new_tensor(std)[:, None, None]
+    if size == x.shape[-1]:
+        return x
+    return F.interpolate(x, (size, size), mode="bilinear", antialias=True)  # (N, 3, size, size)
+
+
+def varied(x: Tensor, random: np.random.Generator, shift: float, zoom: float = 1.0) -> Tensor:
+    """Each picture of (N, C, S, S) mirrored or not, moved and enlarged, as ``random`` says; same shape.
+
+    ``shift``: the most it moves, as a fraction of the side, in whole pixels. ``zoom``: the most it is enlarged, about any
+    point; 1 for not at all. What would lie beyond an edge is mirrored there.
+    """
+    count, side = len(x), x.shape[-1]
+    scale = 1 / random.uniform(1, zoom, count)
+    reach = int(side * shift)
+    moves = random.integers(-reach, reach + 1, (count, 2)) * (2 / side)  # the grid runs from -1 to 1
+    moves = moves + random.uniform(-1, 1, (count, 2)) * (1 - scale)[:, None]
+    theta = np.zeros((count, 2, 3), np.float32)
+    theta[:, 0, 0] = scale * random.choice((-1, 1), count)
+    theta[:, 1, 1] = scale
+    theta[:, :, 2] = moves
+    grid = F.affine_grid(torch.from_numpy(theta).to(x.device), list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
