@@ -11,15 +11,18 @@ import argparse
 import os
 import platform
 import statistics
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from odconv import Heads, forms
 from odconv.layer import od_conv2d
 
@@ -36,12 +39,12 @@ LAYERS = (
 )  # C, side, batch
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--threads", type=int, default=os.cpu_count())
     options.add_argument("--device", default="cpu")
     options.add_argument("--seconds", type=float, default=0.3, help="for each number")
-    chosen = options.parse_args()
+    chosen = options.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
     processor = platform.processor() or platform.machine()
     print(

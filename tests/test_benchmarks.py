@@ -9,8 +9,9 @@ import torch.nn.functional as F
 
 import odconv.layer
 from benchmarks import broadcast, speed
+from benchmarks import forms as forms_benchmark
 from benchmarks.speed import INFERENCE, TRAINING, Cell, Floor, Row, Run
-from odconv import HEADS, Heads
+from odconv import HEADS, Heads, forms
 from odconv.backbones import od_mobilenetv2, od_resnet50
 from odconv.checkpoint import Architecture
 from tests import oracle
@@ -256,3 +257,20 @@ def test_each_floor_is_judged_by_the_medians_of_this_run(monkeypatch):
 
 def test_no_verdict_is_given_on_what_was_not_promised():
     assert list(speed.verdicts([Row(TINY, {"static": (1.0,), "ours": (2.0,)}, {"static": 1, "ours": 1})])) == []
+
+
+# --- the rule ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_rule_is_measured_in_both_directions_and_left_as_it_was(monkeypatch, capsys):
+    monkeypatch.setattr(forms_benchmark, "SIDES", (1, 2))
+    monkeypatch.setattr(forms_benchmark, "CHANNELS", ((4, 5),))
+    monkeypatch.setattr(forms_benchmark, "LAYERS", ((4, 3, 2),))
+    before, threads = dict(vars(forms)), torch.get_num_threads()
+    forms_benchmark.main(["--seconds", "0", "--threads", "1"])
+    torch.set_num_threads(threads)
+    rows = [line.strip("|").split("|") for line in capsys.readouterr().out.splitlines() if re.match(r"\| \d", line)]
+    assert [row[0].strip() for row in rows] == ["1", "2", "4", "8"] * 2 + ["4"]
+    assert all(float(cell) > 0 for row in rows for cell in row[3:])
+    assert [int(row[-1]) for row in rows[:8]] == [37, 25, 15, 8, 80, 53, 32, 17]
+    assert vars(forms) == before
