@@ -21,9 +21,10 @@ ALLOWED = {
     "cost": {"layer"},
     "explain": {"attention", "forms", "layer", "probe"},
     "drawings": {"attention", "cost", "explain", "drawings"},
+    "atlas": {"attention", "explain"},
     "export": {"attention", "explain", "drawings"},
     "figures": {"attention", "drawings"},
-    "training": {"attention", "backbones", "checkpoint", "explain", "images", "layer", "probe", "training"},
+    "training": {"atlas", "attention", "backbones", "checkpoint", "explain", "images", "layer", "probe", "training"},
 }
 
 

@@ -19,6 +19,7 @@ import streamlit as st
 import torch
 
 from odconv import images
+from odconv.atlas import Atlas, AtlasError, atlas_beside
 from odconv.attention import Settings
 from odconv.checkpoint import Checkpoint, CheckpointError, find_checkpoints, load_checkpoint
 from odconv.cost import LayerCost, cost
@@ -74,6 +75,20 @@ def costs(engine: Engine) -> dict[str, LayerCost]:
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _costed(identity: tuple[str, float, str], _engine: Engine) -> dict[str, LayerCost]:
     return {layer.name: layer for layer in cost(_engine.checkpoint.model, _engine.checkpoint.card.image_size)}
+
+
+def atlas(engine: Engine) -> Atlas | None:
+    """What is typical of the network; None where there is no atlas beside its weights, or one that cannot be used."""
+    return _charted(engine.identity, engine.path)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _charted(identity: tuple[str, float, str], _path: Path) -> Atlas | None:
+    try:
+        return atlas_beside(_path)
+    except AtlasError as error:
+        log.warning("atlas refused: %s", error)
+        return None
 
 
 @dataclass(frozen=True)

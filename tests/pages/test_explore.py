@@ -1,5 +1,7 @@
 """The Explore page without a browser: what it says, and that nothing in a link or folder breaks it."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from odconv.backbones import resnet18
-from odconv.checkpoint import save_checkpoint
+from odconv.checkpoint import load_checkpoint, save_checkpoint
 from odconv.stimuli import STIMULI
 from odconv.ui import engine
 
@@ -178,3 +180,26 @@ def test_ablating_a_head_and_resetting_goes_through_the_link():
     next(button for button in app.button if button.label == "Reset").click().run()
     assert works(app)
     assert "ablate" not in app.query_params
+
+
+def test_the_page_says_where_the_picture_is_most_unusual_and_stays_with_it_under_other_settings():
+    captions = [caption.value for caption in opened(sample="dahlia").caption if "Most unusual" in caption.value]
+    assert len(captions) == 1
+    assert "the kernel attention of layer2.1.conv1" in captions[0]
+    changed = [caption.value for caption in opened(sample="dahlia", t="3").caption if "Most unusual" in caption.value]
+    assert changed == [captions[0] + " That is as trained."]
+
+
+def test_an_atlas_of_other_weights_is_logged_and_not_used(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("ODCONV_WEIGHTS", str(tmp_path))
+    bundled = next(iter(engine.weights().values()))
+    for ending in (".safetensors", ".json", ".atlas.npz"):
+        shutil.copy(bundled.with_suffix(ending), tmp_path / f"other{ending}")
+    checkpoint = load_checkpoint(tmp_path / "other.safetensors")
+    state = {name: value * 2 if name == "fc.bias" else value for name, value in checkpoint.model.state_dict().items()}
+    checkpoint.model.load_state_dict(state)
+    save_checkpoint(checkpoint.model, json.loads((tmp_path / "other.json").read_text()), tmp_path / "other.safetensors")
+    app = opened(model="other.safetensors")
+    assert works(app)
+    assert not any("Most unusual" in caption.value for caption in app.caption)
+    assert "other.atlas.npz was made from other weights" in caplog.text

@@ -1,0 +1,271 @@
+"""The atlas: what is typical is kept exactly, read with suspicion, and finds what is not typical."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from odconv import HEADS, Heads, ODConv2d, Settings, explain
+from odconv import atlas as atlases
+from odconv.atlas import (
+    FLOOR,
+    Atlas,
+    AtlasError,
+    TypicalHead,
+    TypicalLayer,
+    Unusual,
+    atlas_beside,
+    atlas_path,
+    difference,
+    fingerprint,
+    load_atlas,
+    said,
+    save_atlas,
+    unusual,
+)
+
+
+class Gaps(nn.Module):
+    """Layers that lack heads, and one that is called twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.point = ODConv2d(3, 4, 1)  # no spatial head
+        self.shared = ODConv2d(4, 4, 3, padding=1, num_kernels=3)
+        self.depthwise = ODConv2d(4, 4, 3, groups=4, num_kernels=1)  # neither filter nor kernel head
+
+    def forward(self, x):
+        return self.depthwise(self.shared(self.shared(self.point(x)))).mean((2, 3))
+
+
+@pytest.fixture(scope="module")
+def network(shake):
+    torch.manual_seed(0)
+    return shake(Gaps()).eval()
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return torch.randn(12, 3, 8, 8, generator=torch.Generator().manual_seed(3)) * 3
+
+
+LABELS = np.arange(12) % 3
+
+
+def typical(values):
+    """One head over 12 pictures of 3 classes, in numpy's own words."""
+    flat = values.reshape(12, -1).astype(np.float64)
+    classes = np.stack([flat[label == LABELS].mean(0) for label in range(3)])
+    return TypicalHead(
+        values.mean(0), values.std(0), classes.astype(np.float16), flat.std(0).mean(), classes.std(0).mean()
+    )
+
+
+@pytest.fixture(scope="module")
+def atlas(network, pictures):
+    layers = {
+        name: TypicalLayer(
+            Heads(*(None if head is None else typical(head) for head in record.attention)),
+            None if record.attention.kernel is None else 1.25,
+        )
+        for name, record in explain(network, pictures).layers.items()
+    }
+    return Atlas("0123456789abcdef", np.array([4, 4, 4]), layers)
+
+
+@pytest.fixture
+def arrays(atlas, tmp_path):
+    """What a good file holds, for a test to spoil."""
+    save_atlas(atlas, tmp_path / "good.npz")
+    with np.load(tmp_path / "good.npz", allow_pickle=False) as file:
+        return dict(file)
+
+
+# --- one picture against it -------------------------------------------------------------------------------------------
+
+
+def test_the_difference_is_each_picture_minus_the_mean_and_what_is_absent_stays_absent(network, pictures, atlas):
+    for name, record in explain(network, pictures).layers.items():
+        shift = difference(record.attention, atlas.layers[name])
+        for head, values in zip(shift, record.attention, strict=True):
+            assert (head is None) == (values is None)
+            if head is not None:
+                for n in range(12):
+                    np.testing.assert_array_equal(head[n], values[n] - values.mean(0))
+                np.testing.assert_allclose(head.mean(0), 0, atol=1e-6)
+
+
+def test_the_difference_to_a_layer_of_another_shape_is_refused(network, pictures, atlas):
+    record = explain(network, pictures).layers["point"]
+    with pytest.raises(AtlasError, match=r"spatial attention of shape \(3, 3\), the network None"):
+        difference(record.attention, atlas.layers["shared"])
+    wider = record.attention._replace(channel=record.attention.channel[:, :1])
+    with pytest.raises(AtlasError, match=r"channel attention of shape \(3,\), the network \(1,\)"):
+        difference(wider, atlas.layers["point"])
+
+
+def test_the_most_unusual_head_is_the_one_a_loop_over_all_entries_finds(network, pictures, atlas):
+    everything = explain(network, pictures)
+    for n in range(12):
+        scores = {}
+        for name, record in everything.layers.items():
+            for head, values, known in zip(HEADS, record.attention, atlas.layers[name].heads, strict=True):
+                if values is not None:
+                    triples = zip(values[n].ravel(), known.mean.ravel(), known.deviation.ravel(), strict=True)
+                    squares = [((float(a) - float(m)) / max(float(d), 0.01)) ** 2 for a, m, d in triples]
+                    scores[name, head] = math.sqrt(sum(squares) / len(squares))
+        found = unusual(everything.picture(n), atlas)
+        assert (found.layer, found.head) == max(scores, key=scores.get)
+        assert found.score == pytest.approx(max(scores.values()), rel=1e-4)
+        assert found.pictures == 12
+
+
+@pytest.mark.parametrize(("layer", "head"), [("shared#2", "kernel"), ("depthwise", "spatial"), ("point", "filter")])
+def test_a_planted_outlier_is_found(network, pictures, atlas, layer, head):
+    one = explain(network, pictures[:1])
+    known = getattr(atlas.layers[layer].heads, head)
+    planted = known.mean[None] + 7 * np.maximum(known.deviation, FLOOR)[None]
+    record = one.layers[layer]
+    record = dataclasses.replace(record, attention=record.attention._replace(**{head: planted}))
+    found = unusual(dataclasses.replace(one, layers=one.layers | {layer: record}), atlas)
+    assert (found.layer, found.head) == (layer, head)
+    assert found.score == pytest.approx(7, rel=1e-3)
+
+
+def test_a_shift_that_nobody_could_see_is_not_called_unusual(network, pictures, atlas):
+    still = {
+        name: dataclasses.replace(
+            layer,
+            heads=Heads(
+                *(None if h is None else dataclasses.replace(h, deviation=h.deviation * 0) for h in layer.heads)
+            ),
+        )
+        for name, layer in atlas.layers.items()
+    }
+    one = explain(network, pictures[:1])
+    near = {
+        name: dataclasses.replace(
+            record,
+            attention=Heads(*(None if h is None else h.mean[None] + 0.001 for h in atlas.layers[name].heads)),
+        )
+        for name, record in one.layers.items()
+    }
+    found = unusual(dataclasses.replace(one, layers=near), dataclasses.replace(atlas, layers=still))
+    assert found.score == pytest.approx(0.1, rel=1e-3)
+
+
+def test_only_one_picture_of_the_untouched_network_can_be_unusual(network, pictures, atlas):
+    with pytest.raises(ValueError, match="2 pictures under"):
+        unusual(explain(network, pictures[:2]), atlas)
+    with pytest.raises(ValueError, match=r"temperature=2\.0"):
+        unusual(explain(network, pictures[:1], Settings(2.0)), atlas)
+
+
+def test_another_network_than_the_atlas_is_of_is_refused(small_model, pictures, atlas):
+    with pytest.raises(AtlasError, match="The atlas has 4 layers, and the network 16"):
+        unusual(explain(small_model, torch.randn(1, 3, 32, 32)), atlas)
+
+
+def test_it_is_said_in_a_sentence():
+    assert said(Unusual("layer3.0.conv2", "channel", 2.1449, 10_000)) == (
+        "Most unusual here: the channel attention of layer3.0.conv2, on average 2.1 standard deviations from what is "
+        "typical of 10,000 validation pictures. For any one head 1 is ordinary; one is always furthest."
+    )
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_atlas_comes_back_as_it_was_saved(atlas, tmp_path):
+    save_atlas(atlas, tmp_path / "net.atlas.npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["net.atlas.npz"]
+    again = load_atlas(tmp_path / "net.atlas.npz")
+    assert (again.network, again.pictures, again.classes) == ("0123456789abcdef", 12, 3)
+    assert list(again.layers) == list(atlas.layers) == ["point", "shared", "shared#2", "depthwise"]
+    for name, layer in atlas.layers.items():
+        assert again.layers[name].effective_kernels == layer.effective_kernels
+        for before, after in zip(layer.heads, again.layers[name].heads, strict=True):
+            assert (before is None) == (after is None)
+            if before is not None:
+                for field in dataclasses.fields(TypicalHead):
+                    np.testing.assert_array_equal(getattr(after, field.name), getattr(before, field.name))
+                assert (after.mean.dtype, after.by_class.dtype) == (np.float32, np.float16)
+    assert again.layers["point"].heads.spatial is None
+    assert again.layers["depthwise"].heads.filter is None
+    assert again.layers["depthwise"].effective_kernels is None
+
+
+SPOILED = {
+    "no network": (lambda a: a.pop("network"), "network is missing"),
+    "a head by halves": (lambda a: a.pop("shared#2/kernel/deviation"), "shared#2/kernel/deviation is missing"),
+    "no effective kernels": (lambda a: a.pop("shared/effective_kernels"), "shared/effective_kernels is missing"),
+    "too short": (lambda a: a.update({"point/channel/deviation": np.zeros(2, np.float32)}), r"is float32 of shape \(2,\)"),
+    "other classes": (lambda a: a.update({"counts": np.array([6, 6])}), r"by_class is float16 of shape \(3, "),
+    "not square": (lambda a: a.update({"shared/spatial/mean": np.zeros((3, 2), np.float32)}), r"of shape \(3, 2\)"),
+    "empty": (lambda a: a.update({"point/channel/mean": np.zeros(0, np.float32)}), r"of shape \(0,\)"),
+    "another type": (lambda a: a.update({"point/channel/mean": np.zeros(3)}), "is float64"),
+    "not a number": (lambda a: a.update({"point/channel/mean": np.full(3, np.nan, np.float32)}), "not from 0 to 1"),
+    "beyond 1": (lambda a: a.update({"point/channel/spread": np.array([0.1, 2.0])}), "not from 0 to 1"),
+    "a class without pictures": (lambda a: a.update({"counts": np.array([4, 0, 4])}), "one picture of each class"),
+    "no classes": (lambda a: a.update({"counts": np.zeros(0, np.int64)}), "one picture of each class"),
+    "no layers": (lambda a: a.update({"layers": np.zeros(0, "U4")}), "layers are not names"),
+    "a layer twice": (lambda a: a.update({"layers": np.array(["point", "point"])}), "layers are not names"),
+    "numbers for names": (lambda a: a.update({"layers": np.arange(3)}), "layers is int64"),
+    "objects": (lambda a: a.update({"layers": np.array(["point", {}], object)}), "something other than numbers"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SPOILED)
+def test_a_file_that_lacks_or_misshapes_something_is_refused_in_one_sentence(arrays, tmp_path, case):
+    spoil, reason = SPOILED[case]
+    spoil(arrays)
+    np.savez_compressed(tmp_path / "bad.npz", **arrays)
+    with pytest.raises(AtlasError, match=reason) as refused:
+        load_atlas(tmp_path / "bad.npz")
+    assert str(refused.value).startswith("The atlas bad.npz cannot be used: ")
+    assert str(refused.value).endswith(".")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, 0.5, 0.99])
+def test_a_truncated_file_is_refused(atlas, tmp_path, kept):
+    save_atlas(atlas, tmp_path / "whole.npz")
+    whole = (tmp_path / "whole.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[: int(kept * len(whole)) if isinstance(kept, float) else kept])
+    with pytest.raises(AtlasError, match="it is damaged"):
+        load_atlas(tmp_path / "cut.npz")
+
+
+def test_neither_a_pickle_nor_a_missing_file_is_an_atlas(tmp_path):
+    np.save(tmp_path / "pickle.npy", np.array([{}], object), allow_pickle=True)
+    for path in (tmp_path / "pickle.npy", tmp_path / "none.npz", tmp_path):
+        with pytest.raises(AtlasError, match="cannot be used"):
+            load_atlas(path)
+
+
+def test_a_file_that_is_large_or_becomes_so_is_refused_unread(arrays, tmp_path, monkeypatch):
+    bomb = tmp_path / "bomb.npz"
+    np.savez_compressed(bomb, **arrays, more=np.zeros(20_000_000, np.int8))
+    assert bomb.stat().st_size < 100_000
+    monkeypatch.setattr(atlases, "MAX_UNPACKED", 10 * 2**20)
+    with pytest.raises(AtlasError, match="unpacks to 19 MiB"):
+        load_atlas(bomb)
+    monkeypatch.setattr(atlases, "MAX_BYTES", 1000)
+    with pytest.raises(AtlasError, match="it has 0 MiB"):
+        load_atlas(bomb)
+
+
+def test_an_atlas_of_other_weights_is_refused(atlas, tmp_path):
+    weights = tmp_path / "net.safetensors"
+    weights.write_bytes(b"abc")
+    assert fingerprint(weights) == "ba7816bf8f01cfea"  # of SHA-256("abc"), FIPS 180-2
+    assert atlas_path(weights) == tmp_path / "net.atlas.npz"
+    assert atlas_beside(weights) is None
+    save_atlas(dataclasses.replace(atlas, network=fingerprint(weights)), atlas_path(weights))
+    assert atlas_beside(weights).pictures == 12
+    weights.write_bytes(b"abd")
+    with pytest.raises(AtlasError, match=r"net\.atlas\.npz was made from other weights than net\.safetensors"):
+        atlas_beside(weights)
