@@ -7,8 +7,8 @@ pictures at a time, and convolve with it while it is in the cache. ``mix``: conv
 K times the multiply-adds and no kernel per picture. All are differentiable and right for any shape; the rule is about time
 and was measured with ``benchmarks/forms.py``.
 
-The released formulation makes N x K weighted kernels at once. What makes it slow is less the arithmetic than the memory: new
-pages for hundreds of megabytes, written once and read once.
+The released formulation makes N x K weighted kernels at once: up to gigabytes (``benchmarks/README.md``) that are written
+once and read once.
 """
 
 from __future__ import annotations
@@ -50,11 +50,10 @@ def choose(
         return mix, len(x)
     share = _share(x)
     # Filters of a grouped convolution are not forged in parts, so there the pictures alone keep the piece small.
-    pictures = PICTURES if groups == 1 else WEIGHTS // weight[0].numel()
-    pictures = min(
-        pictures, 3 * WEIGHTS // (FILTERS * weight[0, 0].numel()), OUTPUTS // (weight.shape[1] * positions or 1)
-    )
-    return forge, max(1, share * pictures)
+    pictures = share * PICTURES if groups == 1 else share * WEIGHTS // weight[0].numel()
+    by_weights = share * 3 * WEIGHTS // (FILTERS * weight[0, 0].numel())
+    by_outputs = share * OUTPUTS // max(1, weight.shape[1] * positions)
+    return forge, max(1, min(pictures, by_weights, by_outputs))
 
 
 def _share(x: Tensor) -> int:

@@ -98,7 +98,7 @@ const equation = (data) => {
       : `<span class="term" style="border-color:var(--${head})">${symbol}<sub>${sub}</sub></span>`;
   return `<p class="equation"><span class="hidden">${esc(data.equation)}</span><span aria-hidden="true">y = ${term("filter", "a", "f")} · [ (
     ${term("spatial", "a", "s")} · Σ<sub>i</sub> ${term("kernel", "a", "w,i")} W<sub>i</sub> ) ∗ ( ${term("channel", "a", "c")} · x ) ]</span></p>
-    <p class="shapes">${data.shapes.map((shape) => `<span>${esc(shape)}</span>`).join(" ")}<br>${esc(data.cost)}</p>`;
+    <p class="shapes">${data.shapes.map((shape) => `<span>${esc(shape)}</span>`).join(" ")}<span class="line">${esc(data.cost)}</span></p>`;
 };
 
 const drawLayer = (root, data) =>

@@ -1,1 +1,1 @@
-"""Train, measure and export weights of one's own: ``python -m odconv.training.train`` and ``.evaluate``."""
+"""Train, measure and export weights of one's own: ``python -m odconv.training.train``, ``.evaluate`` and ``.atlas``."""

@@ -10,7 +10,6 @@ For the bundled network, 10,000 pictures of 64 px, decoded before: 70 s on one x
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,9 +20,10 @@ from tqdm import tqdm
 
 from odconv.atlas import Atlas, TypicalHead, TypicalLayer, atlas_path, fingerprint, save_atlas
 from odconv.attention import HEADS, Heads
-from odconv.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from odconv.checkpoint import Checkpoint, CheckpointError
 from odconv.explain import LayerRecord, effective_kernels, explain
-from odconv.training.data import DataError, Pictures, decoded, find, prepared
+from odconv.training.data import DataError, Pictures, prepared
+from odconv.training.evaluate import opened, options_of
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
@@ -141,40 +141,14 @@ def _row(name: str, head: str, *cells: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m odconv.training.atlas",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--weights", type=Path, required=True, help="weights with a card beside them")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the data set")
-    parser.add_argument("--cache", type=Path, help="folder for decoded pictures (default: DATA/decoded)")
-    parser.add_argument("--pictures", type=_above_0, help="use this many pictures, evenly spaced (default: all)")
+    parser = options_of("atlas", __doc__)
     parser.add_argument("--out", type=Path, help="file to write (default: beside the weights)")
-    parser.add_argument("--batch", type=_above_0, default=128)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=_above_0, help="CPU threads (default: PyTorch's)")
     options = parser.parse_args(argv)
-    if options.threads:
-        torch.set_num_threads(options.threads)
     out = options.out or atlas_path(options.weights)
     try:
         if not out.parent.is_dir():  # said before the minutes, not after
             raise DataError(f"There is no folder {out.parent} to write {out.name} to.")
-        checkpoint = load_checkpoint(options.weights)
-        card_file = options.weights.with_suffix(".json")
-        if not card_file.is_file():
-            raise CheckpointError(
-                f"{options.weights.name} has no card, {card_file.name}; how to prepare pictures is there."
-            )
-        checkpoint.model.to(options.device)
-        dataset = find(options.data)
-        if dataset.names != checkpoint.card.classes:
-            raise DataError(f"{options.data} has other classes than those in {card_file.name}.")
-        size, resize = checkpoint.card.image_size, checkpoint.card.resize
-        pictures = decoded(dataset, "val", size, options.cache or options.data / "decoded", resize=resize)
-        if options.pictures:
-            pictures = pictures.spaced(options.pictures)
+        checkpoint, _, pictures = opened(options)
         atlas = survey(checkpoint, pictures, fingerprint(options.weights), options.batch)
         save_atlas(atlas, out)
     except (CheckpointError, DataError) as error:
@@ -183,13 +157,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(f"{error.filename} cannot be read or written: {error.strerror}.")
     print(report(atlas))
     print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
-
-
-def _above_0(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}: a whole number of at least 1 is needed")
-    return number
 
 
 if __name__ == "__main__":

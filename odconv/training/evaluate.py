@@ -29,7 +29,7 @@ from odconv.attention import HEADS, Heads, Settings
 from odconv.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from odconv.explain import between_pictures, effective_kernels, explain
 from odconv.probe import told
-from odconv.training.data import DataError, Pictures, decoded, find, prepared
+from odconv.training.data import DataError, Dataset, Pictures, decoded, find, prepared
 
 Z95 = 1.959964  # what a standard normal stays within, plus or minus, with a probability of 95 %
 
@@ -270,39 +270,57 @@ def card_beside(weights: Path) -> tuple[Path, Entry]:
     return path, json.loads(path.read_text(encoding="utf-8"))
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def options_of(name: str, description: str | None) -> argparse.ArgumentParser:
+    """The options that every command has that looks at finished weights."""
     parser = argparse.ArgumentParser(
-        prog="python -m odconv.training.evaluate",
-        description=__doc__,
+        prog=f"python -m odconv.training.{name}",
+        description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--weights", type=Path, required=True, help="weights with a card beside them")
     parser.add_argument("--data", type=Path, required=True, help="folder of the data set")
     parser.add_argument("--cache", type=Path, help="folder for decoded pictures (default: DATA/decoded)")
-    parser.add_argument("--temperatures", type=_numbers, default=_numbers("0.3,0.5,1,2,3,4,30"))
-    parser.add_argument("--pictures", type=int, help="measure on this many pictures, evenly spaced (default: all)")
-    parser.add_argument("--spread-pictures", type=int, default=2000, help="for the spread between pictures")
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--pictures", type=above_0, help="use this many pictures, evenly spaced (default: all)")
+    parser.add_argument("--batch", type=above_0, default=128)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's)")
-    options = parser.parse_args(argv)
+    parser.add_argument("--threads", type=above_0, help="CPU threads (default: PyTorch's)")
+    return parser
+
+
+def opened(options: argparse.Namespace) -> tuple[Checkpoint, Dataset, Pictures]:
+    """The weights that are asked for, on their device; the data set; and its validation pictures, all or as many as asked.
+
+    Raises:
+        CheckpointError: the weights cannot be used, or have no card.
+        DataError: the data set cannot be used, or has other classes than the weights.
+    """
     if options.threads:
         torch.set_num_threads(options.threads)
+    checkpoint = load_checkpoint(options.weights)
+    path, _ = card_beside(options.weights)
+    checkpoint.model.to(options.device)
+    dataset = find(options.data)
+    if dataset.names != checkpoint.card.classes:
+        raise DataError(f"{options.data} has other classes than those in {path.name}.")
+    size, resize = checkpoint.card.image_size, checkpoint.card.resize
+    pictures = decoded(dataset, "val", size, options.cache or options.data / "decoded", resize=resize)
+    return checkpoint, dataset, pictures if options.pictures is None else pictures.spaced(options.pictures)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = options_of("evaluate", __doc__)
+    parser.add_argument("--temperatures", type=_numbers, default=_numbers("0.3,0.5,1,2,3,4,30"))
+    parser.add_argument("--spread-pictures", type=int, default=2000, help="for the spread between pictures")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    options = parser.parse_args(argv)
     try:
+        checkpoint, dataset, pictures = opened(options)
         path, card = card_beside(options.weights)
-        checkpoint = load_checkpoint(options.weights)
-        checkpoint.model.to(options.device)
-        dataset = find(options.data)
-        if dataset.names != checkpoint.card.classes:
-            raise DataError(f"{options.data} has other classes than those in {path.name}.")
-        size, resize = checkpoint.card.image_size, checkpoint.card.resize
-        pictures = decoded(dataset, "val", size, options.cache or options.data / "decoded", resize=resize)
     except (CheckpointError, DataError) as error:
         sys.exit(str(error))
     card["measured"] = measure(
         checkpoint,
-        pictures if options.pictures is None else pictures.spaced(options.pictures),
+        pictures,
         dataset.ids,
         temperatures=options.temperatures,
         precision=options.precision,
@@ -313,6 +331,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     unfinished.write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(unfinished, path)
     print(report(card["measured"]))
+
+
+def above_0(text: str) -> int:
+    """A whole number of at least 1, of an option of the command line."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: a whole number of at least 1 is needed")
+    return number
 
 
 def _numbers(text: str) -> tuple[float, ...]:

@@ -18,8 +18,8 @@ from pathlib import Path
 import streamlit as st
 import torch
 
-from odconv import images
-from odconv.atlas import Atlas, AtlasError, atlas_beside
+from odconv import atlas, images
+from odconv.atlas import Atlas, AtlasError
 from odconv.attention import Settings
 from odconv.checkpoint import Checkpoint, CheckpointError, find_checkpoints, load_checkpoint
 from odconv.cost import LayerCost, cost
@@ -77,15 +77,23 @@ def _costed(identity: tuple[str, float, str], _engine: Engine) -> dict[str, Laye
     return {layer.name: layer for layer in cost(_engine.checkpoint.model, _engine.checkpoint.card.image_size)}
 
 
-def atlas(engine: Engine) -> Atlas | None:
-    """What is typical of the network; None where there is no atlas beside its weights, or one that cannot be used."""
-    return _charted(engine.identity, engine.path)
+def unusual(engine: Engine, trained: Explanation) -> str:
+    """Where one picture is most unusual, in a sentence; empty without an atlas beside the weights that can be used.
+
+    ``trained``: what the untouched network made of the picture.
+    """
+    typical = _charted(engine.identity, engine.path)
+    try:
+        return atlas.said(atlas.unusual(trained, typical)) if typical else ""
+    except AtlasError as error:
+        log.warning("atlas refused: %s", error)
+        return ""
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _charted(identity: tuple[str, float, str], _path: Path) -> Atlas | None:
     try:
-        return atlas_beside(_path)
+        return atlas.atlas_beside(_path)
     except AtlasError as error:
         log.warning("atlas refused: %s", error)
         return None

@@ -14,7 +14,7 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-from odconv import atlas, drawings, images
+from odconv import drawings, images
 from odconv.attention import HEADS, Settings
 from odconv.explain import Explanation
 from odconv.ui import components, view
@@ -53,9 +53,9 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
         st.info(sentence)
     st.subheader("The network at a glance", anchor=False)
     components.glance(drawings.glance(answer.explanation, reference, layer), _choose_layer)
-    typical = engines.atlas(engine)
-    if typical:
-        st.caption(atlas.said(atlas.unusual(trained, typical)) + ("" if reference is None else " That is as trained."))
+    unusual = engines.unusual(engine, trained)
+    if unusual:
+        st.caption(unusual if reference is None else f"{unusual} That is as trained.")
     st.subheader(f"One layer: {layer}", anchor=False)
     components.layer(
         drawings.layer(

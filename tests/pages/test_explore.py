@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import streamlit as st
 import torch
 from streamlit.testing.v1 import AppTest
 
+from odconv.atlas import load_atlas, save_atlas
 from odconv.backbones import resnet18
 from odconv.checkpoint import load_checkpoint, save_checkpoint
 from odconv.stimuli import STIMULI
@@ -203,3 +205,17 @@ def test_an_atlas_of_other_weights_is_logged_and_not_used(tmp_path, monkeypatch,
     assert works(app)
     assert not any("Most unusual" in caption.value for caption in app.caption)
     assert "other.atlas.npz was made from other weights" in caplog.text
+
+
+def test_an_atlas_with_other_layers_is_logged_and_not_used(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("ODCONV_WEIGHTS", str(tmp_path))
+    bundled = next(iter(engine.weights().values()))
+    for ending in (".safetensors", ".json"):
+        shutil.copy(bundled.with_suffix(ending), tmp_path / f"other{ending}")
+    right = load_atlas(bundled.with_suffix(".atlas.npz"))
+    renamed = {name.upper(): layer for name, layer in right.layers.items()}
+    save_atlas(replace(right, layers=renamed), tmp_path / "other.atlas.npz")
+    app = opened(model="other.safetensors")
+    assert works(app)
+    assert not any("Most unusual" in caption.value for caption in app.caption)
+    assert "atlas refused" in caplog.text

@@ -17,8 +17,10 @@ from odconv import HEADS, Settings, explain, load_checkpoint, probe, told
 from odconv.training import train
 from odconv.training.data import decoded, find, stream
 from odconv.training.evaluate import Preparation
+from odconv.training.network import add_dropout, build, follow, parameter_groups, random_kernels
 from odconv.training.recipe import Recipe, learning_rate, told_in
-from odconv.training.train import Run, build, follow, parameter_groups, random_kernels, start, train_step
+from odconv.training.run import COLUMNS, Run, start
+from odconv.training.train import train_step
 
 SMALL = {"width": 4, "batch": 6, "epochs": 2, "sizes": "16:1", "precision": "float32", "kernel_drop": "random"}
 STEPS = 4  # an epoch: 24 pictures
@@ -205,7 +207,7 @@ def test_a_step_changes_the_kernels_that_take_part_and_no_others(animals, drop):
 
 def test_dropout_acts_on_the_features_in_training_alone():
     model, plain = build(Recipe(**SMALL), 3), build(Recipe(**SMALL), 3)
-    train.add_dropout(model, 0.5)
+    add_dropout(model, 0.5)
     x = torch.randn(64, 3, 16, 16)
     assert torch.equal(model.eval()(x), plain.eval()(x))
     seen = []
@@ -219,7 +221,7 @@ def test_dropout_acts_on_the_features_in_training_alone():
 
 def test_a_networks_own_dropout_is_set_and_not_doubled():
     model = build(Recipe(arch="od_mobilenetv2", width=0.35), 3)
-    train.add_dropout(model, 0.3)
+    add_dropout(model, 0.3)
     assert model.classifier[0].p == 0.3
     assert not model.classifier[1]._forward_pre_hooks
 
@@ -292,7 +294,7 @@ def test_a_run_leaves_its_recipe_a_log_a_checkpoint_and_weights(finished):
 
 def test_the_log_says_what_was_measured(finished, animals):
     last = rows(finished)[-1]
-    assert tuple(last) == train.COLUMNS
+    assert tuple(last) == COLUMNS
     assert (last["size"], last["lr"], last["temperature"]) == ("16", "0.0", "1.0")
     assert float(last["images_per_second"]) > 0
     model = build(Recipe(**SMALL), 3).eval()
@@ -350,8 +352,8 @@ def test_a_run_that_was_stopped_goes_on_as_if_nothing_had_been(
     for mine, other in zip(ours["optimiser"]["state"].values(), theirs["optimiser"]["state"].values(), strict=True):
         assert torch.equal(mine["momentum_buffer"], other["momentum_buffer"])
     timed = ("seconds", "images_per_second")
-    assert [[row[c] for c in train.COLUMNS if c not in timed] for row in rows(out)] == [
-        [row[c] for c in train.COLUMNS if c not in timed] for row in rows(finished)
+    assert [[row[c] for c in COLUMNS if c not in timed] for row in rows(out)] == [
+        [row[c] for c in COLUMNS if c not in timed] for row in rows(finished)
     ]
     stopped, straight = (load_checkpoint(p / f"{p.name}.safetensors") for p in (out, finished))
     x = torch.randn(2, 3, 16, 16)
