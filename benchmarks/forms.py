@@ -1,4 +1,4 @@
-"""The measurements behind the rule in ``odconv/forms.py``, repeated on this machine. About four minutes on two cores.
+"""The measurements behind the rule in ``odconv/forms.py``, repeated on this machine. Some minutes.
 
     python benchmarks/forms.py [--threads 2] [--device cpu] [--seconds 0.3]
 

@@ -16,7 +16,7 @@ and momentum in it. On the CPU it is the resident size, in a fresh process per c
 stand the floors that were set for two CPU cores, and whether this run met them.
 
 ``--only`` takes a regular expression, searched for in names such as "od_resnet18, K = 4, 8 x 224 px, inference, float32";
-cells that a floor is about also answer to "floor". All cells take about 15 minutes on two CPU cores, ``--only floor`` about
+cells that a floor is about also answer to "floor". All cells take about 20 minutes on two CPU cores, ``--only floor`` about
 three. Needs Linux or macOS.
 """
 
