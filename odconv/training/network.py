@@ -1,4 +1,4 @@
-"""What training does to a network: initial weights, parameter groups, dropout, dropped kernels, averaged weights."""
+"""What training does to a network: first weights, parameter groups, dropout, dropped kernels, averaged weights."""
 
 from __future__ import annotations
 
@@ -15,19 +15,45 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from odconv.attention import Heads
 from odconv.layer import AttentionBranch
-from odconv.training.recipe import Recipe
+from odconv.training.recipe import Recipe, RecipeError
 
 DROPPED = -1e4  # a logit whose share is exactly 0, also at temperature 30; finite, as infinities can meet and give nan
 
 
-def build(recipe: Recipe, num_classes: int) -> nn.Module:
-    """The network as it is before the first step, by the recipe's seed."""
+def build(recipe: Recipe, num_classes: int, start: nn.Module | None = None) -> nn.Module:
+    """The network as it is before the first step, by the recipe's seed; with the weights of ``start``, where it has them.
+
+    Raises:
+        RecipeError: ``start`` is neither the same network nor its static twin.
+    """
     torch.manual_seed(recipe.seed)
     model = recipe.architecture(num_classes).build()
     if recipe.initial_logits:
         for branch in _branches(model):
             _equalise(branch, recipe.initial_logits)
+    if start is not None:
+        _take(model, start, recipe)
     return model
+
+
+@torch.no_grad()
+def _take(model: nn.Module, start: nn.Module, recipe: Recipe) -> None:
+    """A static kernel becomes the K kernels of a dynamic layer, with noise, or gradients would never tell them apart.
+
+    Attention branches that ``start`` lacks stay as they are, and so does a classifier of other classes.
+    """
+    given, own = start.state_dict(), model.state_dict()
+    odd = [name for name in given if name not in own]
+    for name, tensor in own.items():
+        new = given.get(name)
+        if new is not None and new.shape == tensor.shape:
+            tensor.copy_(new)
+        elif new is not None and new.shape == tensor.shape[1:]:
+            tensor.copy_(new + recipe.apart * new.std() * torch.randn_like(tensor))
+        elif not (new is None and ".attention." in name) and not name.startswith(("fc.", "classifier.")):
+            odd.append(name)
+    if odd:
+        raise RecipeError(f"start={recipe.start!r}: weights of {recipe.arch} or its static twin are needed ({odd[0]})")
 
 
 def _equalise(branch: AttentionBranch, deviation: float) -> None:
@@ -72,6 +98,24 @@ def add_dropout(model: nn.Module, share: float) -> None:
     if share and not own:
         classifier = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
         classifier.register_forward_pre_hook(lambda module, inputs: F.dropout(inputs[0], share, module.training))
+
+
+@contextmanager
+def untracked(model: nn.Module) -> Iterator[None]:
+    """BatchNorm normalises a batch by its own statistics as ever, and leaves the running ones as they are.
+
+    For batches with dropped kernels or a drawn temperature: a network in use has one set of statistics, and a mixture of
+    all fits none of them. (To normalise such batches by the running statistics, as in use, makes training diverge.)
+    """
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
 
 @contextmanager

@@ -45,6 +45,8 @@ class Recipe:
     kernels: Annotated[int, "K, candidate kernels of a dynamic convolution"] = 4
     reduction: Annotated[float, "hidden width of the attention branches as a fraction of the input channels"] = 1 / 16
     initial_logits: Annotated[float, "deviation of every head's logits at the start; 0: the released code's"] = 0.0
+    start: Annotated[str, "weights of this network, or its static twin, to start from; none: random"] = ""
+    apart: Annotated[float, "noise that sets a static start's K kernels apart, as a fraction of their deviation"] = 0.5
     epochs: Annotated[int, "passes over the training pictures"] = 30
     batch: Annotated[int, "pictures in a batch"] = 128
     sizes: Annotated[str, "sides in px, each with the fraction of the epochs it is used for"] = "32:0.5,48:0.25,64:0.25"
@@ -124,7 +126,7 @@ def hyperparameters() -> dict[str, tuple[Any, str]]:
 
 
 _AT_LEAST_0 = (
-    "weight_decay", "attention_weight_decay", "attention_lr", "initial_logits", "temperature_epochs", "seed",
+    "weight_decay", "attention_weight_decay", "attention_lr", "initial_logits", "apart", "temperature_epochs", "seed",
 )  # fmt: skip
 _SHARES = {
     "shift": 0.5,
@@ -192,13 +194,16 @@ def average_decay(recipe: Recipe, step: int) -> float:
 def told_in(recipe: Recipe, step: int, per_epoch: int) -> tuple[Settings, int | None]:
     """What the network is told in this step: settings, and how many kernels drawn at random stay (None: no drawing).
 
-    ``Settings`` say the same of every pass they are told to, so random kernels cannot be among them.
+    Nothing is dropped or drawn before the temperature has come to 1. ``Settings`` say the same of every pass they are told
+    to, so random kernels cannot be among them.
     """
     random = stream(recipe.seed, TOLD, step)
     drops, count = random.random() < recipe.kernel_drop_rate, int(random.integers(1, max(recipe.kernels, 2)))
     draws, exponent = random.random() < recipe.temperature_draw, random.random()
     now = temperature(recipe, step / per_epoch)
-    if draws and now == 1:
+    if now != 1:
+        return Settings(now), None
+    if draws:
         low, high = DRAWN_TEMPERATURES
         now = low * (high / low) ** exponent
     if recipe.kernel_drop == "none" or not drops:
@@ -223,11 +228,15 @@ def sentence(recipe: Recipe) -> str:
     sides = [size(recipe, epoch) for epoch in range(recipe.epochs)]
     stages = ", ".join(f"{sides.count(side)} at {side} px" for side in dict.fromkeys(sides))
     parts = [
-        f"{recipe.epochs} epochs ({stages}), {recipe.precision}, batch {recipe.batch}",
+        f"{recipe.arch} for {recipe.epochs} epochs ({stages}), {recipe.precision}, batch {recipe.batch}",
         f"SGD with Nesterov momentum {recipe.momentum:g}, one-cycle to {recipe.lr:g} "
         f"({100 * recipe.warm_up:g} % warm-up, {recipe.decay} decay)",
         f"weight decay {recipe.weight_decay:g}, none on BatchNorm and biases",
     ]
+    if recipe.start and recipe.dynamic:
+        parts.append(
+            f"where it started from static kernels, each of the {recipe.kernels} with noise of {recipe.apart:g} of their deviation"
+        )
     if recipe.dynamic:
         parts.append(
             f"attention branches with {recipe.attention_lr:g} times the learning rate and weight decay "
@@ -249,6 +258,8 @@ def sentence(recipe: Recipe) -> str:
                 f"{recipe.kernels - 1}: {_WHICH[recipe.kernel_drop]}"
             )
     enlarged = f", enlarged by up to {recipe.zoom:g}" if recipe.zoom != 1 else ""
+    if recipe.dynamic and (recipe.temperature_draw or recipe.kernel_drop != "none"):
+        parts.append("such batches leave BatchNorm's running statistics alone")
     parts += [
         f"label smoothing {recipe.label_smoothing:g}, dropout {recipe.dropout:g} before the classifier",
         f"crops shifted by up to {recipe.shift:g} of the side{enlarged}, mirrored at random",

@@ -11,7 +11,7 @@ import json
 import os
 import pickle
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from odconv.attention import HEADS
-from odconv.checkpoint import save_checkpoint
+from odconv.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from odconv.training.data import Dataset
 from odconv.training.network import add_dropout, build, parameter_groups
 from odconv.training.recipe import Recipe, sentence
@@ -45,6 +45,7 @@ class Run:
     counts: tuple[int, int]
     ids: tuple[str, ...]  # of the classes
     names: tuple[str, ...]
+    before: str = ""  # how the weights that it started from were trained, where there were any
 
     @property
     def checkpoint(self) -> Path:
@@ -69,12 +70,25 @@ class State:
 
 
 def start(run: Run, device: torch.device) -> State:
-    """The state before the first step."""
-    model = build(run.recipe, len(run.ids)).to(device)
+    """The state before the first step.
+
+    Raises:
+        RunError: the weights to start from cannot be read.
+        RecipeError: they are of another network.
+    """
+    first = _start_of(run.recipe)
+    model = build(run.recipe, len(run.ids), first.model if first else None).to(device)
     average = copy.deepcopy(model).eval().requires_grad_(False)
     add_dropout(model, run.recipe.dropout)
     groups = parameter_groups(model, run.recipe)
     return State(model, average, torch.optim.SGD(groups, run.recipe.lr, run.recipe.momentum, nesterov=True, fused=True))
+
+
+def _start_of(recipe: Recipe) -> Checkpoint | None:
+    try:
+        return load_checkpoint(recipe.start) if recipe.start else None
+    except CheckpointError as error:
+        raise RunError(f"{recipe.start} cannot be started from: {error}") from error
 
 
 def save(run: Run, state: State) -> None:
@@ -93,9 +107,10 @@ def save(run: Run, state: State) -> None:
 
 def resume(run: Run, device: torch.device) -> State:
     """The state that the last checkpoint holds; the first one where there is none yet."""
-    state = start(run, device)
     if not run.checkpoint.is_file():
-        return state
+        return start(run, device)
+    # Weights that the run started from are of no use any more, and may be gone.
+    state = start(replace(run, recipe=replace(run.recipe, start="")), device)
     try:
         content = torch.load(run.checkpoint, map_location=device, weights_only=True)
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
@@ -128,27 +143,30 @@ def begin(folder: Path, given: Mapping[str, Any], dataset: Dataset) -> Run:
     """A new run, nothing written yet.
 
     Raises:
-        RunError: something is in its folder.
+        RunError: something is in its folder, or the weights to start from cannot be read.
         RecipeError: a hyperparameter is outside of what is allowed.
     """
     if (folder / "run.json").exists():
         raise RunError(f"{folder} holds a run already: continue it with --resume, or name another folder.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder} is not an empty folder: name another one for the run.")
-    return described(folder, Recipe(**given), dataset)
-
-
-def described(folder: Path, recipe: Recipe, dataset: Dataset) -> Run:
-    """The run of this recipe on this data set, in this folder."""
+    recipe = Recipe(**given)
+    first = _start_of(recipe)
     return Run(
         folder,
         recipe,
         str(dataset.folder.resolve()),
-        (dataset.digest("train"), dataset.digest("val")),
+        digests(dataset),
         (len(dataset.train), len(dataset.val)),
         dataset.ids,
         dataset.names,
+        f"{first.card.name} ({first.card.recipe})" if first else "",
     )
+
+
+def digests(dataset: Dataset) -> tuple[str, str]:
+    """Short names for what the data set's training and validation pictures are."""
+    return dataset.digest("train"), dataset.digest("val")
 
 
 def reopen(folder: Path, given: Mapping[str, Any]) -> Run:
@@ -213,7 +231,7 @@ def card(run: Run, state: State) -> dict[str, Any]:
         "std": list(recipe.std),
         "data": f"{Path(run.data).name}: {run.counts[0]:,} training pictures of {len(run.ids)} classes; "
         f"{run.counts[1]:,} validation pictures measure",
-        "recipe": sentence(recipe),
+        "recipe": f"First {run.before}. Then {sentence(recipe)}" if run.before else sentence(recipe),
         "known_weaknesses": "",
     }
     if state.rows:

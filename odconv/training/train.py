@@ -18,7 +18,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from threading import Event
 from typing import Any, get_args
@@ -33,14 +33,14 @@ from odconv.probe import told
 from odconv.training import recipe as schedules
 from odconv.training.data import DataError, Pictures, ahead, batches, decoded, find, prepared, stream, varied
 from odconv.training.evaluate import Preparation, accuracy, attentions, autocast, scores, spread
-from odconv.training.network import follow, random_kernels
+from odconv.training.network import follow, random_kernels, untracked
 from odconv.training.recipe import DROPOUT, KERNELS, ORDER, VARIATION, Recipe, RecipeError, hyperparameters
 from odconv.training.run import (
     Run,
     RunError,
     State,
     begin,
-    described,
+    digests,
     export,
     flag,
     reopen,
@@ -119,7 +119,9 @@ def train_step(recipe: Recipe, state: State, pixels: Tensor, labels: Tensor, per
         group["lr"] = rate * group["factor"]
     torch.manual_seed(int(stream(seed, DROPOUT, step).integers(2**63)))  # dropout knows no generator of its own
     state.model.train()
+    plain = count is None and settings == Settings(schedules.temperature(recipe, step / per_epoch))
     with (
+        nullcontext() if plain else untracked(state.model),
         told(settings),
         random_kernels(state.model, count, stream(seed, KERNELS, step)),
         autocast(x.device, recipe.precision),
@@ -248,6 +250,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """0 when the run is at its end, 1 when it was stopped before."""
     options = vars(parser().parse_args(argv))
     given = tuples({name: options[name] for name in hyperparameters() if name in options})
+    if given.get("start"):
+        given["start"] = str(Path(given["start"]).resolve())
     if options["threads"]:
         torch.set_num_threads(options["threads"])
     try:
@@ -266,17 +270,17 @@ def _main(options: Mapping[str, Any], given: Mapping[str, Any]) -> int:
         raise DataError("--data is needed: the folder of the data set.")
     dataset = find(options["data"] if known is None else options["data"] or known.data)
     run = known or begin(folder, given, dataset)
-    if run.digests != described(folder, run.recipe, dataset).digests:
+    if run.digests != digests(dataset):
         raise RunError(f"{folder} was begun on other pictures than those in {dataset.folder}.")
     if len(dataset.train) < run.recipe.batch:
         raise RecipeError(f"batch={run.recipe.batch}: at most the {len(dataset.train)} training pictures")
     side = max(side for side, _ in run.recipe.stages)
     cache = options["cache"] or dataset.folder / "decoded"
     train, val = decoded(dataset, "train", side, cache), decoded(dataset, "val", side, cache)
+    state = resume(run, device)
     write_down(run)
     if any((parent / ".git").exists() for parent in folder.resolve().parents):
         print(f"Note: {folder} lies inside a git checkout; a run takes some hundred megabytes.")
-    state = resume(run, device)
     with stopping() as stop:
         finished = fit(run, state, train, val, stop)
     if finished:

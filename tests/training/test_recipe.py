@@ -104,12 +104,16 @@ def test_temperatures_are_drawn_in_their_share_of_the_batches_between_a_half_and
     assert sum(t < 2**0.5 for t in others) / len(others) == pytest.approx(0.5, abs=0.06)  # log-uniform: the middle
 
 
-def test_no_temperature_is_drawn_before_it_has_come_down_to_1():
-    recipe = Recipe(temperature_start=30, temperature_epochs=2, temperature_draw=1)
-    assert [told_in(recipe, step, 10)[0].temperature for step in range(20)] == pytest.approx(
+@pytest.mark.parametrize("drop", ["strongest", "random"])
+def test_nothing_is_drawn_or_dropped_before_the_temperature_has_come_down_to_1(drop):
+    recipe = Recipe(temperature_start=30, temperature_epochs=2, temperature_draw=1, kernel_drop=drop)
+    told = [told_in(recipe, step, 10) for step in range(40)]
+    assert [settings.temperature for settings, _ in told[:20]] == pytest.approx(
         [30 - 29 * step / 20 for step in range(20)]
     )
-    assert told_in(recipe, 20, 10)[0].temperature != 1
+    assert all(settings.kernels is None and count is None for settings, count in told[:20])
+    assert all(settings.temperature != 1 for settings, _ in told[20:])
+    assert any(settings.kernels is not None or count is not None for settings, count in told[20:])
 
 
 def test_what_a_step_is_told_depends_on_seed_and_step_alone():

@@ -14,15 +14,17 @@ import torch.nn.functional as F
 from torch import nn
 
 from odconv import HEADS, Settings, explain, load_checkpoint, probe, told
+from odconv.checkpoint import save_checkpoint
 from odconv.training import train
 from odconv.training.data import decoded, find, stream
 from odconv.training.evaluate import Preparation
 from odconv.training.network import add_dropout, build, follow, parameter_groups, random_kernels
-from odconv.training.recipe import Recipe, learning_rate, told_in
+from odconv.training.recipe import Recipe, RecipeError, learning_rate, told_in
 from odconv.training.run import COLUMNS, Run, start
 from odconv.training.train import train_step
 
-SMALL = {"width": 4, "batch": 6, "epochs": 2, "sizes": "16:1", "precision": "float32", "kernel_drop": "random"}
+SMALL = {"width": 4, "batch": 6, "epochs": 2, "sizes": "16:1", "precision": "float32"}
+SMALL |= {"kernel_drop": "random", "temperature_epochs": 1.0, "lr": 0.01}
 STEPS = 4  # an epoch: 24 pictures
 
 
@@ -118,6 +120,36 @@ def test_initial_logits_have_the_deviation_that_was_asked_for_in_every_head_and_
     assert float(torch.stack(squares).mean()) ** 0.5 == pytest.approx(0.4, rel=0.15)
 
 
+def test_static_kernels_become_k_kernels_apart_by_as_much_noise_as_was_asked_for():
+    static = build(Recipe(arch="resnet18", width=16), 3)
+    recipe = Recipe(width=16, apart=0.5)
+    model, untouched = build(recipe, 3, static).state_dict(), build(recipe, 3).state_dict()
+    for name, own in model.items():
+        if own.ndim == 5:
+            one = static.state_dict()[name]
+            noise = (own - one) / one.std()
+            assert noise.std() == pytest.approx(0.5, rel=0.05)
+            assert torch.corrcoef(noise.flatten(1)).fill_diagonal_(0).abs().max() < 0.1
+        else:
+            assert torch.equal(own, (untouched if ".attention." in name else static.state_dict())[name])
+
+
+def test_the_same_network_starts_from_all_of_its_weights_and_a_classifier_of_other_classes_from_none(shake):
+    recipe = Recipe(width=4, seed=1)
+    given = shake(build(Recipe(width=4), 3))
+    same, other = build(recipe, 3, given).state_dict(), build(recipe, 5, given).state_dict()
+    for name, tensor in given.state_dict().items():
+        assert torch.equal(same[name], tensor)
+        classifier = build(recipe, 5).state_dict()[name]
+        assert torch.equal(other[name], classifier if name.startswith("fc.") else tensor)
+
+
+@pytest.mark.parametrize("options", [{"arch": "od_resnet34"}, {"width": 8}, {"kernels": 2}, {"stem": "imagenet"}])
+def test_another_network_cannot_be_started_from(options):
+    with pytest.raises(RecipeError, match="od_resnet18 or its static twin"):
+        build(Recipe(width=4), 3, build(Recipe(**({"width": 4} | options)), 3))
+
+
 @pytest.mark.parametrize("arch", ["od_resnet18", "resnet18", "od_mobilenetv2"])
 def test_every_parameter_is_optimised_once_with_the_decay_that_its_kind_has(arch):
     options = {"width": 0.35} if "mobilenet" in arch else {"width": 4}
@@ -205,6 +237,28 @@ def test_a_step_changes_the_kernels_that_take_part_and_no_others(animals, drop):
     assert drop != "first" or places == {(True, True, False, False)}
 
 
+@pytest.mark.parametrize(
+    ("options", "plain"),
+    [({}, True), ({"temperature_epochs": 4.0}, True), ({"kernel_drop": "first"}, False), ({"kernel_drop": "random"}, False),
+     ({"temperature_draw": 1.0}, False)],
+)  # fmt: skip
+def test_statistics_are_those_of_all_kernels_at_the_schedules_temperature(animals, options, plain):
+    """Other batches leave them alone."""
+    run = a_run(animals, **({"kernel_drop": "none", "temperature_epochs": 0.0} | options))
+    asked = (told_in(run.recipe, step, STEPS) for step in range(100))
+    state = start(run, torch.device("cpu"))
+    special = [
+        settings.kernels is not None or count is not None or settings.temperature != 1 for settings, count in asked
+    ]
+    state.step = 0 if plain else special.index(True)
+    norms = [module for module in state.model.modules() if isinstance(module, nn.BatchNorm2d)]
+    before = [norm.running_mean.clone() for norm in norms]
+    train_step(run.recipe, state, *a_batch(), STEPS)
+    assert {norm.momentum for norm in norms} == {0.1}
+    changed = [not torch.equal(norm.running_mean, was) for norm, was in zip(norms, before, strict=True)]
+    assert all(changed) if plain else not any(changed)
+
+
 def test_dropout_acts_on_the_features_in_training_alone():
     model, plain = build(Recipe(**SMALL), 3), build(Recipe(**SMALL), 3)
     add_dropout(model, 0.5)
@@ -252,7 +306,7 @@ def test_a_step_is_nesterov_descent_with_the_rates_of_the_schedule(animals):
     for step in range(2):
         x = train.prepared(pixels, 16, recipe.mean, recipe.std)
         flips = train.varied(x, stream(0, 1, step), 0.0)
-        with told(Settings(30 - 29 * step / (2 * STEPS))):
+        with told(Settings(30 - 29 * step / STEPS)):
             loss = F.cross_entropy(twin(flips), labels, label_smoothing=0.1)
         gradients = torch.autograd.grad(loss, list(twin.parameters()))
         assert float(train_step(recipe, state, pixels, labels, STEPS)) == pytest.approx(loss.item(), rel=1e-4)
@@ -443,6 +497,27 @@ def test_the_card_says_what_the_network_is_and_how_it_was_trained(finished):
     assert card.measured["top1"] == float(last["top1"])
 
 
+def test_a_run_that_starts_from_weights_needs_them_once_and_says_so_in_its_card(
+    animals, finished, tmp_path, stop_after, monkeypatch
+):
+    given = tmp_path / "given.safetensors"
+    for path in (finished / "straight.safetensors", finished / "straight.json"):
+        given.with_suffix(path.suffix).write_bytes(path.read_bytes())
+    out = tmp_path / "further"
+    stop_after(1)
+    assert train.main(command(animals, out, start=given, average=0.0, lr=1e-9)) == 1
+    kept = load_checkpoint(given).model.state_dict()
+    for name, tensor in weights(out)["average"].items():
+        if "running" not in name and tensor.is_floating_point():
+            assert torch.allclose(tensor, kept[name], atol=1e-5)
+    monkeypatch.undo()
+    given.unlink()
+    assert train.main([*arguments(out=out, device="cpu", cache=animals.parent / "cache"), "--resume"]) == 0
+    assert load_checkpoint(out / "further.safetensors").card.recipe.startswith(
+        "First straight (od_resnet18 for 2 epochs"
+    )
+
+
 def test_weights_can_be_exported_before_the_end(animals, tmp_path, stop_after):
     out = tmp_path / "early"
     stop_after(5)
@@ -480,9 +555,9 @@ def test_there_must_be_a_run_to_resume(animals, tmp_path):
 
 def test_a_changed_hyperparameter_is_refused_and_an_unchanged_one_is_not(animals, finished):
     message = refusal(command(animals, finished, "--resume", lr=0.3))
-    assert "--lr 0.15" in message
+    assert "--lr 0.01" in message
     assert "0.3" in message
-    assert train.reopen(finished, {"lr": 0.15, "batch": 6}).recipe == Recipe(**SMALL)
+    assert train.reopen(finished, {"lr": 0.01, "batch": 6}).recipe == Recipe(**SMALL)
 
 
 def test_other_pictures_than_those_of_the_run_are_refused(folder, finished):
@@ -514,6 +589,11 @@ def test_bad_data_and_bad_recipes_end_in_one_sentence_before_a_folder_is_made(an
     assert "There is no folder" in refusal(arguments(out=out, data=tmp_path / "nowhere"))
     assert "dropout=1.5" in refusal(command(animals, out, dropout=1.5))
     assert "batch=25: at most the 24" in refusal(command(animals, out, batch=25))
+    assert "cannot be started from" in refusal(command(animals, out, start=tmp_path / "none.safetensors"))
+    small = tmp_path / "small.safetensors"
+    save_checkpoint(build(Recipe(arch="resnet34", width=4), 3), {}, small)
+    small.with_suffix(".json").unlink()
+    assert "static twin" in refusal(command(animals, out, start=small))
     assert not out.exists()
 
 
