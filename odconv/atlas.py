@@ -79,6 +79,13 @@ class Atlas:
     def classes(self) -> int:
         return len(self.counts)
 
+    def means(self) -> dict[str, Heads[np.ndarray]]:
+        """Layer -> the typical picture's attentions, each of a head's shape without N; ``None`` where there is no head."""
+        return {
+            name: Heads(*(None if head is None else head.mean for head in layer.heads))
+            for name, layer in self.layers.items()
+        }
+
 
 @dataclass(frozen=True)
 class Unusual:
@@ -107,6 +114,31 @@ def _minus(head: str, values: np.ndarray | None, typical: TypicalHead | None) ->
     if shapes[0] != shapes[1]:
         raise AtlasError(f"The atlas has {head} attention of shape {shapes[1]}, the network {shapes[0]}.")
     return None if values is None or typical is None else values - typical.mean
+
+
+def expected_spread(atlas: Atlas, pictures: int) -> dict[str, list[float | None]]:
+    """Head -> layer by layer, how far ``pictures`` of the atlas's own would differ: mean over entries of their deviation.
+
+    The deviation (population) of N draws from a normal distribution is on average sqrt(2 / N) Γ(N / 2) / Γ((N - 1) / 2) of
+    the distribution's: 0.56 for two, 0.72 for three. None where a layer has no such head. ``pictures`` is at least 2.
+    """
+    n = pictures
+    share = math.sqrt(2 / n) * math.exp(math.lgamma(n / 2) - math.lgamma((n - 1) / 2))
+    return {
+        head: [None if of is None else share * of.between_pictures for of in heads]
+        for head, heads in zip(HEADS, zip(*(layer.heads for layer in atlas.layers.values()), strict=True), strict=True)
+    }
+
+
+def check_fits(explanation: Explanation, atlas: Atlas) -> None:
+    """Whether every layer of a record has its own in the atlas, with the same heads and shapes.
+
+    Raises:
+        AtlasError: the atlas is of another network.
+    """
+    _check_layers(explanation, atlas)
+    for name, layer in atlas.layers.items():
+        difference(explanation.layers[name].attention, layer)
 
 
 def unusual(explanation: Explanation, atlas: Atlas) -> Unusual:

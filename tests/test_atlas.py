@@ -19,7 +19,9 @@ from odconv.atlas import (
     Unusual,
     atlas_beside,
     atlas_path,
+    check_fits,
     difference,
+    expected_spread,
     fingerprint,
     load_atlas,
     said,
@@ -155,6 +157,37 @@ def test_a_shift_that_nobody_could_see_is_not_called_unusual(network, pictures, 
     }
     found = unusual(dataclasses.replace(one, layers=near), dataclasses.replace(atlas, layers=still))
     assert found.score == pytest.approx(0.1, rel=1e-3)
+
+
+def test_the_typical_picture_is_the_mean_over_all_and_lacks_what_the_layers_lack(network, pictures, atlas):
+    layers = explain(network, pictures).layers
+    assert atlas.means().keys() == layers.keys()
+    for name, heads in atlas.means().items():
+        for mean, values in zip(heads, layers[name].attention, strict=True):
+            assert (mean is None) == (values is None)
+            if mean is not None:
+                np.testing.assert_allclose(mean, values.mean(0), atol=1e-5)
+
+
+@pytest.mark.parametrize("few", [2, 3, 8, 1000])
+def test_few_pictures_differ_less_than_many_by_what_drawing_them_gives(atlas, few):
+    draws = np.random.default_rng(0).normal(size=(200_000 // few, few))
+    spread = expected_spread(atlas, few)
+    for head in HEADS:
+        for value, layer in zip(spread[head], atlas.layers.values(), strict=True):
+            typical = getattr(layer.heads, head)
+            assert (value is None) == (typical is None)
+            if typical is not None and typical.between_pictures:
+                assert value / typical.between_pictures == pytest.approx(draws.std(1).mean(), rel=0.02)
+
+
+def test_an_atlas_fits_its_own_network_and_no_other(network, pictures, atlas, small_model):
+    check_fits(explain(network, pictures[:2]), atlas)
+    with pytest.raises(AtlasError, match="layers"):
+        check_fits(explain(small_model, torch.randn(1, 3, 32, 32)), atlas)
+    fewer = dataclasses.replace(atlas, layers=atlas.layers | {"point": atlas.layers["shared"]})
+    with pytest.raises(AtlasError, match="shape"):
+        check_fits(explain(network, pictures[:1]), fewer)
 
 
 def test_only_one_picture_of_the_untouched_network_can_be_unusual(network, pictures, atlas):

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from odconv import HEADS, Settings, drawings, explain
+from odconv.attention import Heads
 from odconv.backbones import od_mobilenetv2, od_resnet18, od_resnet50
 from odconv.cost import LayerCost, cost
-from odconv.drawings.data import describe
+from odconv.drawings.data import SPANS, describe, describe_difference, signed
 
 CLASSES = ("tabby, tabby cat", "rocket", "espresso, strong coffee", "plane", "goldfish, Carassius auratus")
 COST = LayerCost("", 14_700, 2_361_000)
@@ -71,7 +72,7 @@ def test_the_glance_shows_the_records_numbers_in_execution_order(trained):
 def test_ghosts_at_a_glance_are_the_untouched_networks(changed, trained):
     ghosts = [layer["ghost"] for layer in drawings.glance(changed, trained, "layer1.0.conv1")["layers"]]
     plain = drawings.glance(trained, None, "layer1.0.conv1")["layers"]
-    assert ghosts == [{head: layer[head] for head in (*HEADS, "effective")} for layer in plain]
+    assert ghosts == [{head: layer[head] for head in HEADS} for layer in plain]
 
 
 def test_absent_heads_give_their_reason():
@@ -185,3 +186,111 @@ def test_a_layer_says_what_it_costs_beside_an_ordinary_convolution(small_model, 
     assert f"{drawings.count(costs[name].multiply_adds)} multiply-adds;" in said
     positions = record.output_shape[1] * record.output_shape[2]
     assert said.endswith(f": {drawings.count(plain)} and {drawings.count(plain * positions)}")
+
+
+# --- differences from the typical picture -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def typical(small_model, images):
+    """What is typical of the other pictures."""
+    layers = explain(small_model, images[1:]).layers
+    return {name: Heads(*(head.mean(0) for head in layer.attention)) for name, layer in layers.items()}
+
+
+def test_a_layers_difference_is_its_attention_minus_the_typical_and_so_are_the_ghosts(changed, trained, typical):
+    for name, layer in changed.layers.items():
+        data = drawings.layer(name, layer, trained.layers[name], COST, typical[name])
+        for head in HEADS:
+            usual = getattr(typical[name], head)
+            now, before = (getattr(record.layers[name].attention, head)[0] - usual for record in (changed, trained))
+            np.testing.assert_allclose(data["heads"][head]["values"], now, atol=5.1e-5)
+            np.testing.assert_allclose(data["heads"][head]["ghost"], before, atol=5.1e-5)
+            assert data["heads"][head]["alt"] == describe_difference(head, now)
+            assert max(np.abs(now).max(), np.abs(before).max()) <= data["span"]
+
+
+def test_a_glance_at_differences_sorts_them_and_still_counts_the_kernels_in_effect(changed, trained, typical):
+    data = drawings.glance(changed, trained, "layer1.0.conv1", typical)
+    for shown, (name, layer) in zip(data["layers"], changed.layers.items(), strict=True):
+        shift = layer.attention.channel[0] - typical[name].channel
+        assert (shown["channel"][0], shown["channel"][-1]) == pytest.approx((shift.max(), shift.min()), abs=5.1e-5)
+        assert shown["channel"] == sorted(shown["channel"], reverse=True)
+        np.testing.assert_allclose(shown["kernel"], layer.attention.kernel[0] - typical[name].kernel, atol=5.1e-5)
+        np.testing.assert_allclose(
+            shown["ghost"]["kernel"], trained.layers[name].attention.kernel[0] - typical[name].kernel, atol=5.1e-5
+        )
+    assert [layer["effective"] for layer in data["layers"]] == [
+        layer["effective"] for layer in drawings.glance(changed, None, "layer1.0.conv1")["layers"]
+    ]
+
+
+def test_a_glance_says_its_scale_and_what_the_ghosts_are(changed, trained, typical):
+    for reference, ghosts in ((None, False), (trained, True)):
+        data = drawings.glance(changed, reference, "", typical)
+        assert data["note"].startswith(f"Scale −{data['span']:g} to +{data['span']:g}.")
+        assert ("As trained: dots (spatial), dashed lines." in data["note"]) == ghosts
+
+
+def test_differences_side_by_side_are_each_pictures_own(small_model, images, typical):
+    name = "layer2.0.conv1"
+    layer = explain(small_model, images).layers[name]
+    data = drawings.side_by_side(layer, layer, ["a", "b", "c"], typical[name])
+    for n, row in enumerate(data["rows"]):
+        for head in HEADS:
+            shift = getattr(layer.attention, head)[n] - getattr(typical[name], head)
+            np.testing.assert_allclose(row["heads"][head], shift, atol=5.1e-5)
+            np.testing.assert_allclose(row["ghost"][head], shift, atol=5.1e-5)
+    assert f"−{data['span']:g} to +{data['span']:g}" in data["note"]
+
+
+def test_the_typical_picture_itself_differs_in_nothing(trained):
+    typical = {name: Heads(*(head[0] for head in layer.attention)) for name, layer in trained.layers.items()}
+    data = drawings.glance(trained, None, "layer1.0.conv1", typical)
+    assert data["span"] == SPANS[0]
+    for layer in data["layers"]:
+        assert all(value == 0 for head in HEADS for value in layer[head])
+        assert layer["alt"].count("is typical everywhere") == 4
+
+
+@pytest.mark.parametrize(
+    ("head", "shift", "sentence"),
+    [
+        ("kernel", [0.1, -0.2, 0.05, 0.05], "kernel 1 +0.10, kernel 2 −0.20 against their typical shares"),
+        ("channel", [0.004, -0.004], "channel attention is typical everywhere"),
+        (
+            "filter",
+            [0.0, 0.3, -0.1],
+            "filter attention from −0.10 (channel 2) to +0.30 (channel 1) against the typical",
+        ),
+        (
+            "spatial",
+            [[0.0, 0.5], [-0.25, 0.0]],
+            "spatial attention is highest against the typical at tap row 1, column 2, +0.50, lowest at row 2, column 1, −0.25",
+        ),
+    ],
+)
+def test_a_difference_is_described_in_one_sentence(head, shift, sentence):
+    assert describe_difference(head, np.array(shift)) == sentence
+
+
+def test_a_signed_number_shows_its_sign_unless_it_rounds_to_nothing():
+    assert [signed(value) for value in (0.125, -0.08, 0.004, -0.004)] == ["+0.12", "−0.08", "0.00", "0.00"]
+
+
+@pytest.mark.parametrize(("largest", "end"), [(0.0, 0.05), (0.05, 0.05), (0.051, 0.1), (0.7, 1.0), (1.2, 2.0)])
+def test_the_scale_of_differences_is_the_next_of_a_few(largest, end):
+    heads = Heads(np.array([0.0, -largest]), None, np.array([0.01]), None)
+    assert drawings.data.span([heads]) == end
+
+
+def test_absent_heads_keep_their_reason_among_differences():
+    record = explain(od_resnet50(4, width=4).eval(), torch.randn(1, 3, 32, 32)).layers["layer1.0.conv1"]
+    typical = Heads(*(None if head is None else head[0] for head in record.attention))
+    assert "1×1" in drawings.layer("", record, None, COST, typical)["heads"]["spatial"]["absent"]
+
+
+def test_differences_are_plain_json_without_nan_even_where_attention_has_no_bounds(changed, trained, typical):
+    broken = {name: Heads(*(head * np.nan for head in heads)) for name, heads in typical.items()}
+    for usual in (typical, broken):
+        json.dumps(drawings.glance(changed, trained, "layer1.0.conv1", usual), allow_nan=False)

@@ -20,3 +20,12 @@ def test_the_trained_spread_is_drawn_dashed_behind_the_names_of_the_heads():
     lines = figures.between_pictures(LAYERS, SPREAD, SPREAD, "not a layer").data
     assert [line.line.dash for line in lines[4:]] == ["dash"] * 4
     np.testing.assert_allclose(lines[7].y, [0.6, 0.7], rtol=1e-6)
+
+
+def test_what_is_typical_is_subtracted_from_both_kinds_of_lines():
+    typical = {"spatial": [0.3, None], "channel": [0.1, 0.1], "filter": [0.1, 0.2], "kernel": [0.2, 0.1]}
+    figure = figures.between_pictures(LAYERS, SPREAD, SPREAD, LAYERS[0], typical)
+    np.testing.assert_allclose(figure.data[0].y, [-0.2, np.nan], rtol=1e-6)
+    for line in (figure.data[2], figure.data[6]):
+        np.testing.assert_allclose(line.y, [0.3, 0.3], rtol=1e-6)
+    assert "less typical" in figure.layout.yaxis.title.text

@@ -40,6 +40,7 @@ def views(draw):
         stimulus=stimulus,
         knob=knob,
         layer=draw(st.sampled_from(["", "layer1.0.conv1", "features.3.conv.1.0", "layer1.0.conv2#2"])),
+        difference=draw(st.booleans()),
         settings=draw(settings),
     )
 
@@ -57,6 +58,7 @@ def test_the_default_view_has_an_empty_link():
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        *[("show", value) for value in ("", "1", "Difference", "attention")],
         *[("t", value) for value in ("", "abc", "nan", "inf", "-inf", "-1", "0", "1e9", "0x1", "1,5", "9" * 5000)],
         *[("kernels", value) for value in ("", "0", "65", "-1", "2.5", "²", "٣", "1e1", "nan", "9" * 5000)],
         *[("model", value) for value in ("../../etc/passwd", "/etc/passwd", "first", "FIRST.SAFETENSORS", "")],

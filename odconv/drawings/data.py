@@ -1,14 +1,15 @@
 """A record -> the plain data that a drawing needs, with its texts: what is shown, said and read aloud.
 
 ``reference`` is the untouched network's record of the same picture, drawn as ghost marks; ``None`` where settings are the
-trained ones. All records here are of one picture (N = 1). Kernels, rows and columns are counted from 1 as in the paper,
+trained ones. ``typical`` is a layer's mean attention over many pictures, shaped as one picture's; where it is given, the
+difference from it is shown, on one scale of plus and minus ``span``. All records here are of one picture (N = 1). Kernels, rows and columns are counted from 1 as in the paper,
 channels from 0 as in PyTorch.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,9 +35,15 @@ CAPTIONS = {
     "kernel": "How much each candidate kernel adds to the one that is used; they sum to 1.",
 }
 
+SIGNS = "Taps: coloured where above what is typical, grey where below."
+
 GHOSTS = "As trained: dots (spatial), dashed lines (channel, filter), narrow strips (kernel)."
+GHOSTS_IN_LINE = " As trained: dots (spatial), dashed lines."
 
 QUANTILES = 25  # points of a sorted profile at a glance
+SPANS = (0.05, 0.1, 0.2, 0.5, 1.0)  # a few, so that the scale of differences seldom changes while a dial turns
+
+Typical = Heads[np.ndarray]
 
 
 def prediction(
@@ -63,30 +70,71 @@ def short(name: str) -> str:
     return name.partition(",")[0]
 
 
-def glance(record: Explanation, reference: Explanation | None, selected: str) -> dict[str, Any]:
-    """All layers x four heads."""
-    layers = []
+def glance(
+    record: Explanation,
+    reference: Explanation | None,
+    selected: str,
+    typical: Mapping[str, Typical] | None = None,
+) -> dict[str, Any]:
+    """All layers x four heads. ``typical``: of every layer."""
+    layers, shown = [], []
     for name, layer_record in record.layers.items():
         stage, label = place(name)
-        cells = _cells(layer_record.attention)
-        ghost = None if reference is None else _cells(reference.layers[name].attention)
-        named = {"name": name, "stage": stage, "label": label, "alt": f"{name}: {said(layer_record)}"}
-        layers.append(named | cells | {"ghost": ghost})
+        usual = None if typical is None else typical[name]
+        now = minus(layer_record.attention, usual)
+        before = None if reference is None else minus(reference.layers[name].attention, usual)
+        shown += [now] if before is None else [now, before]
+        kernel = layer_record.attention.kernel
+        layers.append(
+            {
+                "name": name,
+                "stage": stage,
+                "label": label,
+                "alt": f"{name}: {said(layer_record, usual)}",
+                "effective": None if kernel is None else round(float(effective_kernels(kernel[0])), 2),
+                "ghost": None if before is None else _cells(before),
+            }
+            | _cells(now)
+        )
+    end = None if typical is None else span(shown)
     sides = sorted({layer.weight_shape[-1] for layer in record.layers.values()})
     most = max((layer.weight_shape[0] for layer in record.layers.values()), default=1)
     taps = " and ".join(f"{side}×{side}" for side in sides if side > 1)
     return {
         "layers": layers,
         "selected": selected,
-        "note": "" if reference is None else GHOSTS,
-        "alt": f"Attention of {len(layers)} layers at a glance. Arrow keys choose a layer.",
+        "span": end,
+        "note": _note(end, reference is not None),
+        "alt": f"{'Attention' if typical is None else 'Difference from typical attention'} of {len(layers)} layers at a "
+        "glance. Arrow keys choose a layer.",
         "legend": {
             "spatial": [f"{taps} kernel taps"] if taps else [],
-            "channel": ["input channels", "sorted gates"],
-            "filter": ["output channels", "sorted gates"],
+            "channel": ["input channels", "sorted gates" if typical is None else "sorted"],
+            "filter": ["output channels", "sorted gates" if typical is None else "sorted"],
             "kernel": [f"shares of W1…W{most}", "above: effective"] if most > 1 else ["one kernel"],
         },
     }
+
+
+def _note(end: float | None, ghosts: bool) -> str:
+    """What is to be known of a glance; ``end``: of the scale of differences."""
+    if end is None:
+        return GHOSTS if ghosts else ""
+    return f"Scale −{end:g} to +{end:g}. {SIGNS}" + (GHOSTS_IN_LINE if ghosts else "")
+
+
+def minus(attention: Heads[np.ndarray], typical: Typical | None) -> Heads[np.ndarray]:
+    """``attention`` (N, ...) of a layer less ``typical`` (...); as it is where there is none to subtract."""
+    if typical is None:
+        return attention
+    pairs = zip(attention, typical, strict=True)
+    return Heads(*(None if values is None or usual is None else values - usual for values, usual in pairs))
+
+
+def span(shown: Iterable[Heads[np.ndarray]]) -> float:
+    """Up to where the scale of these differences goes, to either side: one of ``SPANS``, or more if gates exceed 1."""
+    largest = max((float(np.abs(values).max()) for heads in shown for values in heads if values is not None), default=0)
+    return next((end for end in SPANS if largest <= end), float(math.ceil(largest)) if math.isfinite(largest) else 1.0)
 
 
 def place(name: str) -> tuple[str, str]:
@@ -107,7 +155,6 @@ def _cells(attention: Heads[np.ndarray]) -> dict[str, Any]:
         "channel": None if channel is None else _profile(channel),
         "filter": None if filter is None else _profile(filter),
         "kernel": None if kernel is None else _numbers(kernel),
-        "effective": None if kernel is None else round(float(effective_kernels(kernel)), 2),
     }
 
 
@@ -115,40 +162,56 @@ def _profile(gates: np.ndarray) -> list[float]:
     return _numbers(np.quantile(gates, np.linspace(1, 0, QUANTILES)))
 
 
-def layer(name: str, record: LayerRecord, reference: LayerRecord | None, cost: LayerCost) -> dict[str, Any]:
+def layer(
+    name: str,
+    record: LayerRecord,
+    reference: LayerRecord | None,
+    cost: LayerCost,
+    typical: Typical | None = None,
+) -> dict[str, Any]:
     """One layer in full: shapes, cost, equation, and the four heads with their numbers."""
+    now = minus(record.attention, typical)
+    before = None if reference is None else minus(reference.attention, typical)
     return {
         "name": name,
         "shapes": shapes(record),
         "cost": costs(record, cost),
         "equation": "y = a_f · [ ( a_s · sum over i of a_w,i W_i ) convolved with ( a_c · x ) ]",
-        "heads": {head: _head(head, record, reference) for head in HEADS},
+        "span": None if typical is None else span([now] if before is None else [now, before]),
+        "heads": {head: _head(head, record, now, before, typical is not None) for head in HEADS},
     }
 
 
-def side_by_side(record: LayerRecord, reference: LayerRecord | None, titles: Sequence[str]) -> dict[str, Any]:
+def side_by_side(
+    record: LayerRecord, reference: LayerRecord | None, titles: Sequence[str], typical: Typical | None = None
+) -> dict[str, Any]:
     """The same layer for N pictures named ``titles``, in the order of the records."""
-    rows = []
-    for n, title in enumerate(titles):
-        heads = {
-            head: None if values is None else values[n] for head, values in zip(HEADS, record.attention, strict=True)
+    now = minus(record.attention, typical)
+    before = None if reference is None else minus(reference.attention, typical)
+    told = describe if typical is None else describe_difference
+    rows = [
+        {
+            "title": title,
+            "heads": _nth(now, n),
+            "ghost": None if before is None else _nth(before, n),
+            "alts": {
+                head: None if values is None else told(head, values[n]) for head, values in zip(HEADS, now, strict=True)
+            },
         }
-        rows.append(
-            {
-                "title": title,
-                "heads": {head: None if values is None else _numbers(values) for head, values in heads.items()},
-                "ghost": None if reference is None else _nth(reference.attention, n),
-                "alts": {head: None if values is None else describe(head, values) for head, values in heads.items()},
-            }
-        )
+        for n, title in enumerate(titles)
+    ]
     absent = [head for head, values in zip(HEADS, record.attention, strict=True) if values is None]
-    missing = f" Not in this layer: {', '.join(absent)}." if absent else ""
-    gates = [values.max() for values in (record.attention.channel, record.attention.filter) if values is not None]
-    top = max([1.0, *map(float, gates)])  # gates whose gain is kept can exceed 1
+    more = f" Not in this layer: {', '.join(absent)}." if absent else ""
     if reference is not None:
-        missing += " As trained: dots (spatial), dashed lines."
-    note = f"Every row on the same scale, 0 to {top:.3g}; channels in their own order.{missing}"
-    return {"rows": rows, "top": top, "note": note}
+        more += GHOSTS_IN_LINE
+    if typical is None:
+        gates = [values.max() for values in (record.attention.channel, record.attention.filter) if values is not None]
+        top = max([1.0, *map(float, gates)])  # gates whose gain is kept can exceed 1
+        note = f"Every row on the same scale, 0 to {top:.3g}; channels in their own order.{more}"
+        return {"rows": rows, "top": top, "span": None, "note": note}
+    end = span([now] if before is None else [now, before])
+    note = f"Every row on the same scale, −{end:g} to +{end:g}; channels in their own order. {SIGNS}{more}"
+    return {"rows": rows, "top": end, "span": end, "note": note}
 
 
 def _nth(heads: Heads[np.ndarray], n: int) -> dict[str, Any]:
@@ -215,17 +278,20 @@ def absence(head: str, record: LayerRecord) -> str:
     }[head]
 
 
-def _head(head: str, record: LayerRecord, reference: LayerRecord | None) -> dict[str, Any]:
+def _head(
+    head: str, record: LayerRecord, now: Heads[np.ndarray], before: Heads[np.ndarray] | None, difference: bool
+) -> dict[str, Any]:
+    """``now`` and ``before``: what is shown of the record and of the untouched network's."""
     texts = {"title": TITLES[head], "caption": CAPTIONS[head]}
-    values = getattr(record.attention, head)
+    values = getattr(now, head)
     if values is None:
         return texts | {"absent": absence(head, record)}
-    ghost = None if reference is None else getattr(reference.attention, head)[0]
+    ghost = None if before is None else getattr(before, head)[0]
     shown: dict[str, Any] = {
         "values": _numbers(values[0]),
         "ghost": None if ghost is None else _numbers(ghost),
-        "alt": describe(head, values[0]),
-        "stats": _stats(head, values[0]),
+        "alt": (describe_difference if difference else describe)(head, values[0]),
+        "stats": _stats_of_difference(values[0]) if difference else _stats(head, values[0]),
     }
     if head == "kernel" and record.kept is not None:
         shown["kept"] = record.kept[0].tolist()
@@ -237,6 +303,16 @@ def _stats(head: str, values: np.ndarray) -> str:
         effective = effective_kernels(values)
         return f"entropy {entropy(values):.2f} nats · {effective:.1f} of {len(values)} effective kernels"
     return f"min {values.min():.2f} · mean {values.mean():.2f} · max {values.max():.2f}"
+
+
+def _stats_of_difference(shift: np.ndarray) -> str:
+    return f"lowest {signed(shift.min())} · highest {signed(shift.max())} · mean distance {np.abs(shift).mean():.2f}"
+
+
+def signed(value: float) -> str:
+    """Two digits and a sign: +0.12, −0.08, 0.00."""
+    text = f"{abs(value):.2f}"
+    return text if text == "0.00" else f"{'−' if value < 0 else '+'}{text}"
 
 
 def describe(head: str, values: np.ndarray) -> str:
@@ -262,11 +338,31 @@ def describe(head: str, values: np.ndarray) -> str:
     )
 
 
-def said(record: LayerRecord) -> str:
-    """All heads of one layer in a sentence."""
+def describe_difference(head: str, shift: np.ndarray) -> str:
+    """How one head of one layer of one picture differs from what is typical, in a sentence, from the differences."""
+    high, low = int(shift.argmax()), int(shift.argmin())
+    above, below = float(shift.max()), float(shift.min())
+    if max(above, -below) < 0.005:
+        return f"{head} attention is typical everywhere"
+    if head == "kernel":
+        return f"kernel {high + 1} {signed(above)}, kernel {low + 1} {signed(below)} against their typical shares"
+    if head == "spatial":
+        k = shift.shape[0]
+        return (
+            f"spatial attention is highest against the typical at tap row {high // k + 1}, column {high % k + 1}, "
+            f"{signed(above)}, lowest at row {low // k + 1}, column {low % k + 1}, {signed(below)}"
+        )
+    return (
+        f"{head} attention from {signed(below)} (channel {low}) to {signed(above)} (channel {high}) against the typical"
+    )
+
+
+def said(record: LayerRecord, typical: Typical | None = None) -> str:
+    """All heads of one layer in a sentence; how they differ, where ``typical`` is given."""
+    told = describe if typical is None else describe_difference
     parts = [
-        f"no {head} attention" if values is None else describe(head, values[0])
-        for head, values in zip(HEADS, record.attention, strict=True)
+        f"no {head} attention" if values is None else told(head, values[0])
+        for head, values in zip(HEADS, minus(record.attention, typical), strict=True)
     ]
     return "; ".join(parts)
 

@@ -15,6 +15,17 @@ const tone = (head, value) => {
     ? `color-mix(in oklab, var(--${head}) ${at(v * 200)}%, var(--paper))`
     : `color-mix(in oklab, var(--ink) ${at((v - 0.5) * 130)}%, var(--${head}))`;
 };
+// A difference from what is typical, on a scale of plus and minus span: the head's colour above, grey below.
+const shade = (head, value, span) =>
+  !span ? tone(head, value)
+  : value >= 0 ? tone(head, (0.5 * value) / span)
+  : `color-mix(in oklab, var(--ink) ${at(Math.min(-value / span, 1) * 60)}%, var(--paper))`;
+// How far along an axis a value lies, 0 to 1; differences start from the middle.
+const along = (value, span) => Math.min(Math.max(span ? (value / span + 1) / 2 : value, 0), 1);
+const said = (value, span, digits = 2) => {
+  const text = num(Math.abs(value), digits);
+  return !span ? num(value, digits) : Number(text) === 0 ? text : (value < 0 ? "−" : "+") + text;
+};
 const kernelTone = (index, count) => tone("kernel", count === 1 ? 0.5 : 0.22 + (0.6 * index) / (count - 1));
 
 // A drawing's lasting state (width, choices made inside it), kept with its root and not with its data.

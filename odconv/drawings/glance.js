@@ -1,26 +1,28 @@
 // All layers x four heads. One column a layer; click or arrow keys choose one. Spatial: the k x k taps as a small map.
 // Channel and filter: gates sorted, the widest on top; the width is the gate. Kernel: the shares of the K kernels.
+// Differences from what is typical start from the middle: more to the right, less to the left; a row for each kernel.
 
 const GLANCE_ROWS = { spatial: 0, channel: 62, filter: 62, kernel: 62 }; // heights in px; 0: as high as wide
 const GLANCE_GAP = 12;
 
 const glanceCells = {
-  spatial: (layer, ghost, w) => {
+  spatial: (layer, ghost, w, h, span) => {
     const k = Math.round(Math.sqrt(layer.spatial.length));
     const side = w / k;
     return layer.spatial
       .map((value, i) => {
         const [x, y] = [(i % k) * side, Math.floor(i / k) * side];
         const dot = ghost
-          ? `<circle cx="${at(x + side / 2)}" cy="${at(y + side / 2)}" r="${at(side / 5)}" style="fill:${tone("spatial", ghost.spatial[i])}"/>`
+          ? `<circle cx="${at(x + side / 2)}" cy="${at(y + side / 2)}" r="${at(side / 5)}" style="fill:${shade("spatial", ghost.spatial[i], span)}"/>`
           : "";
-        return `<rect x="${at(x)}" y="${at(y)}" width="${at(side)}" height="${at(side)}" style="fill:${tone("spatial", value)}"/>${dot}`;
+        return `<rect x="${at(x)}" y="${at(y)}" width="${at(side)}" height="${at(side)}" style="fill:${shade("spatial", value, span)}"/>${dot}`;
       })
       .join("") + `<rect width="${at(w)}" height="${at(w)}" class="frame"/>`;
   },
-  channel: (layer, ghost, w, h) => glanceProfile("channel", layer, ghost, w, h),
-  filter: (layer, ghost, w, h) => glanceProfile("filter", layer, ghost, w, h),
-  kernel: (layer, ghost, w, h) => {
+  channel: (layer, ghost, w, h, span) => glanceProfile("channel", layer, ghost, w, h, span),
+  filter: (layer, ghost, w, h, span) => glanceProfile("filter", layer, ghost, w, h, span),
+  kernel: (layer, ghost, w, h, span) => {
+    if (span) return glanceShifts(layer, ghost, w, h, span);
     const stack = (shares, x, width, extra) => {
       let y = 0;
       return shares
@@ -37,12 +39,24 @@ const glanceCells = {
   },
 };
 
-const glanceProfile = (head, layer, ghost, w, h) => {
+const glanceShifts = (layer, ghost, w, h, span) => {
+  const row = h / layer.kernel.length, x = (value) => along(value, span) * w;
+  const rows = layer.kernel.map((value, i) => {
+    const from = Math.min(x(0), x(value)), wide = Math.abs(x(value) - x(0)), y = i * row + 1;
+    const mark = ghost
+      ? `<line x1="${at(x(ghost.kernel[i]))}" x2="${at(x(ghost.kernel[i]))}" y1="${at(y)}" y2="${at(y + row - 2)}" class="ghost-line"/>` : "";
+    return `<rect x="${at(from)}" y="${at(y)}" width="${at(wide)}" height="${at(row - 2)}" style="fill:${kernelTone(i, layer.kernel.length)}"/>${mark}`;
+  });
+  return `<rect width="${at(w)}" height="${h}" class="well"/>${rows.join("")}<line x1="${at(w / 2)}" x2="${at(w / 2)}" y2="${h}" class="axis"/>`;
+};
+
+const glanceProfile = (head, layer, ghost, w, h, span) => {
   const outline = (values) =>
-    values.map((v, i) => `${at(Math.min(v, 1) * w)},${at((i / (values.length - 1)) * h)}`).join(" ");
+    values.map((v, i) => `${at(along(v, span) * w)},${at((i / (values.length - 1)) * h)}`).join(" ");
+  const base = at(along(0, span) * w);
   return `<rect width="${at(w)}" height="${h}" class="well"/>
-    <polygon points="0,0 ${outline(layer[head])} 0,${h}" style="fill:var(--${head})"/>
-    <line x1="${at(w / 2)}" x2="${at(w / 2)}" y2="${h}" class="half"/>
+    <polygon points="${base},0 ${outline(layer[head])} ${base},${h}" style="fill:var(--${head})"/>
+    <line x1="${at(w / 2)}" x2="${at(w / 2)}" y2="${h}" class="${span ? "axis" : "half"}"/>
     ${ghost ? `<polyline points="${outline(ghost[head])}" class="ghost-line"/>` : ""}`;
 };
 
@@ -83,7 +97,7 @@ const drawGlance = (root, data, act) =>
           const cells = rows
             .map(({ head, top, height }) => {
               const cell = layer[head]
-                ? glanceCells[head](layer, layer.ghost, w, height)
+                ? glanceCells[head](layer, layer.ghost, w, height, data.span)
                 : `<rect width="${at(w)}" height="${at(height)}" class="absent"/><text x="${at(w / 2)}" y="${at(height / 2 + 4)}" class="middle faint">n/a</text>`;
               const note = head === "kernel" && layer.kernel
                 ? `<text x="${at(w / 2)}" y="-4" class="middle tiny">${num(layer.effective, 1)}</text>` : "";

@@ -1,72 +1,77 @@
 // One layer: its shapes, the equation with its four terms, and the four attentions with their numbers.
 
 const layerPanels = {
-  spatial: (head) => {
+  spatial: (head, state, span) => {
     const k = head.values.length;
     const side = Math.min(62, 200 / k);
     const cells = head.values.flatMap((row, y) =>
       row.map((value, x) => {
         const [cx, cy] = [at((x + 0.5) * side), (y + 0.5) * side + (head.ghost ? -3 : 4)];
-        const ghost = head.ghost ? `<text x="${cx}" y="${at(cy + 15)}" class="middle tiny ghost-text">${num(head.ghost[y][x])}</text>` : "";
+        const ghost = head.ghost ? `<text x="${cx}" y="${at(cy + 15)}" class="middle tiny ghost-text">${said(head.ghost[y][x], span)}</text>` : "";
+        const half = span ? 21 : 17;
         const number = side >= 40
-          ? `<rect x="${at((x + 0.5) * side - 17)}" y="${at(cy - 13)}" width="34" height="${head.ghost ? 33 : 18}" rx="4" class="plate"/>
-             <text x="${cx}" y="${at(cy)}" class="middle">${num(value)}</text>${ghost}` : "";
-        return `<rect x="${at(x * side)}" y="${at(y * side)}" width="${at(side)}" height="${at(side)}" style="fill:${tone("spatial", value)}" class="tap"><title>tap row ${y + 1}, column ${x + 1}: ${num(value, 3)}</title></rect>${number}`;
+          ? `<rect x="${at((x + 0.5) * side - half)}" y="${at(cy - 13)}" width="${2 * half}" height="${head.ghost ? 33 : 18}" rx="4" class="plate"/>
+             <text x="${cx}" y="${at(cy)}" class="middle">${said(value, span)}</text>${ghost}` : "";
+        return `<rect x="${at(x * side)}" y="${at(y * side)}" width="${at(side)}" height="${at(side)}" style="fill:${shade("spatial", value, span)}" class="tap"><title>tap row ${y + 1}, column ${x + 1}: ${said(value, span, 3)}</title></rect>${number}`;
       }),
     );
     return `<svg role="img" aria-label="${esc(head.alt)}" width="${at(k * side + 1)}" height="${at(k * side + 1)}">${cells.join("")}</svg>`;
   },
 
-  channel: (head, state) => layerProfile("channel", head, state),
-  filter: (head, state) => layerProfile("filter", head, state),
+  channel: (head, state, span) => layerProfile("channel", head, state, span),
+  filter: (head, state, span) => layerProfile("filter", head, state, span),
 
-  kernel: (head, state) => {
+  kernel: (head, state, span) => {
     const width = state.panel, height = 150;
     const step = Math.min(64, width / head.values.length), bar = step * 0.68;
+    const y = (value) => 20 + height * (1 - along(value, span));
     const bars = head.values
       .map((value, i) => {
-        const x = i * step + (step - bar) / 2, h = value * height;
+        const x = i * step + (step - bar) / 2, top = Math.min(y(value), y(0)), high = Math.abs(y(value) - y(0));
         const ghost = head.ghost
-          ? `<line x1="${at(x - 3)}" x2="${at(x + bar + 3)}" y1="${at(20 + height * (1 - head.ghost[i]))}" y2="${at(20 + height * (1 - head.ghost[i]))}" class="ghost-line"/>` : "";
-        const label = head.kept[i] ? num(value) : "out";
+          ? `<line x1="${at(x - 3)}" x2="${at(x + bar + 3)}" y1="${at(y(head.ghost[i]))}" y2="${at(y(head.ghost[i]))}" class="ghost-line"/>` : "";
+        const label = head.kept[i] ? said(value, span) : "out";
         const text = step >= 26
-          ? `<text x="${at(x + bar / 2)}" y="${at(15 + height - h)}" class="middle halo">${label}</text>
+          ? `<text x="${at(x + bar / 2)}" y="${at(value < 0 ? top + high + 14 : top - 5)}" class="middle halo">${label}</text>
              <text x="${at(x + bar / 2)}" y="${height + 36}" class="middle faint">W${i + 1}</text>` : "";
         return `<rect x="${at(x)}" y="20" width="${at(bar)}" height="${height}" class="${head.kept[i] ? "well" : "absent"}"/>
-          <rect x="${at(x)}" y="${at(20 + height - h)}" width="${at(bar)}" height="${at(h)}" style="fill:${kernelTone(i, head.values.length)}"><title>kernel ${i + 1}: ${num(value, 3)}</title></rect>${ghost}${text}`;
+          <rect x="${at(x)}" y="${at(top)}" width="${at(bar)}" height="${at(high)}" style="fill:${kernelTone(i, head.values.length)}"><title>kernel ${i + 1}: ${said(value, span, 3)}</title></rect>${ghost}${text}`;
       })
       .join("");
-    return `<svg role="img" aria-label="${esc(head.alt)}" width="${at(step * head.values.length)}" height="${height + 42}">${bars}</svg>`;
+    const wide = step * head.values.length;
+    const axis = span ? `<line x2="${at(wide)}" y1="${at(y(0))}" y2="${at(y(0))}" class="axis"/>` : "";
+    return `<svg role="img" aria-label="${esc(head.alt)}" width="${at(wide)}" height="${height + 42}">${bars}${axis}</svg>`;
   },
 };
 
-const PROFILE = { top: 8, height: 150, left: 30 };
+const PROFILE = { top: 8, height: 150, left: 34 };
 
 const profileOrder = (head, sorted) => {
   const order = head.values.map((_, i) => i);
   return sorted ? order.sort((a, b) => head.values[b] - head.values[a]) : order;
 };
 
-const profileRange = (head, fitted) => {
+const profileRange = (head, fitted, span) => {
   const all = head.values.concat(head.ghost ?? []);
-  if (!fitted) return [0, Math.max(1, ...all)];
+  if (!fitted) return span ? [-span, span] : [0, Math.max(1, ...all)];
   const low = Math.min(...all), high = Math.max(...all), margin = Math.max((high - low) * 0.05, 0.005);
-  return [Math.max(0, low - margin), high + margin];
+  return span ? [Math.min(0, low) - margin, Math.max(0, high) + margin] : [Math.max(0, low - margin), high + margin];
 };
 
-const layerProfile = (name, head, state) => {
+const layerProfile = (name, head, state, span) => {
   const { top, height, left } = PROFILE, width = state.panel - left - 4;
-  const order = profileOrder(head, state.sorted), [low, high] = profileRange(head, state.fitted);
+  const order = profileOrder(head, state.sorted), [low, high] = profileRange(head, state.fitted, span);
   const step = width / order.length;
   const y = (value) => at(top + height * (1 - (value - low) / (high - low)));
   const steps = (values) => order.map((i, x) => `${at(left + x * step)},${y(values[i])} ${at(left + (x + 1) * step)},${y(values[i])}`).join(" ");
   const ticks = [low, (low + high) / 2, high]
-    .map((v) => `<line x1="${left}" x2="${at(left + width)}" y1="${y(v)}" y2="${y(v)}" class="grid"/><text x="${left - 5}" y="${Number(y(v)) + 4}" class="end tiny">${num(v)}</text>`)
+    .map((v) => `<line x1="${left}" x2="${at(left + width)}" y1="${y(v)}" y2="${y(v)}" class="grid"/><text x="${left - 5}" y="${Number(y(v)) + 4}" class="end tiny">${said(v, span)}</text>`)
     .join("");
-  const base = top + height;
+  const base = top + height, from = span ? y(0) : base;
   return `<svg role="img" aria-label="${esc(head.alt)}" width="${at(state.panel)}" height="${base + 20}" data-profile="${name}">
     ${ticks}
-    <polygon points="${left},${base} ${steps(head.values)} ${at(left + width)},${base}" style="fill:var(--${name})"/>
+    <polygon points="${left},${from} ${steps(head.values)} ${at(left + width)},${from}" style="fill:var(--${name})"/>
+    ${span ? `<line x1="${left}" x2="${at(left + width)}" y1="${from}" y2="${from}" class="axis"/>` : ""}
     ${head.ghost ? `<polyline points="${steps(head.ghost)}" class="ghost-line"/>` : ""}
     <line class="cursor" y1="${top}" y2="${base}"/>
     <text x="${left}" y="${base + 15}" class="faint">${state.sorted ? "sorted, largest first" : `channel 0 to ${order.length - 1}`}</text>
@@ -82,7 +87,7 @@ const followPointer = (root, data, state) => {
       const x = event.clientX - svg.getBoundingClientRect().left - PROFILE.left;
       const i = order[Math.min(Math.max(Math.floor((x / width) * order.length), 0), order.length - 1)];
       cursor.setAttribute("transform", `translate(${at(Math.min(Math.max(x, 0), width) + PROFILE.left)} 0)`);
-      readout.textContent = `channel ${i}: ${num(head.values[i], 3)}${head.ghost ? `, as trained ${num(head.ghost[i], 3)}` : ""}`;
+      readout.textContent = `channel ${i}: ${said(head.values[i], data.span, 3)}${head.ghost ? `, as trained ${said(head.ghost[i], data.span, 3)}` : ""}`;
     };
     svg.onpointerleave = () => {
       cursor.removeAttribute("transform");
@@ -113,12 +118,12 @@ const drawLayer = (root, data) =>
         <h4 style="border-color:var(--${name})">${esc(head.title)}</h4>
         ${head.absent
           ? `<p class="why">${esc(head.absent)}</p>`
-          : `${layerPanels[name](head, state)}<p class="stats">${esc(head.stats)}</p><p class="caption">${esc(head.caption)}</p>`}</section>`;
+          : `${layerPanels[name](head, state, data.span)}<p class="stats">${esc(head.stats)}</p><p class="caption">${esc(head.caption)}</p>`}</section>`;
     };
     const toggle = (id, on, text) => `<button id="${id}" type="button" aria-pressed="${on}">${text}</button>`;
     const choices = `<div class="choices" role="group" aria-label="How channel and filter attention are drawn">
         ${toggle("sorted", state.sorted, "Sort channels")} ${toggle("fitted", state.fitted, "Fit the scale")}
-        ${state.fitted ? '<span class="faint">channel and filter: scale fitted to the values, not 0 to 1</span>' : ""}</div>`;
+        ${state.fitted ? '<span class="faint">channel and filter: scale fitted to the values</span>' : ""}</div>`;
     replace(root, `${equation(data)}<div class="panels" style="--columns:${columns}">${HEADS.map(panel).join("")}</div>${choices}`);
     for (const id of ["sorted", "fitted"]) {
       root.querySelector(`#${id}`).onclick = () => {

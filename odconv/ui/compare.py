@@ -8,6 +8,7 @@ import numpy as np
 import streamlit as st
 
 from odconv import drawings, figures
+from odconv.atlas import expected_spread
 from odconv.attention import HEADS, Settings
 from odconv.explain import Explanation, between_pictures
 from odconv.ui import components, view
@@ -29,16 +30,22 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
         st.warning(str(error))
         return
     layer = view.current().layer
+    atlas = engines.typical(engine, record) if view.current().difference else None
     titles = [picture.title for picture in pictures]
     st.subheader(f"{len(pictures)} pictures in {layer}", anchor=False)
     reference = None if trained is None else trained.layers[layer]
-    components.side_by_side(drawings.side_by_side(record.layers[layer], reference, titles))
+    components.side_by_side(
+        drawings.side_by_side(record.layers[layer], reference, titles, atlas.means()[layer] if atlas else None)
+    )
+    less = f", less what {len(pictures)} validation pictures on average have" if atlas else ""
     st.markdown(
         "**How far the pictures differ**, layer by layer: standard deviation between pictures, mean over a head's entries"
+        + less
     )
     spread, before = spreads(record), None if trained is None else spreads(trained)
+    usual = None if atlas is None else expected_spread(atlas, len(pictures))
     st.plotly_chart(
-        figures.between_pictures(list(record.layers), spread, before, layer),
+        figures.between_pictures(list(record.layers), spread, before, layer, usual),
         key="spread",
         alt=said(record, spread),
         config={"displaylogo": False},

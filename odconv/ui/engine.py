@@ -77,17 +77,16 @@ def _costed(identity: tuple[str, float, str], _engine: Engine) -> dict[str, Laye
     return {layer.name: layer for layer in cost(_engine.checkpoint.model, _engine.checkpoint.card.image_size)}
 
 
-def unusual(engine: Engine, trained: Explanation) -> str:
-    """Where one picture is most unusual, in a sentence; empty without an atlas beside the weights that can be used.
-
-    ``trained``: what the untouched network made of the picture.
-    """
-    typical = _charted(engine.identity, engine.path)
+def typical(engine: Engine, record: Explanation) -> Atlas | None:
+    """What is typical of many pictures; None without an atlas beside the weights that fits what the network makes."""
+    found = _charted(engine.identity, engine.path)
     try:
-        return atlas.said(atlas.unusual(trained, typical)) if typical else ""
+        if found:
+            atlas.check_fits(record, found)
+        return found
     except AtlasError as error:
         log.warning("atlas refused: %s", error)
-        return ""
+        return None
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

@@ -15,7 +15,8 @@ import streamlit as st
 from PIL import Image
 
 from odconv import drawings, images
-from odconv.attention import HEADS, Settings
+from odconv.atlas import Atlas, said, unusual
+from odconv.attention import HEADS, Heads, Settings
 from odconv.explain import Explanation
 from odconv.ui import components, view
 from odconv.ui import engine as engines
@@ -49,13 +50,17 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
         return
     _settings(engine, settings)
     layer = _layer(answer.explanation)
+    atlas = engines.typical(engine, trained)
+    typical = _typical(atlas)
     for sentence in view.notices():
         st.info(sentence)
     st.subheader("The network at a glance", anchor=False)
-    components.glance(drawings.glance(answer.explanation, reference, layer), _choose_layer)
-    unusual = engines.unusual(engine, trained)
-    if unusual:
-        st.caption(unusual if reference is None else f"{unusual} That is as trained.")
+    if atlas:
+        _choose_difference(atlas)
+    components.glance(drawings.glance(answer.explanation, reference, layer, typical), _choose_layer)
+    if atlas:
+        sentence = said(unusual(trained, atlas))
+        st.caption(sentence if reference is None else f"{sentence} That is as trained.")
     st.subheader(f"One layer: {layer}", anchor=False)
     components.layer(
         drawings.layer(
@@ -63,6 +68,7 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
             answer.explanation.layers[layer],
             None if reference is None else reference.layers[layer],
             engines.costs(engine)[layer.partition("#")[0]],
+            typical[layer] if typical else None,
         )
     )
     if not st.session_state.get("dragging"):
@@ -86,7 +92,7 @@ def _shown(pictures: Sequence[Picture]) -> Picture:
 
 def _photo_and_prediction(engine: Engine, picture: Picture, record: Explanation, reference: Explanation | None) -> None:
     card = engine.checkpoint.card
-    pictures, said = st.columns([5, 6], gap="medium", vertical_alignment="top")
+    pictures, says = st.columns([5, 6], gap="medium", vertical_alignment="top")
     with pictures.container(horizontal=True, gap="small"):
         photo, seen = _encoded(picture.digest, card.image_size, card.resize, picture.image)
         st.image(photo, plain(picture.title), alt=picture.alt, width=PHOTO_WIDTH)
@@ -96,7 +102,7 @@ def _photo_and_prediction(engine: Engine, picture: Picture, record: Explanation,
             alt=f"{picture.alt}, as the network sees it",
             width=SEEN_WIDTH,
         )
-    with said:
+    with says:
         st.markdown(f"**What the network says**, of {len(card.classes)} classes")
         components.prediction(drawings.prediction(record, reference, card.classes))
 
@@ -213,6 +219,32 @@ def _layer(record: Explanation) -> str:
             view.notify(f"This network has no layer {wanted!r}; its first one is shown.")
         view.change(layer=next(iter(record.layers)))
     return view.current().layer
+
+
+def _typical(atlas: Atlas | None) -> dict[str, Heads[np.ndarray]] | None:
+    """The typical picture's attentions, where differences from it are to be shown."""
+    if not view.current().difference:
+        return None
+    if atlas is None:
+        view.notify("Nobody has measured what is typical of these weights, so attention is shown as it is.")
+        view.change(difference=False)
+        return None
+    return atlas.means()
+
+
+def _choose_difference(atlas: Atlas) -> None:
+    view.bound(
+        st.segmented_control,
+        "Attention shown",
+        key="difference",
+        value=view.current().difference,
+        then=lambda chosen: _set(difference=chosen),
+        options=[False, True],
+        format_func=["As it is", "Difference from the typical picture"].__getitem__,
+        required=True,
+        help=f"Each weight minus its mean over {atlas.pictures:,} validation pictures under the trained settings. "
+        "Taps are coloured where above it and grey where below.",
+    )
 
 
 def _choose_layer(name: object) -> None:

@@ -52,6 +52,8 @@ def _html(engine: Engine, pictures: Sequence[Picture], chosen: View) -> bytes:
     now = engines.answer(engine, pictures, chosen.settings).explanation
     trained = engines.answer(engine, pictures, Settings()).explanation
     costs = engines.costs(engine)
+    atlas = engines.typical(engine, trained) if chosen.difference else None
+    typical = None if atlas is None else atlas.means()
     sheets = []
     for n, picture in enumerate(pictures):
         one = now.picture(n)
@@ -61,16 +63,21 @@ def _html(engine: Engine, pictures: Sequence[Picture], chosen: View) -> bytes:
                 "title": picture.title,
                 "picture": _data_uri(picture),
                 "prediction": drawings.prediction(one, reference, card.classes),
-                "glance": drawings.glance(one, reference, chosen.layer or next(iter(one.layers))),
+                "glance": drawings.glance(one, reference, chosen.layer or next(iter(one.layers)), typical),
                 "layers": {
                     name: drawings.layer(
-                        name, layer, reference.layers[name] if reference else None, costs[name.partition("#")[0]]
+                        name,
+                        layer,
+                        reference.layers[name] if reference else None,
+                        costs[name.partition("#")[0]],
+                        typical[name] if typical else None,
                     )
                     for name, layer in one.layers.items()
                 },
             }
         )
-    return export.to_html(sheets, f"{card.name}; {drawings.settings_said(chosen.settings)}")
+    shown = f"; difference from {atlas.pictures:,} validation pictures' mean" if atlas else ""
+    return export.to_html(sheets, f"{card.name}; {drawings.settings_said(chosen.settings)}{shown}")
 
 
 def _data_uri(picture: Picture) -> str:

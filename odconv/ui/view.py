@@ -32,6 +32,7 @@ class View:
     stimulus: str = "grating"
     knob: float | None = None  # None: the stimulus's default
     layer: str = ""  # empty: the first one
+    difference: bool = False  # attention minus the typical picture's, where an atlas knows it
     settings: Settings = field(default_factory=Settings)
 
 
@@ -48,6 +49,7 @@ def to_query(view: View) -> dict[str, str]:
         "stimulus": view.stimulus if view.source == "stimuli" else "",
         "knob": f"{view.knob:g}" if view.source == "stimuli" and view.knob is not None else "",
         "layer": view.layer,
+        "show": "difference" if view.difference else "",
         "t": "" if settings.temperature == default.temperature else f"{settings.temperature:g}",
         "tempered": "" if settings.tempered == default.tempered else ",".join(settings.tempered),
         "kernels": "" if settings.kernels is None else str(settings.kernels),
@@ -87,6 +89,7 @@ def from_query(query: Mapping[str, str], models: list[str], samples: list[str]) 
         stimulus=stimulus,
         knob=read("knob", _number(STIMULI[stimulus].low, STIMULI[stimulus].high), None),
         layer=read("layer", _short, ""),
+        difference=read("show", _one_of(["difference"]), "") == "difference",
         settings=settings,
     )
     return view, ignored

@@ -13,6 +13,7 @@ from playwright.sync_api import TimeoutError as TooLate
 from playwright.sync_api import expect
 
 from odconv import Settings, explain, images, load_checkpoint
+from odconv.atlas import atlas_beside
 from odconv.ui.engine import BUNDLED
 from odconv.ui.sources import FOLDER
 from tests.browser.server import Server
@@ -38,9 +39,12 @@ AGREE = f"""(wanted) => {{
 }}"""
 
 
+WEIGHTS = min(BUNDLED.glob("*.safetensors"))
+
+
 @cache
 def network():
-    return load_checkpoint(min(BUNDLED.glob("*.safetensors")))
+    return load_checkpoint(WEIGHTS)
 
 
 def record_of(data, settings=None):
@@ -129,6 +133,21 @@ def test_figures_follow_the_temperature_while_it_is_dragged_and_agree_on_release
     page.get_by_role("button", name="Reset").click()
     expect_numbers(page, trained)
     expect(page).not_to_have_url(re.compile(r"[?&]t="))
+
+
+def test_at_a_switch_every_drawing_shows_differences_from_the_typical_picture(server, new_page):
+    page = open_page(new_page(), f"{server.url}?sample=rocket,espresso")
+    page.get_by_role("radio", name="Difference from the typical picture").click()
+    page.wait_for_url(re.compile(r"[?&]show=difference"))
+    expect(page.get_by_role("listbox", name="Difference from typical attention")).to_be_visible()
+    typical = atlas_beside(WEIGHTS).means()[FIRST]
+    for title, pictures in (("layer", ["rocket"]), ("side_by_side", ["rocket", "espresso"])):
+        drawing = page.locator(f".st-key-{title}")
+        expect(drawing).to_contain_text(re.compile("[+−]0[.]"))
+        texts = drawing.locator("title").all_text_contents()
+        shown = [float(text.split(": ")[1].replace("−", "-")) for text in texts if text.startswith("tap")]
+        expected = [record_of(sample(name)).layers[FIRST].attention.spatial[0] - typical.spatial for name in pictures]
+        assert shown == pytest.approx([value for shift in expected for value in shift.ravel()], abs=0.002)
 
 
 def test_the_kernels_dial_is_turned_by_keyboard(server, new_page):

@@ -192,6 +192,34 @@ def test_the_page_says_where_the_picture_is_most_unusual_and_stays_with_it_under
     assert changed == [captions[0] + " That is as trained."]
 
 
+def test_the_difference_from_the_typical_picture_can_be_chosen_and_is_in_the_link():
+    app = opened(sample="dahlia,espresso")
+    assert "show" not in app.query_params
+    app.button_group(key="difference").set_value(True).run()
+    assert works(app)
+    assert app.query_params["show"] in ("difference", ["difference"])
+    assert any("less what 2 validation pictures on average have" in text.value for text in app.markdown)
+    app.button_group(key="difference").set_value(False).run()
+    assert works(app)
+    assert "show" not in app.query_params
+
+
+def test_a_link_to_a_difference_works_under_other_settings():
+    assert works(opened(sample="dahlia,espresso", show="difference", t="3", kernels="2"))
+
+
+def test_without_an_atlas_a_link_to_a_difference_says_so_and_shows_attention(tmp_path, monkeypatch):
+    monkeypatch.setenv("ODCONV_WEIGHTS", str(tmp_path))
+    bundled = next(iter(engine.weights().values()))
+    for ending in (".safetensors", ".json"):
+        shutil.copy(bundled.with_suffix(ending), tmp_path / f"other{ending}")
+    app = opened(model="other.safetensors", show="difference")
+    assert works(app)
+    assert any("Nobody has measured what is typical" in info.value for info in app.info)
+    assert "show" not in app.query_params
+    assert not any(group.label == "Attention shown" for group in app.button_group)
+
+
 def test_an_atlas_of_other_weights_is_logged_and_not_used(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("ODCONV_WEIGHTS", str(tmp_path))
     bundled = next(iter(engine.weights().values()))
