@@ -15,7 +15,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from odconv.attention import Heads
 from odconv.layer import AttentionBranch
-from odconv.training.recipe import Recipe, RecipeError
+from odconv.training.recipe import Drawn, Drop, Recipe, RecipeError
 
 DROPPED = -1e4  # a logit whose share is exactly 0, also at temperature 30; finite, as infinities can meet and give nan
 
@@ -101,41 +101,43 @@ def add_dropout(model: nn.Module, share: float) -> None:
 
 
 @contextmanager
-def untracked(model: nn.Module) -> Iterator[None]:
-    """BatchNorm normalises a batch by its own statistics as ever, and leaves the running ones as they are.
+def as_drawn(model: nn.Module, drawn: Drawn | None, drop: Drop, random: np.random.Generator) -> Iterator[None]:
+    """Inside, each picture of a batch has the temperature and the number of kernels that are drawn for it; None: as told.
 
-    For batches with dropped kernels or a drawn temperature: a network in use has one set of statistics, and a mixture of
-    all fits none of them. (To normalise such batches by the running statistics, as in use, makes training diverge.)
+    ``drop``: which kernels stay; ``random`` draws them where that is what it says, anew for each picture and layer.
     """
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-
-
-@contextmanager
-def random_kernels(model: nn.Module, count: int | None, random: np.random.Generator) -> Iterator[None]:
-    """In each layer only ``count`` kernels take part, drawn anew for each layer; None: all do."""
     with ExitStack() as hooks:
-        for branch in _branches(model) if count is not None else ():
-            if branch.kernel_fc is not None:
-                dropped = random.permutation(branch.kernel_fc.out_channels)[count:]
-                handle = branch.register_forward_hook(_without(torch.from_numpy(dropped)))
-                hooks.callback(handle.remove)
+        for branch in _branches(model) if drawn else ():
+            assert drawn
+            hooks.callback(branch.register_forward_hook(_each_its_own(drawn, drop, random)).remove)
         yield
 
 
-def _without(dropped: Tensor) -> Callable[[nn.Module, Any, Heads[Tensor]], Heads[Tensor]]:
+def _each_its_own(
+    drawn: Drawn, drop: Drop, random: np.random.Generator
+) -> Callable[[nn.Module, Any, Heads[Tensor]], Heads[Tensor]]:
     def hook(branch: nn.Module, inputs: Any, logits: Heads[Tensor]) -> Heads[Tensor]:
-        assert logits.kernel is not None
-        return logits._replace(kernel=logits.kernel.index_fill(1, dropped.to(logits.kernel.device), DROPPED))
+        if logits.kernel is not None and drop != "none":
+            counts = torch.from_numpy(drawn.kernels).to(logits.kernel.device)
+            goes = _ranks(logits.kernel, drop, random) >= counts[:, None]
+            logits = logits._replace(kernel=logits.kernel.masked_fill(goes, DROPPED))
+        return Heads(*(None if head is None else head / _like(head, drawn.temperatures) for head in logits))
 
     return hook
+
+
+def _ranks(kernel: Tensor, drop: Drop, random: np.random.Generator) -> Tensor:
+    """(N, K) logits -> the place of each kernel among those that are to stay, from 0; ties go to the lower index."""
+    if drop == "strongest":
+        return kernel.argsort(dim=1, descending=True, stable=True).argsort(1)
+    if drop == "first":
+        return torch.arange(kernel.shape[1], device=kernel.device).expand_as(kernel)
+    return torch.from_numpy(random.random(tuple(kernel.shape)).argsort(1)).to(kernel.device)
+
+
+def _like(head: Tensor, each: np.ndarray) -> Tensor:
+    """(N,) numbers, shaped to go with a head's (N, ...) logits."""
+    return torch.from_numpy(each).to(head).view(-1, *[1] * (head.ndim - 1))
 
 
 @torch.no_grad()

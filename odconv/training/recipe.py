@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 
-from odconv.attention import Settings
+import numpy as np
+
 from odconv.backbones import RESNET_BLOCKS, Stem
 from odconv.checkpoint import Architecture
 from odconv.training.data import stream
@@ -67,9 +68,11 @@ class Recipe:
     temperature_start: Annotated[float, "temperature of all four heads at the start"] = 30.0
     temperature_epochs: Annotated[float, "epochs in which the temperature falls to 1"] = 2.0
     temperature_fall: Annotated[Fall, "in a line, or by the same factor in each step"] = "linear"
-    temperature_draw: Annotated[float, "after that, share of the batches with a temperature drawn from 0.5 to 4"] = 0.0
-    kernel_drop: Annotated[Drop, "which kernels stay in batches where fewer than K do"] = "none"
-    kernel_drop_rate: Annotated[float, "share of the batches where fewer than K kernels stay, at most 0.5"] = 0.5
+    temperature_draw: Annotated[float, "after that, share of the pictures whose temperature is drawn from 0.5 to 4"] = (
+        0.0
+    )
+    kernel_drop: Annotated[Drop, "which kernels stay for pictures for which fewer than K do"] = "none"
+    kernel_drop_rate: Annotated[float, "share of the pictures for which fewer than K kernels stay, at most 0.5"] = 0.5
     precision: Annotated[Precision, "number type of the products"] = "bfloat16"
     mean: Annotated[tuple[float, float, float], "of red, green and blue, subtracted"] = (0.480, 0.448, 0.398)
     std: Annotated[tuple[float, float, float], "of red, green and blue, divided by"] = (0.277, 0.269, 0.282)
@@ -191,26 +194,32 @@ def average_decay(recipe: Recipe, step: int) -> float:
     return min(recipe.average, (1 + step) / (10 + step))
 
 
-def told_in(recipe: Recipe, step: int, per_epoch: int) -> tuple[Settings, int | None]:
-    """What the network is told in this step: settings, and how many kernels drawn at random stay (None: no drawing).
+class Drawn(NamedTuple):
+    """What is drawn for each of the N pictures in a batch."""
 
-    Nothing is dropped or drawn before the temperature has come to 1. ``Settings`` say the same of every pass they are told
-    to, so random kernels cannot be among them.
+    temperatures: np.ndarray  # (N,)
+    kernels: np.ndarray  # (N,) of int64: how many stay
+
+
+def drawn(recipe: Recipe, step: int, per_epoch: int, pictures: int) -> Drawn | None:
+    """What each picture of this step has for itself; None where nothing is drawn: before the temperature has come to 1, too.
+
+    For each picture and not for a whole batch, since BatchNorm has one set of statistics for all that is drawn: when a
+    batch has but one temperature and number of kernels, it is normalised by its own statistics, and the running ones become
+    a mixture that fits none of them.
     """
+    draws = recipe.temperature_draw > 0 or recipe.kernel_drop != "none"
+    if not draws or temperature(recipe, step / per_epoch) != 1:
+        return None
     random = stream(recipe.seed, TOLD, step)
-    drops, count = random.random() < recipe.kernel_drop_rate, int(random.integers(1, max(recipe.kernels, 2)))
-    draws, exponent = random.random() < recipe.temperature_draw, random.random()
-    now = temperature(recipe, step / per_epoch)
-    if now != 1:
-        return Settings(now), None
-    if draws:
-        low, high = DRAWN_TEMPERATURES
-        now = low * (high / low) ** exponent
-    if recipe.kernel_drop == "none" or not drops:
-        return Settings(now), None
-    if recipe.kernel_drop == "random":
-        return Settings(now), count
-    return Settings(now, kernels=count, keep=recipe.kernel_drop), None
+    drops, counts = random.random(pictures), random.integers(1, max(recipe.kernels, 2), pictures)
+    varies, exponents = random.random(pictures), random.random(pictures)
+    low, high = DRAWN_TEMPERATURES
+    rate = 0.0 if recipe.kernel_drop == "none" else recipe.kernel_drop_rate
+    return Drawn(
+        np.where(varies < recipe.temperature_draw, low * (high / low) ** exponents, 1.0),
+        np.where(drops < rate, counts, recipe.kernels),
+    )
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
@@ -218,8 +227,8 @@ def told_in(recipe: Recipe, step: int, per_epoch: int) -> tuple[Settings, int | 
 
 _WHICH = {
     "first": "the first",
-    "random": "drawn at random for each layer",
-    "strongest": "the strongest of each picture and layer",
+    "random": "drawn at random in each layer",
+    "strongest": "the strongest in each layer",
 }
 
 
@@ -250,16 +259,14 @@ def sentence(recipe: Recipe) -> str:
         if recipe.temperature_draw:
             low, high = DRAWN_TEMPERATURES
             parts[-1] += (
-                f", then log-uniform from {low:g} to {high:g} in {100 * recipe.temperature_draw:g} % of the batches"
+                f", then log-uniform from {low:g} to {high:g} for {100 * recipe.temperature_draw:g} % of the pictures"
             )
         if recipe.kernel_drop != "none":
             parts.append(
-                f"in {100 * recipe.kernel_drop_rate:g} % of the batches only n of the {recipe.kernels} kernels, n from 1 to "
+                f"for {100 * recipe.kernel_drop_rate:g} % of the pictures only n of the {recipe.kernels} kernels, n from 1 to "
                 f"{recipe.kernels - 1}: {_WHICH[recipe.kernel_drop]}"
             )
     enlarged = f", enlarged by up to {recipe.zoom:g}" if recipe.zoom != 1 else ""
-    if recipe.dynamic and (recipe.temperature_draw or recipe.kernel_drop != "none"):
-        parts.append("such batches leave BatchNorm's running statistics alone")
     parts += [
         f"label smoothing {recipe.label_smoothing:g}, dropout {recipe.dropout:g} before the classifier",
         f"crops shifted by up to {recipe.shift:g} of the side{enlarged}, mirrored at random",

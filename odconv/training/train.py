@@ -18,7 +18,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Event
 from typing import Any, get_args
@@ -33,7 +33,7 @@ from odconv.probe import told
 from odconv.training import recipe as schedules
 from odconv.training.data import DataError, Pictures, ahead, batches, decoded, find, prepared, stream, varied
 from odconv.training.evaluate import Preparation, accuracy, attentions, autocast, scores, spread
-from odconv.training.network import follow, random_kernels, untracked
+from odconv.training.network import as_drawn, follow
 from odconv.training.recipe import DROPOUT, KERNELS, ORDER, VARIATION, Recipe, RecipeError, hyperparameters
 from odconv.training.run import (
     Run,
@@ -113,17 +113,15 @@ def train_step(recipe: Recipe, state: State, pixels: Tensor, labels: Tensor, per
     step, seed = state.step, recipe.seed
     x = prepared(pixels, schedules.size(recipe, step // per_epoch), recipe.mean, recipe.std)  # (N, 3, size, size)
     x = varied(x, stream(seed, VARIATION, step), recipe.shift, recipe.zoom)
-    settings, count = schedules.told_in(recipe, step, per_epoch)
+    drawn = schedules.drawn(recipe, step, per_epoch, len(x))
     rate = schedules.learning_rate(recipe, (step + 0.5) / (recipe.epochs * per_epoch))
     for group in state.optimiser.param_groups:
         group["lr"] = rate * group["factor"]
     torch.manual_seed(int(stream(seed, DROPOUT, step).integers(2**63)))  # dropout knows no generator of its own
     state.model.train()
-    plain = count is None and settings == Settings(schedules.temperature(recipe, step / per_epoch))
     with (
-        nullcontext() if plain else untracked(state.model),
-        told(settings),
-        random_kernels(state.model, count, stream(seed, KERNELS, step)),
+        told(Settings(schedules.temperature(recipe, step / per_epoch))),
+        as_drawn(state.model, drawn, recipe.kernel_drop, stream(seed, KERNELS, step)),
         autocast(x.device, recipe.precision),
     ):
         logits = state.model(x)

@@ -1,13 +1,12 @@
 """Recipes: schedules are right at their ends, what is drawn keeps to its bounds, and nonsense is refused."""
 
 import dataclasses
-from collections import Counter
 
+import numpy as np
 import pytest
 
-from odconv import Settings
 from odconv.training import recipe as schedules
-from odconv.training.recipe import Recipe, RecipeError, learning_rate, sentence, size, temperature, told_in
+from odconv.training.recipe import Recipe, RecipeError, drawn, learning_rate, sentence, size, temperature
 
 
 def test_sizes_take_their_share_of_the_epochs_in_order():
@@ -65,68 +64,61 @@ def test_the_average_forgets_the_first_steps_and_then_keeps_its_decay():
     assert schedules.average_decay(recipe, 10**6) == 0.99
 
 
-def told(steps=4000, **options):
+def all_drawn(steps=40, **options):
+    """What 100 pictures in each of ``steps`` steps have: temperatures and numbers of kernels."""
     recipe = Recipe(temperature_epochs=0, **options)
-    return [told_in(recipe, step, 10) for step in range(steps)]
+    return [np.concatenate(some) for some in zip(*(drawn(recipe, step, 10, 100) for step in range(steps)), strict=True)]
 
 
-def test_without_dropping_or_drawing_a_network_is_told_the_temperature_alone():
-    recipe = Recipe(temperature_start=21, temperature_epochs=2)
-    assert told_in(recipe, 0, 10) == (Settings(21), None)
-    assert told_in(recipe, 10, 10) == (Settings(11), None)
-    assert told_in(recipe, 20, 10) == (Settings(), None)
+def test_without_dropping_or_drawing_no_picture_has_anything_for_itself():
+    assert drawn(Recipe(temperature_epochs=0), 0, 10, 100) is None
 
 
 @pytest.mark.parametrize("drop", ["first", "strongest", "random"])
 @pytest.mark.parametrize("rate", [0.5, 0.2])
-def test_kernels_drop_in_their_share_of_the_batches_to_each_number_below_k_alike(drop, rate):
-    kept = Counter()
-    for settings, count in told(kernel_drop=drop, kernel_drop_rate=rate):
-        if drop == "random":
-            assert settings == Settings()
-            kept[count] += 1
-        else:
-            assert count is None
-            assert settings.kernels is None or settings.keep == drop
-            kept[settings.kernels] += 1
-    assert kept.keys() == {None, 1, 2, 3}
-    assert kept[None] / 4000 == pytest.approx(1 - rate, abs=0.03)
-    for count in (1, 2, 3):
-        assert kept[count] / 4000 == pytest.approx(rate / 3, abs=0.03)
+def test_kernels_drop_for_their_share_of_the_pictures_to_each_number_below_k_alike(drop, rate):
+    temperatures, kernels = all_drawn(kernel_drop=drop, kernel_drop_rate=rate)
+    assert (temperatures == 1).all()
+    shares = {count: (kernels == count).mean() for count in set(kernels.tolist())}
+    assert shares == pytest.approx({4: 1 - rate, 1: rate / 3, 2: rate / 3, 3: rate / 3}, abs=0.03)
 
 
-def test_temperatures_are_drawn_in_their_share_of_the_batches_between_a_half_and_4():
-    drawn = [settings.temperature for settings, _ in told(temperature_draw=0.25)]
-    others = [t for t in drawn if t != 1]
+def test_temperatures_are_drawn_for_their_share_of_the_pictures_between_a_half_and_4():
+    temperatures, kernels = all_drawn(temperature_draw=0.25)
+    assert (kernels == 4).all()
+    others = temperatures[temperatures != 1]
     assert len(others) / 4000 == pytest.approx(0.25, abs=0.03)
-    assert 0.5 <= min(others) < 0.52
-    assert 3.9 < max(others) <= 4
-    assert sum(t < 2**0.5 for t in others) / len(others) == pytest.approx(0.5, abs=0.06)  # log-uniform: the middle
+    assert 0.5 <= others.min() < 0.52
+    assert 3.9 < others.max() <= 4
+    assert (others < 2**0.5).mean() == pytest.approx(0.5, abs=0.06)  # log-uniform: the middle
+
+
+def test_the_pictures_of_a_batch_differ_in_what_is_drawn():
+    first = drawn(Recipe(temperature_epochs=0, temperature_draw=1, kernel_drop="first"), 0, 10, 100)
+    assert len(set(first.temperatures.tolist())) == 100
+    assert set(first.kernels.tolist()) == {1, 2, 3, 4}
 
 
 @pytest.mark.parametrize("drop", ["strongest", "random"])
 def test_nothing_is_drawn_or_dropped_before_the_temperature_has_come_down_to_1(drop):
     recipe = Recipe(temperature_start=30, temperature_epochs=2, temperature_draw=1, kernel_drop=drop)
-    told = [told_in(recipe, step, 10) for step in range(40)]
-    assert [settings.temperature for settings, _ in told[:20]] == pytest.approx(
-        [30 - 29 * step / 20 for step in range(20)]
-    )
-    assert all(settings.kernels is None and count is None for settings, count in told[:20])
-    assert all(settings.temperature != 1 for settings, _ in told[20:])
-    assert any(settings.kernels is not None or count is not None for settings, count in told[20:])
+    assert all(drawn(recipe, step, 10, 8) is None for step in range(20))
+    assert all(drawn(recipe, step, 10, 8) is not None for step in range(20, 40))
 
 
-def test_what_a_step_is_told_depends_on_seed_and_step_alone():
+def test_what_is_drawn_depends_on_seed_and_step_alone():
     options = {"kernel_drop": "random", "temperature_draw": 0.5}
-    assert told(100, **options) == told(100, **options)
-    assert told(100, **options) != told(100, seed=1, **options)
+    once, again, other = all_drawn(**options), all_drawn(**options), all_drawn(seed=1, **options)
+    for these, same, different in zip(once, again, other, strict=True):
+        np.testing.assert_array_equal(these, same)
+        assert not np.array_equal(these, different)
 
 
 def test_dropping_and_drawing_do_not_shift_each_others_draws():
     """So that runs that differ in one of them can be compared."""
-    both = told(200, kernel_drop="first", temperature_draw=0.3)
-    assert [s.kernels for s, _ in both] == [s.kernels for s, _ in told(200, kernel_drop="first")]
-    assert [s.temperature for s, _ in both] == [s.temperature for s, _ in told(200, temperature_draw=0.3)]
+    temperatures, kernels = all_drawn(kernel_drop="first", temperature_draw=0.3)
+    np.testing.assert_array_equal(kernels, all_drawn(kernel_drop="first")[1])
+    np.testing.assert_array_equal(temperatures, all_drawn(temperature_draw=0.3)[0])
 
 
 @pytest.mark.parametrize(
@@ -171,8 +163,8 @@ def test_the_sentence_of_a_card_says_what_was_done():
     said = sentence(recipe)
     for part in (
         "8 epochs (4 at 32 px, 2 at 48 px, 2 at 64 px)", "0.21", "0.0005", "2 times the learning rate",
-        "temperature 30 to 1 over 2 epochs (linear), then log-uniform from 0.5 to 4 in 25 % of the batches",
-        "in 50 % of the batches only n of the 4 kernels, n from 1 to 3: drawn at random", "deviation 0.35 in every head", "1.3", "0.999",
+        "temperature 30 to 1 over 2 epochs (linear), then log-uniform from 0.5 to 4 for 25 % of the pictures",
+        "for 50 % of the pictures only n of the 4 kernels, n from 1 to 3: drawn at random", "deviation 0.35 in every head", "1.3", "0.999",
     ):  # fmt: skip
         assert part in said
     assert "\n" not in said

@@ -18,8 +18,8 @@ from odconv.checkpoint import save_checkpoint
 from odconv.training import train
 from odconv.training.data import decoded, find, stream
 from odconv.training.evaluate import Preparation
-from odconv.training.network import add_dropout, build, follow, parameter_groups, random_kernels
-from odconv.training.recipe import Recipe, RecipeError, learning_rate, told_in
+from odconv.training.network import add_dropout, as_drawn, build, follow, parameter_groups
+from odconv.training.recipe import Drawn, Recipe, RecipeError, learning_rate
 from odconv.training.run import COLUMNS, Run, start
 from odconv.training.train import train_step
 
@@ -170,93 +170,92 @@ def test_every_parameter_is_optimised_once_with_the_decay_that_its_kind_has(arch
         assert factor == (5 if attends else 1)
 
 
+def each(temperatures=(1.0, 1.0, 1.0), kernels=(4, 4, 4)):
+    """What three pictures have for themselves."""
+    return Drawn(np.array(temperatures), np.array(kernels))
+
+
+@pytest.mark.parametrize("drop", ["first", "strongest"])
+def test_each_picture_is_passed_as_under_settings_of_its_own(small_model, images, drop):
+    own = each(temperatures=(0.5, 1.0, 3.7), kernels=(1, 3, 2))
+    with torch.no_grad(), as_drawn(small_model, own, drop, stream(0, 1)):
+        logits = small_model(images)
+    for n, (temperature, count) in enumerate(zip(*own, strict=True)):
+        expected = explain(small_model, images[n : n + 1], Settings(float(temperature), kernels=int(count), keep=drop))
+        np.testing.assert_allclose(logits[n], expected.logits[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("drop", ["none", "first", "random", "strongest"])
+def test_a_pictures_own_temperature_multiplies_the_one_that_all_are_told(small_model, images, drop):
+    with (
+        torch.no_grad(),
+        as_drawn(small_model, each(temperatures=(1.0, 2.0, 4.0)), drop, stream(0, 1)),
+        told(Settings(1.5)),
+    ):
+        logits = small_model(images)
+    for n, temperature in enumerate((1.5, 3.0, 6.0)):
+        expected = explain(small_model, images[n : n + 1], Settings(temperature))
+        np.testing.assert_allclose(logits[n], expected.logits[0], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 30.0])
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_random_kernels_leave_that_many_in_each_layer_and_exactly_nothing_to_the_rest(
-    small_model, images, temperature, count
+def test_random_kernels_leave_that_many_for_each_picture_and_exactly_nothing_to_the_rest(
+    small_model, images, temperature
 ):
-    with random_kernels(small_model, count, stream(0, 1)), probe(small_model, Settings(temperature)) as trace:
+    own = each(kernels=(1, 2, 3))
+    with as_drawn(small_model, own, "random", stream(0, 1)), probe(small_model, Settings(temperature)) as trace:
         small_model(images)
     sets = set()
     for record in trace.values():
         kernel = record.attention.kernel
-        kept = (kernel > 0).all(0)
-        assert ((kernel > 0) == kept).all()  # the same for all pictures of a batch
-        assert kept.sum() == count
-        assert (kernel[:, ~kept] == 0).all()
+        assert (kernel > 0).sum(1).tolist() == [1, 2, 3]
         torch.testing.assert_close(kernel.sum(1), torch.ones(3))
-        sets.add(tuple(kept.tolist()))
+        sets.add(tuple((kernel[1] > 0).tolist()))
     assert len(sets) > 1  # drawn for each layer
 
 
 def test_random_kernels_share_as_a_softmax_over_them_alone(small_model, images):
-    with random_kernels(small_model, 2, stream(0, 2)), probe(small_model) as trace:
+    with as_drawn(small_model, each(kernels=(2, 2, 2)), "random", stream(0, 2)), probe(small_model) as trace:
         small_model(images)
     record = trace["layer1.0.conv1"]  # the first layer, whose logits nothing else has changed
-    kept = record.attention.kernel[0] > 0
-    logits = explain(small_model, images).layers["layer1.0.conv1"].logits.kernel[:, kept.numpy()]
-    powers = np.exp(logits.astype(np.float64))
-    np.testing.assert_allclose(record.attention.kernel[:, kept], powers / powers.sum(1, keepdims=True), rtol=1e-5)
+    logits = explain(small_model, images).layers["layer1.0.conv1"].logits.kernel
+    for shares, picture in zip(record.attention.kernel, logits, strict=True):
+        kept = shares > 0
+        powers = np.exp(picture[kept.numpy()].astype(np.float64))
+        np.testing.assert_allclose(shares[kept], powers / powers.sum(), rtol=1e-5)
 
 
-def test_after_random_kernels_the_network_is_as_before(small_model, images):
+def test_after_drawing_the_network_is_as_before(small_model, images):
     before = small_model(images)
-    with random_kernels(small_model, 1, stream(0, 1)):
+    with as_drawn(small_model, each(kernels=(1, 1, 1)), "first", stream(0, 1)):
         assert not torch.equal(small_model(images), before)
     assert torch.equal(small_model(images), before)
     assert not any(module._forward_hooks for module in small_model.modules())
-    with random_kernels(small_model, None, stream(0, 1)):
+    with as_drawn(small_model, None, "first", stream(0, 1)):
         assert torch.equal(small_model(images), before)
 
 
 def test_all_kernels_get_their_turn(small_model, images):
     drawn = torch.zeros(4)
+    own = Drawn(np.ones(1), np.ones(1, dtype=np.int64))
     for step in range(40):
-        with random_kernels(small_model, 1, stream(0, 3, step)), probe(small_model) as trace:
+        with as_drawn(small_model, own, "random", stream(0, 3, step)), probe(small_model) as trace:
             small_model(images[:1])
         drawn += trace["layer4.1.conv2"].attention.kernel[0]
     assert drawn.min() >= 3  # of 40, 10 each on average
 
 
-@pytest.mark.parametrize("drop", ["none", "first", "random"])
-def test_a_step_changes_the_kernels_that_take_part_and_no_others(animals, drop):
-    recipe = Recipe(**(SMALL | {"kernel_drop": drop, "weight_decay": 0.0, "temperature_epochs": 0}))
-    run = a_run(animals, kernel_drop=drop, weight_decay=0.0, temperature_epochs=0)
-    asked = [told_in(recipe, step, STEPS) for step in range(100)]
-    state = start(run, torch.device("cpu"))
-    state.step = next((i for i, (s, count) in enumerate(asked) if (s.kernels or count) == 2), 5)
+@pytest.mark.parametrize(("drop", "takes"), [("none", {0, 1, 2, 3}), ("first", {0, 1})])
+def test_a_step_changes_the_kernels_that_take_part_and_no_others(animals, monkeypatch, drop, takes):
+    options = {"kernel_drop": drop, "weight_decay": 0.0, "temperature_epochs": 0}
+    state = start(a_run(animals, **options), torch.device("cpu"))
+    monkeypatch.setattr(train.schedules, "drawn", lambda *given: Drawn(np.ones(6), np.full(6, 2)))
     before = {name: p.detach().clone() for name, p in state.model.named_parameters() if p.ndim == 5}
-    train_step(recipe, state, *a_batch(), STEPS)
-    places = set()
+    train_step(Recipe(**(SMALL | options)), state, *a_batch(), STEPS)
     for name, parameter in state.model.named_parameters():
         if name in before:
             changed = (parameter != before[name]).flatten(1).any(1)
-            assert changed.sum() == (4 if drop == "none" else 2)
-            places.add(tuple(changed.tolist()))
-    assert (len(places) > 1) == (drop == "random")
-    assert drop != "first" or places == {(True, True, False, False)}
-
-
-@pytest.mark.parametrize(
-    ("options", "plain"),
-    [({}, True), ({"temperature_epochs": 4.0}, True), ({"kernel_drop": "first"}, False), ({"kernel_drop": "random"}, False),
-     ({"temperature_draw": 1.0}, False)],
-)  # fmt: skip
-def test_statistics_are_those_of_all_kernels_at_the_schedules_temperature(animals, options, plain):
-    """Other batches leave them alone."""
-    run = a_run(animals, **({"kernel_drop": "none", "temperature_epochs": 0.0} | options))
-    asked = (told_in(run.recipe, step, STEPS) for step in range(100))
-    state = start(run, torch.device("cpu"))
-    special = [
-        settings.kernels is not None or count is not None or settings.temperature != 1 for settings, count in asked
-    ]
-    state.step = 0 if plain else special.index(True)
-    norms = [module for module in state.model.modules() if isinstance(module, nn.BatchNorm2d)]
-    before = [norm.running_mean.clone() for norm in norms]
-    train_step(run.recipe, state, *a_batch(), STEPS)
-    assert {norm.momentum for norm in norms} == {0.1}
-    changed = [not torch.equal(norm.running_mean, was) for norm, was in zip(norms, before, strict=True)]
-    assert all(changed) if plain else not any(changed)
+            assert set(changed.nonzero().flatten().tolist()) == takes
 
 
 def test_dropout_acts_on_the_features_in_training_alone():
