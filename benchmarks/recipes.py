@@ -53,8 +53,8 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 ASKED = {
     "n=4": Settings(),
-    "first 1": Settings(kernels=1),
-    "strongest 1": Settings(kernels=1, keep="strongest"),
+    "first 1": Settings(kernels=1, keep="first"),
+    "strongest 1": Settings(kernels=1),
     "T=0.5": Settings(0.5),
     "T=2": Settings(2.0),
     "T=4": Settings(4.0),

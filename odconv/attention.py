@@ -17,7 +17,7 @@ from torch import Tensor
 
 HEADS = ("spatial", "channel", "filter", "kernel")  # the paper's order: every loop, table, colour and page follows it
 
-Keep = Literal["first", "strongest"]
+Keep = Literal["strongest", "first"]
 Array = TypeVar("Array")  # torch.Tensor in a pass, numpy.ndarray in what is made of it
 
 
@@ -38,8 +38,8 @@ class Settings:
         temperature: finite and above 0; divides the logits of the heads in ``tempered``.
         tempered: heads whose logits the temperature divides. The released code: all four.
         kernels: how many of the K kernels stay, at least 1; ``None`` for all. Clamped per layer to its K.
-        keep: which kernels stay: the ``"first"`` ones, or the ``"strongest"`` per picture and layer, by raw logit,
-            ties to the lower index.
+        keep: which kernels stay: the ``"strongest"`` per picture and layer, by raw logit, ties to the lower index, or the
+            ``"first"`` ones.
         compensate: rescale tempered spatial, channel and filter gates, so that each picture's mean over the head is what
             it is at temperature 1. The kernel head sums to 1 at any temperature and needs none.
         ablate: heads replaced by each picture's own mean: the gain stays, the pattern goes.
@@ -51,7 +51,7 @@ class Settings:
     temperature: float = 1.0
     tempered: tuple[str, ...] = HEADS
     kernels: int | None = None
-    keep: Keep = "first"
+    keep: Keep = "strongest"
     compensate: bool = False
     ablate: tuple[str, ...] = ()
 

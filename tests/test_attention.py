@@ -83,7 +83,7 @@ def test_a_hand_worked_example_holds():
         filter=torch.tensor([[0.0, third]], dtype=torch.float64),
         kernel=torch.tensor([[0.0, 2 * math.log(3.0), 9.0]], dtype=torch.float64),
     )
-    settings = Settings(temperature=2.0, kernels=2, compensate=True, ablate=("filter",))
+    settings = Settings(temperature=2.0, kernels=2, keep="first", compensate=True, ablate=("filter",))
     channel, filter, kernel = attend(logits, settings)[1:]
     # At T = 2 the channel gates are 1/2 and 1/3, mean 5/12; at T = 1 they are 1/2 and 1/5, mean 7/20.
     np.testing.assert_allclose(channel, [[0.5 * 0.84, 0.84 / 3]], rtol=1e-12)
@@ -150,7 +150,7 @@ def test_kernel_shares_sum_to_one_and_dropped_ones_are_exactly_zero(logits, sett
 
 def test_the_first_kernels_stay_whatever_their_logits():
     logits = Heads(None, None, None, torch.tensor([[1.0, 5.0, 3.0, 9.0], [9.0, 0.0, 7.0, 1.0]]))
-    kept = attend(logits, Settings(kernels=2)).kernel > 0
+    kept = attend(logits, Settings(kernels=2, keep="first")).kernel > 0
     assert kept.tolist() == [[True, True, False, False]] * 2
 
 
@@ -335,7 +335,7 @@ def test_settings_default_to_the_trained_model_and_are_frozen():
         "temperature": 1.0,
         "tempered": ("spatial", "channel", "filter", "kernel"),
         "kernels": None,
-        "keep": "first",
+        "keep": "strongest",
         "compensate": False,
         "ablate": (),
     }

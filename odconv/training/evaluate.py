@@ -18,14 +18,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from odconv.attention import HEADS, Heads, Settings
+from odconv.attention import HEADS, Heads, Keep, Settings
 from odconv.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from odconv.explain import between_pictures, effective_kernels, explain
 from odconv.probe import told
@@ -153,11 +153,13 @@ def questions(kernels: int | None, temperatures: Sequence[float]) -> dict[str, d
     if kernels is None:
         return {}
     counts = {str(n): None if n == kernels else n for n in range(1, kernels + 1)}
-    sections = {
-        "first_n_kernels": {key: Settings(kernels=n) for key, n in counts.items()},
-        "strongest_n_kernels": {
-            key: Settings() if n is None else Settings(kernels=n, keep="strongest") for key, n in counts.items()
-        },
+    kept = {
+        f"{keep}_n_kernels": {
+            key: Settings() if n is None else Settings(kernels=n, keep=keep) for key, n in counts.items()
+        }
+        for keep in get_args(Keep)
+    }
+    sections = kept | {
         "temperature": {f"{t:g}": Settings(t) for t in temperatures},
         "temperature_kernel_only": {
             f"{t:g}": Settings() if t == 1 else Settings(t, tempered=("kernel",)) for t in temperatures
@@ -167,7 +169,8 @@ def questions(kernels: int | None, temperatures: Sequence[float]) -> dict[str, d
         },
     }
     if kernels == 1:
-        del sections["first_n_kernels"], sections["strongest_n_kernels"], sections["temperature_kernel_only"]
+        for name in (*kept, "temperature_kernel_only"):
+            del sections[name]
     return sections
 
 

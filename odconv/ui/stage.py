@@ -161,10 +161,11 @@ def _settings(engine: Engine, settings: Settings) -> None:
                 key="keep",
                 value=settings.keep,
                 then=lambda chosen: _set(keep=chosen),
-                options=["first", "strongest"],
+                options=["strongest", "first"],
                 format_func=str.capitalize,
                 required=True,
                 disabled=most == 1,
+                help="Strongest: those with the highest logits, for each picture and layer. First: W1 to Wn, for all alike.",
             )
             view.bound(
                 st.pills,

@@ -78,7 +78,7 @@ def from_query(query: Mapping[str, str], models: list[str], samples: list[str]) 
         temperature=read("t", _number(*TEMPERATURES), 1.0),
         tempered=read("tempered", _some_of(HEADS), HEADS),
         kernels=read("kernels", _whole(1, MOST_KERNELS), None),
-        keep=read("keep", _one_of(["first", "strongest"]), "first"),
+        keep=read("keep", _one_of(["strongest", "first"]), "strongest"),
         compensate=read("compensate", _one_of(["1"]), "") == "1",
         ablate=read("ablate", _some_of(HEADS), ()),
     )

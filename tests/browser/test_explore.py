@@ -167,8 +167,8 @@ def test_the_kernels_dial_is_turned_by_keyboard(server, new_page):
 
 
 def test_a_link_opened_on_a_cold_server_restores_the_view(new_page):
-    settings = Settings(temperature=4.5, kernels=2, keep="strongest", compensate=True, ablate=("channel",))
-    link = "?sample=raccoon&layer=layer2.1.conv2&t=4.5&kernels=2&keep=strongest&compensate=1&ablate=channel"
+    settings = Settings(temperature=4.5, kernels=2, keep="first", compensate=True, ablate=("channel",))
+    link = "?sample=raccoon&layer=layer2.1.conv2&t=4.5&kernels=2&keep=first&compensate=1&ablate=channel"
     with Server() as cold:
         page = open_page(new_page(), f"{cold.url}{link}")
         expect(page.get_by_role("heading", name="One layer: layer2.1.conv2", exact=True)).to_be_visible()

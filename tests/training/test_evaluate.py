@@ -173,7 +173,9 @@ def test_attentions_of_all_pictures_are_those_of_one_pass(checkpoint, pictures):
 
 def test_questions_cover_every_count_and_temperature_in_every_way():
     asked = questions(3, (0.5, 1.0, 2.0))
-    assert asked["first_n_kernels"] == {"1": Settings(kernels=1), "2": Settings(kernels=2), "3": Settings()}
+    assert asked["first_n_kernels"] == {
+        "1": Settings(kernels=1, keep="first"), "2": Settings(kernels=2, keep="first"), "3": Settings(),
+    }  # fmt: skip
     assert asked["strongest_n_kernels"] == {
         "1": Settings(kernels=1, keep="strongest"), "2": Settings(kernels=2, keep="strongest"), "3": Settings(),
     }  # fmt: skip
