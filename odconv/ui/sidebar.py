@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import streamlit as st
 
 from odconv.checkpoint import CheckpointError
@@ -50,6 +53,15 @@ def describe(engine: Engine) -> None:
             f"{count(sum(layer.parameters for layer in costs))} parameters and "
             f"{count(sum(layer.multiply_adds for layer in costs))} multiply-adds for a picture, in convolutions and classifier."
         )
-        for text in (card.data, card.recipe, card.known_weaknesses):
+        for text in (card.data, _accuracy(card.measured), card.recipe, card.known_weaknesses):
             if text:
                 st.text(text)
+
+
+def _accuracy(measured: Mapping[str, Any]) -> str:
+    """How often the network is right, as its card says; empty where a card says no such numbers."""
+    numbers = [measured.get(name) for name in ("n", "top1", "top5")]
+    if not all(isinstance(number, (int, float)) and 0 <= number < 1e12 for number in numbers):
+        return ""
+    n, top1, top5 = numbers
+    return f"Right in {top1:.1f} % of {n:,} validation pictures; the right class is among its first five in {top5:.1f} %."

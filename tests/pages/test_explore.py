@@ -133,6 +133,28 @@ def test_a_static_network_says_that_it_has_no_attention_to_show(tmp_path, monkey
     assert not any("glance" in heading for heading in headings(app))
 
 
+@pytest.mark.parametrize(
+    ("measured", "said"),
+    [
+        ({"n": 10000, "top1": 51.26, "top5": 76.3}, True),
+        ({"top1": 51.26, "top5": 76.3}, False),
+        ({"n": 10000, "top1": "<b>99</b>", "top5": 76.3}, False),
+        ({"n": 1e300, "top1": 51.26, "top5": 76.3}, False),
+    ],
+)
+def test_the_page_says_how_often_a_network_is_right_where_its_card_has_the_numbers(
+    tmp_path, monkeypatch, measured, said
+):
+    monkeypatch.setenv("ODCONV_WEIGHTS", str(tmp_path))
+    card = {"classes": list("abcdefghij"), "image_size": 64, "resize": 64, "stem": "small", "measured": measured}
+    card |= {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
+    save_checkpoint(resnet18(10, width=8, stem="small"), card, tmp_path / "static.safetensors")
+    app = opened(model="static.safetensors")
+    assert not app.exception
+    sentence = "Right in 51.3 % of 10,000 validation pictures; the right class is among its first five in 76.3 %."
+    assert [text.value for text in app.text if text.value.startswith("Right in")] == ([sentence] if said else [])
+
+
 def test_a_broken_checkpoint_gives_one_sentence_and_the_other_models_still_work(tmp_path, monkeypatch):
     monkeypatch.setenv("ODCONV_WEIGHTS", str(tmp_path))
     (tmp_path / "broken.safetensors").write_bytes(b"\xff" * 500)
