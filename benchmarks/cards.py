@@ -7,18 +7,19 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from odconv import HEADS, load_checkpoint
+from odconv.attention import Keep
 from odconv.checkpoint import find_checkpoints
 from odconv.cost import cost
 from odconv.drawings import count
+from odconv.training.train import MOVES
 
 WEIGHTS = Path(__file__).parents[1] / "assets" / "weights"
-MOVES = 0.05  # deviation between pictures from which on a head is counted as moving
 
-Card = Mapping[str, Any]
+Told = Mapping[str, Any]  # what a card says
 
 
 def main() -> None:
@@ -26,19 +27,25 @@ def main() -> None:
 
 
 def tables(paths: Sequence[Path]) -> list[str]:
-    """Accuracy and cost of all; what dials do to, and how attention moves in, those that have attention."""
+    """Accuracy and cost of all; what dials do to, and how attention moves in, those that have attention.
+
+    Every card must hold what ``odconv.training.evaluate`` writes.
+    """
     cards = {path: json.loads(path.with_suffix(".json").read_text(encoding="utf-8")) for path in paths}
     dynamic = {path: card for path, card in cards.items() if "between_pictures" in card["measured"]}
     several = {path: card for path, card in dynamic.items() if "strongest_n_kernels" in card["measured"]}
+    counts = sorted({n for card in several.values() for n in card["measured"]["strongest_n_kernels"]}, key=int)
+    temperatures = sorted({t for card in dynamic.values() for t in card["measured"]["temperature"]}, key=float)
+    kept = {f"{n} {keep}": _in(f"{keep}_n_kernels", n) for keep in get_args(Keep) for n in counts}
     return [
         _table(cards, {"parameters": _parameters, "multiply-adds": _multiply_adds, "top-1 %": _top1, "top-5 %": _top5}),
-        _table(several, {f"{n} {keep}": _kept(keep, n) for keep in ("strongest", "first") for n in "1234"}),
-        _table(dynamic, {f"T = {t}": _at(t) for t in ("0.3", "0.5", "1", "2", "3", "4", "30")}),
+        _table(several, kept),
+        _table(dynamic, {f"T = {t}": _in("temperature", t) for t in temperatures}),
         _table(dynamic, {head: _moves(head) for head in HEADS} | {"effective kernels": _effective}),
     ]
 
 
-def _table(cards: Mapping[Path, Card], columns: Mapping[str, Callable[[Path, Card], str]]) -> str:
+def _table(cards: Mapping[Path, Told], columns: Mapping[str, Callable[[Path, Told], str]]) -> str:
     lines = [f"| network | {' | '.join(columns)} |", f"| --- |{' ---: |' * len(columns)}"]
     for path, card in cards.items():
         cells = [cell(path, card) for cell in columns.values()]
@@ -46,37 +53,37 @@ def _table(cards: Mapping[Path, Card], columns: Mapping[str, Callable[[Path, Car
     return "\n".join(lines)
 
 
-def _parameters(path: Path, card: Card) -> str:
+def _parameters(path: Path, card: Told) -> str:
     return count(sum(parameter.numel() for parameter in load_checkpoint(path).model.parameters()))
 
 
-def _multiply_adds(path: Path, card: Card) -> str:
+def _multiply_adds(path: Path, card: Told) -> str:
     return count(sum(layer.multiply_adds for layer in cost(load_checkpoint(path).model, card["image_size"])))
 
 
-def _top1(path: Path, card: Card) -> str:
+def _top1(path: Path, card: Told) -> str:
     return _with_interval(card["measured"], "top1")
 
 
-def _top5(path: Path, card: Card) -> str:
+def _top5(path: Path, card: Told) -> str:
     return _with_interval(card["measured"], "top5")
 
 
-def _with_interval(entry: Card, name: str) -> str:
+def _with_interval(entry: Told, name: str) -> str:
     low, high = entry[f"{name}_interval"]
     return f"{entry[name]:.2f} ({low:.2f} to {high:.2f})"
 
 
-def _kept(keep: str, n: str) -> Callable[[Path, Card], str]:
-    return lambda path, card: f"{card['measured'][f'{keep}_n_kernels'][n]['top1']:.2f}"
+def _in(section: str, key: str) -> Callable[[Path, Told], str]:
+    def cell(path: Path, card: Told) -> str:
+        entry = card["measured"][section].get(key)
+        return "–" if entry is None else f"{entry['top1']:.2f}"
+
+    return cell
 
 
-def _at(temperature: str) -> Callable[[Path, Card], str]:
-    return lambda path, card: f"{card['measured']['temperature'][temperature]['top1']:.2f}"
-
-
-def _moves(head: str) -> Callable[[Path, Card], str]:
-    def cell(path: Path, card: Card) -> str:
+def _moves(head: str) -> Callable[[Path, Told], str]:
+    def cell(path: Path, card: Told) -> str:
         values = [layer[head] for layer in card["measured"]["between_pictures"]["layers"].values() if head in layer]
         if not values:
             return "none"
@@ -85,7 +92,7 @@ def _moves(head: str) -> Callable[[Path, Card], str]:
     return cell
 
 
-def _effective(path: Path, card: Card) -> str:
+def _effective(path: Path, card: Told) -> str:
     layers = card["measured"]["between_pictures"]["layers"].values()
     values = [layer["effective_kernels"] for layer in layers if "effective_kernels" in layer]
     return f"{min(values):.2f} to {max(values):.2f}" if values else "1"

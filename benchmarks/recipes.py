@@ -1,6 +1,6 @@
 """What a recipe's choices do to accuracy and to attention: short runs that differ in one thing each.
 
-    python benchmarks/recipes.py --data DIR [--start FILE] [--cache DIR] [--steps 400] [--size 32] [--threads 1] [--only NAME ...]
+    python benchmarks/recipes.py --data DIR --start FILE [--cache DIR] [--steps 400] [--size 32] [--threads 1] [--only NAME ...]
 
 Every run has one whole cycle of the learning rate and sees the same pictures in the same order. A row: top-1 in percent of
 evenly spaced validation pictures with all kernels, with one (the first, the strongest), and at temperatures 0.5, 2 and 4;
@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--cache", type=Path)
-    parser.add_argument("--start", default="", help="weights to start from; none: random")
+    parser.add_argument("--start", required=True, help="weights of the static twin to start from")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--size", type=int, default=32, help="side of the pictures, px")
     parser.add_argument("--width", type=float, default=32)
@@ -79,9 +79,11 @@ def main(arguments: list[str] | None = None) -> None:
     dataset = find(options.data)
     cache = options.cache or options.data / "decoded"
     train, val = (decoded(dataset, split, options.size, cache) for split in ("train", "val"))
+    if options.steps * options.batch > len(train):
+        parser.error(f"--steps {options.steps}: {len(train)} pictures make {len(train) // options.batch} batches")
     print(
         f"{options.steps} steps of {options.batch} pictures of {options.size} px, start: "
-        f"{Path(options.start).stem or 'random'}; {options.pictures} pictures for validation; "
+        f"{Path(options.start).stem}; {options.pictures} pictures for validation; "
         f"{platform.processor() or platform.machine()}, torch {torch.__version__}\n\n| {' | '.join(COLUMNS)} |\n"
         f"| --- |{' ---: |' * (len(COLUMNS) - 1)}"
     )

@@ -106,14 +106,16 @@ def difference(attention: Heads[np.ndarray], typical: TypicalLayer) -> Heads[np.
     Raises:
         AtlasError: the layer has other heads or shapes than the atlas.
     """
-    return Heads(*(_minus(*of_head) for of_head in zip(HEADS, attention, typical.heads, strict=True)))
+    _check_heads(attention, typical)
+    pairs = zip(attention, typical.heads, strict=True)
+    return Heads(*(None if values is None or usual is None else values - usual.mean for values, usual in pairs))
 
 
-def _minus(head: str, values: np.ndarray | None, typical: TypicalHead | None) -> np.ndarray | None:
-    shapes = (None if values is None else values.shape[1:], None if typical is None else typical.mean.shape)
-    if shapes[0] != shapes[1]:
-        raise AtlasError(f"The atlas has {head} attention of shape {shapes[1]}, the network {shapes[0]}.")
-    return None if values is None or typical is None else values - typical.mean
+def _check_heads(attention: Heads[np.ndarray], typical: TypicalLayer) -> None:
+    for head, values, usual in zip(HEADS, attention, typical.heads, strict=True):
+        shapes = (None if values is None else values.shape[1:], None if usual is None else usual.mean.shape)
+        if shapes[0] != shapes[1]:
+            raise AtlasError(f"The atlas has {head} attention of shape {shapes[1]}, the network {shapes[0]}.")
 
 
 def expected_spread(atlas: Atlas, pictures: int) -> dict[str, list[float | None]]:
@@ -131,14 +133,17 @@ def expected_spread(atlas: Atlas, pictures: int) -> dict[str, list[float | None]
 
 
 def check_fits(explanation: Explanation, atlas: Atlas) -> None:
-    """Whether every layer of a record has its own in the atlas, with the same heads and shapes.
+    """Every layer of a record must have its own in the atlas, with the same heads and shapes.
 
     Raises:
         AtlasError: the atlas is of another network.
     """
-    _check_layers(explanation, atlas)
+    if list(explanation.layers) != list(atlas.layers):
+        raise AtlasError(
+            f"The atlas has {len(atlas.layers)} layers, and the network {len(explanation.layers)}, or under other names."
+        )
     for name, layer in atlas.layers.items():
-        difference(explanation.layers[name].attention, layer)
+        _check_heads(explanation.layers[name].attention, layer)
 
 
 def unusual(explanation: Explanation, atlas: Atlas) -> Unusual:
@@ -156,7 +161,7 @@ def unusual(explanation: Explanation, atlas: Atlas) -> Unusual:
     if len(explanation.logits) != 1 or explanation.settings != Settings():
         given = f"{len(explanation.logits)} pictures under {explanation.settings}"
         raise ValueError(f"{given}: one picture under default settings is needed")
-    _check_layers(explanation, atlas)
+    check_fits(explanation, atlas)
     found = [
         Unusual(name, head, _score(shift, typical), atlas.pictures)
         for name, layer in atlas.layers.items()
@@ -166,13 +171,6 @@ def unusual(explanation: Explanation, atlas: Atlas) -> Unusual:
         if shift is not None and typical is not None
     ]
     return max(found, key=lambda one: one.score)
-
-
-def _check_layers(explanation: Explanation, atlas: Atlas) -> None:
-    if list(explanation.layers) != list(atlas.layers):
-        raise AtlasError(
-            f"The atlas has {len(atlas.layers)} layers, and the network {len(explanation.layers)}, or under other names."
-        )
 
 
 def _score(shift: np.ndarray, typical: TypicalHead) -> float:

@@ -83,7 +83,7 @@ def attend(logits: Heads[Tensor], settings: Settings) -> Heads[Tensor]:
 
     Example:
         >>> logits = Heads(None, torch.zeros(1, 2), None, torch.tensor([[0.0, 0.0, 9.0]]))
-        >>> attend(logits, Settings(kernels=2)).kernel
+        >>> attend(logits, Settings(kernels=2, keep="first")).kernel
         tensor([[0.5000, 0.5000, 0.0000]])
     """
     spatial, channel, filter, kernel = logits

@@ -68,7 +68,7 @@ def explain(model: nn.Module, images: Tensor, settings: Settings | None = None) 
     The model should be in eval mode; it is not changed. A model without ODConv layers gives a record without layers.
 
     Example:
-        >>> explanation = explain(model, images, Settings(kernels=2))
+        >>> explanation = explain(model, images, Settings(kernels=2, keep="first"))
         >>> explanation.layers["layer1.0.conv1"].attention.kernel  # (N, 4), the last two columns 0
     """
     settings = settings or Settings()

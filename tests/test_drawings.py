@@ -296,3 +296,6 @@ def test_differences_are_plain_json_without_nan_even_where_attention_has_no_boun
     broken = {name: Heads(*(head * np.nan for head in heads)) for name, heads in typical.items()}
     for usual in (typical, broken):
         json.dumps(drawings.glance(changed, trained, "layer1.0.conv1", usual), allow_nan=False)
+        for name, layer in changed.layers.items():
+            json.dumps(drawings.layer(name, layer, trained.layers[name], COST, usual[name]), allow_nan=False)
+            json.dumps(drawings.side_by_side(layer, layer, ["a"], usual[name]), allow_nan=False)

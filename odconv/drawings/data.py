@@ -37,6 +37,13 @@ CAPTIONS = {
 
 SIGNS = "Taps: coloured where above what is typical, grey where below."
 
+CAPTIONS_OF_DIFFERENCES = {
+    "spatial": "How each tap's weight differs from its mean. These are places in the kernel, not places in the photo.",
+    "channel": "How the gate of each channel that comes in differs from its mean.",
+    "filter": "How the gate of each channel that goes out differs from its mean.",
+    "kernel": "How each candidate kernel's share differs from its mean; the differences sum to 0.",
+}
+
 GHOSTS = "As trained: dots (spatial), dashed lines (channel, filter), narrow strips (kernel)."
 GHOSTS_IN_LINE = " As trained: dots (spatial), dashed lines."
 
@@ -107,12 +114,19 @@ def glance(
         "note": _note(end, reference is not None),
         "alt": f"{'Attention' if typical is None else 'Difference from typical attention'} of {len(layers)} layers at a "
         "glance. Arrow keys choose a layer.",
-        "legend": {
-            "spatial": [f"{taps} kernel taps"] if taps else [],
-            "channel": ["input channels", "sorted gates" if typical is None else "sorted"],
-            "filter": ["output channels", "sorted gates" if typical is None else "sorted"],
-            "kernel": [f"shares of W1…W{most}", "above: effective"] if most > 1 else ["one kernel"],
-        },
+        "legend": _legend(taps, most, typical is not None),
+    }
+
+
+def _legend(taps: str, most: int, difference: bool) -> dict[str, list[str]]:
+    """What each row of a glance holds; ``most``: the largest K."""
+    profile = "sorted" if difference else "sorted gates"
+    shares = f"W1…W{most}, top down" if difference else f"shares of W1…W{most}"
+    return {
+        "spatial": [f"{taps} kernel taps"] if taps else [],
+        "channel": ["input channels", profile],
+        "filter": ["output channels", profile],
+        "kernel": [shares, "above: effective"] if most > 1 else ["one kernel"],
     }
 
 
@@ -208,10 +222,10 @@ def side_by_side(
         gates = [values.max() for values in (record.attention.channel, record.attention.filter) if values is not None]
         top = max([1.0, *map(float, gates)])  # gates whose gain is kept can exceed 1
         note = f"Every row on the same scale, 0 to {top:.3g}; channels in their own order.{more}"
-        return {"rows": rows, "top": top, "span": None, "note": note}
+        return {"rows": rows, "top": top, "note": note}
     end = span([now] if before is None else [now, before])
     note = f"Every row on the same scale, −{end:g} to +{end:g}; channels in their own order. {SIGNS}{more}"
-    return {"rows": rows, "top": end, "span": end, "note": note}
+    return {"rows": rows, "span": end, "note": note}
 
 
 def _nth(heads: Heads[np.ndarray], n: int) -> dict[str, Any]:
@@ -282,7 +296,7 @@ def _head(
     head: str, record: LayerRecord, now: Heads[np.ndarray], before: Heads[np.ndarray] | None, difference: bool
 ) -> dict[str, Any]:
     """``now`` and ``before``: what is shown of the record and of the untouched network's."""
-    texts = {"title": TITLES[head], "caption": CAPTIONS[head]}
+    texts = {"title": TITLES[head], "caption": (CAPTIONS_OF_DIFFERENCES if difference else CAPTIONS)[head]}
     values = getattr(now, head)
     if values is None:
         return texts | {"absent": absence(head, record)}

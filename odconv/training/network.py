@@ -40,7 +40,7 @@ def build(recipe: Recipe, num_classes: int, start: nn.Module | None = None) -> n
 def _take(model: nn.Module, start: nn.Module, recipe: Recipe) -> None:
     """A static kernel becomes the K kernels of a dynamic layer, with noise, or gradients would never tell them apart.
 
-    Attention branches that ``start`` lacks stay as they are, and so does a classifier of other classes.
+    Attention branches that ``start`` lacks stay as they are, and so does a classifier of another number of classes.
     """
     given, own = start.state_dict(), model.state_dict()
     odd = [name for name in given if name not in own]
@@ -49,7 +49,8 @@ def _take(model: nn.Module, start: nn.Module, recipe: Recipe) -> None:
         if new is not None and new.shape == tensor.shape:
             tensor.copy_(new)
         elif new is not None and new.shape == tensor.shape[1:]:
-            tensor.copy_(new + recipe.apart * new.std() * torch.randn_like(tensor))
+            apart = recipe.apart if len(tensor) > 1 else 0.0
+            tensor.copy_(new + apart * new.std() * torch.randn_like(tensor))
         elif not (new is None and ".attention." in name) and not name.startswith(("fc.", "classifier.")):
             odd.append(name)
     if odd:
@@ -107,9 +108,10 @@ def as_drawn(model: nn.Module, drawn: Drawn | None, drop: Drop, random: np.rando
     ``drop``: which kernels stay; ``random`` draws them where that is what it says, anew for each picture and layer.
     """
     with ExitStack() as hooks:
-        for branch in _branches(model) if drawn else ():
-            assert drawn
-            hooks.callback(branch.register_forward_hook(_each_its_own(drawn, drop, random)).remove)
+        if drawn is not None:
+            hook = _each_its_own(drawn, drop, random)
+            for branch in _branches(model):
+                hooks.callback(branch.register_forward_hook(hook).remove)
         yield
 
 

@@ -71,7 +71,7 @@ class Recipe:
     temperature_draw: Annotated[float, "after that, share of the pictures whose temperature is drawn from 0.5 to 4"] = (
         0.0
     )
-    kernel_drop: Annotated[Drop, "which kernels stay for pictures for which fewer than K do"] = "none"
+    kernel_drop: Annotated[Drop, "after that, which kernels stay for pictures for which fewer than K do"] = "none"
     kernel_drop_rate: Annotated[float, "share of the pictures for which fewer than K kernels stay, at most 0.5"] = 0.5
     precision: Annotated[Precision, "number type of the products"] = "bfloat16"
     mean: Annotated[tuple[float, float, float], "of red, green and blue, subtracted"] = (0.480, 0.448, 0.398)
@@ -242,10 +242,6 @@ def sentence(recipe: Recipe) -> str:
         f"({100 * recipe.warm_up:g} % warm-up, {recipe.decay} decay)",
         f"weight decay {recipe.weight_decay:g}, none on BatchNorm and biases",
     ]
-    if recipe.start and recipe.dynamic:
-        parts.append(
-            f"where it started from static kernels, each of the {recipe.kernels} with noise of {recipe.apart:g} of their deviation"
-        )
     if recipe.dynamic:
         parts.append(
             f"attention branches with {recipe.attention_lr:g} times the learning rate and weight decay "
@@ -263,7 +259,7 @@ def sentence(recipe: Recipe) -> str:
             )
         if recipe.kernel_drop != "none":
             parts.append(
-                f"for {100 * recipe.kernel_drop_rate:g} % of the pictures only n of the {recipe.kernels} kernels, n from 1 to "
+                f"from then on, for {100 * recipe.kernel_drop_rate:g} % of the pictures only n of the {recipe.kernels} kernels, n from 1 to "
                 f"{recipe.kernels - 1}: {_WHICH[recipe.kernel_drop]}"
             )
     enlarged = f", enlarged by up to {recipe.zoom:g}" if recipe.zoom != 1 else ""

@@ -143,7 +143,7 @@ def begin(folder: Path, given: Mapping[str, Any], dataset: Dataset) -> Run:
     """A new run, nothing written yet.
 
     Raises:
-        RunError: something is in its folder, or the weights to start from cannot be read.
+        RunError: something is in its folder, or the weights to start from cannot be used.
         RecipeError: a hyperparameter is outside of what is allowed.
     """
     if (folder / "run.json").exists():
@@ -160,8 +160,18 @@ def begin(folder: Path, given: Mapping[str, Any], dataset: Dataset) -> Run:
         (len(dataset.train), len(dataset.val)),
         dataset.ids,
         dataset.names,
-        f"{first.card.name} ({first.card.recipe})" if first else "",
+        _before(first, recipe) if first else "",
     )
+
+
+def _before(first: Checkpoint, recipe: Recipe) -> str:
+    """The weights to start from in words: how they were trained, and what became of static kernels."""
+    if first.dynamic and recipe.initial_logits:
+        raise RunError(f"{recipe.start} has attention branches of its own, so --initial-logits has nothing to act on.")
+    said = f"{first.card.name} ({first.card.recipe})" if first.card.recipe else first.card.name
+    if not first.dynamic and recipe.dynamic and recipe.kernels > 1:
+        said += f", each of its kernels {recipe.kernels} times, with noise of {recipe.apart:g} of their deviation"
+    return said
 
 
 def digests(dataset: Dataset) -> tuple[str, str]:

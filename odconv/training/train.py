@@ -1,4 +1,4 @@
-"""Train a network of ``odconv.backbones`` from scratch on a folder of pictures: ODConv, or its static twin.
+"""Train a network of ``odconv.backbones`` on a folder of pictures: ODConv, or its static twin.
 
     python -m odconv.training.train --data DIR --out RUN [--arch od_resnet18] [--width 32] [--kernels 4] [...]
     python -m odconv.training.train --out RUN --resume

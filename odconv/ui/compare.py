@@ -11,6 +11,7 @@ from odconv import drawings, figures
 from odconv.atlas import expected_spread
 from odconv.attention import HEADS, Settings
 from odconv.explain import Explanation, between_pictures
+from odconv.figures import Spread
 from odconv.ui import components, view
 from odconv.ui import engine as engines
 from odconv.ui.engine import BusyError, Engine
@@ -37,7 +38,7 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
     components.side_by_side(
         drawings.side_by_side(record.layers[layer], reference, titles, atlas.means()[layer] if atlas else None)
     )
-    less = f", less what {len(pictures)} validation pictures on average have" if atlas else ""
+    less = f", less what {len(pictures)} validation pictures are expected to have as trained" if atlas else ""
     st.markdown(
         "**How far the pictures differ**, layer by layer: standard deviation between pictures, mean over a head's entries"
         + less
@@ -47,14 +48,14 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
     st.plotly_chart(
         figures.between_pictures(list(record.layers), spread, before, layer, usual),
         key="spread",
-        alt=said(record, spread),
+        alt=said(record, spread, usual),
         config={"displaylogo": False},
     )
     if trained is not None:
         st.caption("Dashed lines: as trained.")
 
 
-def spreads(record: Explanation) -> dict[str, list[float | None]]:
+def spreads(record: Explanation) -> Spread:
     """Head -> how far the pictures differ in it, layer by layer."""
     return {
         head: [
@@ -65,13 +66,13 @@ def spreads(record: Explanation) -> dict[str, list[float | None]]:
     }
 
 
-def said(record: Explanation, spread: dict[str, list[float | None]]) -> str:
-    """Where each head differs most, in a sentence."""
+def said(record: Explanation, spread: Spread, usual: Spread | None) -> str:
+    """Where each head differs most, or most against what is ``usual``, in a sentence."""
     parts = []
     for head, values in spread.items():
-        numbers = np.array(values, dtype=float)
+        numbers = np.array(values, dtype=float) - (0 if usual is None else np.array(usual[head], dtype=float))
         if np.isfinite(numbers).any():
             parts.append(
                 f"{head} attention in {list(record.layers)[int(np.nanargmax(numbers))]}, {np.nanmax(numbers):.3f}"
             )
-    return f"The pictures differ most: {'; '.join(parts)}."
+    return f"The pictures differ most{'' if usual is None else ' against what is expected'}: {'; '.join(parts)}."

@@ -60,8 +60,10 @@ def describe(engine: Engine) -> None:
 
 def _accuracy(measured: Mapping[str, Any]) -> str:
     """How often the network is right, as its card says; empty where a card says no such numbers."""
-    numbers = [measured.get(name) for name in ("n", "top1", "top5")]
-    if not all(isinstance(number, (int, float)) and 0 <= number < 1e12 for number in numbers):
+    n, top1, top5 = (measured.get(name) for name in ("n", "top1", "top5"))
+    shares = all(isinstance(share, (int, float)) and 0 <= share <= 100 for share in (top1, top5))
+    if not (shares and type(n) is int and 1 <= n < 10**12):
         return ""
-    n, top1, top5 = numbers
-    return f"Right in {top1:.1f} % of {n:,} validation pictures; the right class is among its first five in {top5:.1f} %."
+    return (
+        f"Right in {top1:.1f} % of {n:,} validation pictures; the right class is among its first five in {top5:.1f} %."
+    )

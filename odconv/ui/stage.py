@@ -227,7 +227,7 @@ def _typical(atlas: Atlas | None) -> dict[str, Heads[np.ndarray]] | None:
     if not view.current().difference:
         return None
     if atlas is None:
-        view.notify("Nobody has measured what is typical of these weights, so attention is shown as it is.")
+        view.notify("There is no usable atlas beside these weights, so attention is shown as it is.")
         view.change(difference=False)
         return None
     return atlas.means()

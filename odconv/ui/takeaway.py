@@ -42,7 +42,7 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
         components.copy_link()
     st.caption(
         "CSV and NPZ: every logit and attention of the chosen pictures under the chosen settings. The HTML file works offline. "
-        "The link holds model, samples or stimulus, layer and settings, and not which picture is shown; an uploaded picture never leaves this server, so it is not in it."
+        "The link holds model, samples or stimulus, layer, settings and what is shown of attention, and not which picture is shown; an uploaded picture never leaves this server, so it is not in it."
     )
 
 

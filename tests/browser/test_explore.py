@@ -298,6 +298,22 @@ def test_the_html_file_opens_offline_and_answers_a_key(server, new_page, tmp_pat
     assert shown == pytest.approx(kernel, abs=0.002)
 
 
+def test_the_html_file_shows_differences_where_the_page_does(server, new_page, tmp_path):
+    page = open_page(new_page(), f"{server.url}?sample=rocket&show=difference")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Figures as HTML").click()
+    download.value.save_as(tmp_path / "attention.html")
+    offline = new_page(offline=True)
+    offline.goto((tmp_path / "attention.html").as_uri())
+    expect(offline.get_by_text("difference from 10,000 validation pictures' mean")).to_be_visible()
+    texts = offline.locator(".layer title").all_text_contents()
+    shift = (
+        record_of(sample("rocket")).layers[FIRST].attention.spatial[0] - atlas_beside(WEIGHTS).means()[FIRST].spatial
+    )
+    shown = [float(text.split(": ")[1].replace("−", "-")) for text in texts if text.startswith("tap")]
+    assert shown == pytest.approx(shift.ravel(), abs=0.002)
+
+
 def test_the_comparison_and_the_download_follow_every_setting_and_the_layer(server, new_page):
     page = open_page(new_page(), f"{server.url}?sample=espresso,rocket")
     page.get_by_role("listbox", name="at a glance").press("ArrowRight")

@@ -140,6 +140,9 @@ def test_a_static_network_says_that_it_has_no_attention_to_show(tmp_path, monkey
         ({"top1": 51.26, "top5": 76.3}, False),
         ({"n": 10000, "top1": "<b>99</b>", "top5": 76.3}, False),
         ({"n": 1e300, "top1": 51.26, "top5": 76.3}, False),
+        ({"n": 10**13, "top1": 51.26, "top5": 76.3}, False),
+        ({"n": 10000, "top1": 1e11, "top5": float("nan")}, False),
+        ({"n": True, "top1": 51.26, "top5": 76.3}, False),
     ],
 )
 def test_the_page_says_how_often_a_network_is_right_where_its_card_has_the_numbers(
@@ -220,7 +223,7 @@ def test_the_difference_from_the_typical_picture_can_be_chosen_and_is_in_the_lin
     app.button_group(key="difference").set_value(True).run()
     assert works(app)
     assert app.query_params["show"] in ("difference", ["difference"])
-    assert any("less what 2 validation pictures on average have" in text.value for text in app.markdown)
+    assert any("less what 2 validation pictures are expected to have" in text.value for text in app.markdown)
     app.button_group(key="difference").set_value(False).run()
     assert works(app)
     assert "show" not in app.query_params
@@ -237,7 +240,7 @@ def test_without_an_atlas_a_link_to_a_difference_says_so_and_shows_attention(tmp
         shutil.copy(bundled.with_suffix(ending), tmp_path / f"other{ending}")
     app = opened(model="other.safetensors", show="difference")
     assert works(app)
-    assert any("Nobody has measured what is typical" in info.value for info in app.info)
+    assert any("There is no usable atlas" in info.value for info in app.info)
     assert "show" not in app.query_params
     assert not any(group.label == "Attention shown" for group in app.button_group)
 

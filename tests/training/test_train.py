@@ -134,6 +134,12 @@ def test_static_kernels_become_k_kernels_apart_by_as_much_noise_as_was_asked_for
             assert torch.equal(own, (untouched if ".attention." in name else static.state_dict())[name])
 
 
+def test_a_single_kernel_starts_as_the_static_one_itself():
+    static = build(Recipe(arch="resnet18", width=4), 3)
+    weight = build(Recipe(width=4, kernels=1), 3, static).layer1[0].conv1.weight
+    assert torch.equal(weight[0], static.layer1[0].conv1.weight)
+
+
 def test_the_same_network_starts_from_all_of_its_weights_and_a_classifier_of_other_classes_from_none(shake):
     recipe = Recipe(width=4, seed=1)
     given = shake(build(Recipe(width=4), 3))
@@ -512,8 +518,21 @@ def test_a_run_that_starts_from_weights_needs_them_once_and_says_so_in_its_card(
     monkeypatch.undo()
     given.unlink()
     assert train.main([*arguments(out=out, device="cpu", cache=animals.parent / "cache"), "--resume"]) == 0
-    assert load_checkpoint(out / "further.safetensors").card.recipe.startswith(
-        "First straight (od_resnet18 for 2 epochs"
+    recipe = load_checkpoint(out / "further.safetensors").card.recipe
+    assert recipe.startswith("First straight (od_resnet18 for 2 epochs")
+    assert "noise" not in recipe
+
+
+def test_a_run_from_static_kernels_says_in_its_card_what_became_of_them(animals, tmp_path, stop_after):
+    static, out = tmp_path / "static.safetensors", tmp_path / "dynamic"
+    save_checkpoint(build(Recipe(arch="resnet18", width=4), 3), {}, static)
+    static.with_suffix(".json").unlink()
+    stop_after(1)
+    assert train.main(command(animals, out, start=static, apart=0.25)) == 1
+    assert train.main([*arguments(out=out, device="cpu"), "--export"]) == 0
+    recipe = load_checkpoint(out / "dynamic.safetensors").card.recipe
+    assert recipe.startswith(
+        "First static, each of its kernels 4 times, with noise of 0.25 of their deviation. Then od_resnet18 for 2 epochs"
     )
 
 
@@ -589,7 +608,10 @@ def test_bad_data_and_bad_recipes_end_in_one_sentence_before_a_folder_is_made(an
     assert "dropout=1.5" in refusal(command(animals, out, dropout=1.5))
     assert "batch=25: at most the 24" in refusal(command(animals, out, batch=25))
     assert "cannot be started from" in refusal(command(animals, out, start=tmp_path / "none.safetensors"))
-    small = tmp_path / "small.safetensors"
+    small, dynamic = tmp_path / "small.safetensors", tmp_path / "dynamic.safetensors"
+    save_checkpoint(build(Recipe(width=4), 3), {}, dynamic)
+    dynamic.with_suffix(".json").unlink()
+    assert "branches of its own" in refusal(command(animals, out, start=dynamic, initial_logits=0.4))
     save_checkpoint(build(Recipe(arch="resnet34", width=4), 3), {}, small)
     small.with_suffix(".json").unlink()
     assert "static twin" in refusal(command(animals, out, start=small))
