@@ -31,6 +31,10 @@ MAX_LAYERS = 10_000
 # nobody could see would count as many deviations. 0.01 is one hundredth of a gate's range.
 FLOOR = 0.01
 
+PARTS = ("mean", "deviation", "by_class", "spread", "scores")  # what a file holds of a head
+
+RANKS = 1000  # an atlas knows how far pictures are from what is typical to a thousandth of them
+
 
 class AtlasError(ValueError):
     """An atlas that cannot be used, or not for this network; the message is one clear sentence."""
@@ -45,6 +49,7 @@ class TypicalHead:
     by_class: np.ndarray  # (classes, entries) of float16: mean over the pictures of each class
     within: float  # mean over entries of sqrt(variance within a class, averaged over classes)
     between: float  # mean over entries of sqrt(variance of the class means); each class counts the same in both
+    scores: np.ndarray  # (RANKS + 1,) of float32, rising: quantiles of the pictures' scores, see :func:`scores`
 
     @property
     def between_pictures(self) -> float:
@@ -93,7 +98,8 @@ class Unusual:
 
     layer: str
     head: str
-    score: float  # root mean square, over the head's entries, of the distance from the mean in standard deviations
+    share: float  # of the atlas's pictures whose score in this head is lower, rounded down to a thousandth
+    score: float
     pictures: int  # how many the atlas is made of
 
 
@@ -146,12 +152,21 @@ def check_fits(explanation: Explanation, atlas: Atlas) -> None:
         _check_heads(explanation.layers[name].attention, layer)
 
 
-def unusual(explanation: Explanation, atlas: Atlas) -> Unusual:
-    """The layer and head where one picture (N = 1) is most unusual; ties go to the earlier layer and head.
+def scores(attention: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """How far each of N pictures is from what is typical in one head: (N, ...), (...), (...) -> (N,).
 
-    By construction the mean square of a head's score over the atlas's own pictures is 1, or less where the floor acts: 1
-    is ordinary. The highest of many heads is above that for most pictures, and heads of few entries, whose scores vary
-    more, win more often.
+    Root mean square, over the head's entries, of the distance from the mean in standard deviations. The mean square over
+    the atlas's own pictures is 1, or less where the floor acts.
+    """
+    far = (attention - mean) / np.maximum(deviation, FLOOR)
+    return np.sqrt(np.mean(far.reshape(len(far), -1) ** 2, axis=1, dtype=np.float64))
+
+
+def unusual(explanation: Explanation, atlas: Atlas) -> Unusual:
+    """The layer and head where one picture (N = 1) is most unusual: where the fewest of the atlas's pictures are further
+    from what is typical. Ties go to the score that is highest against the highest of the atlas's, then to the earlier.
+
+    Pictures are counted, and scores not compared between heads, since those of heads with few entries vary more.
 
     Raises:
         AtlasError: the atlas is of another network.
@@ -162,27 +177,23 @@ def unusual(explanation: Explanation, atlas: Atlas) -> Unusual:
         given = f"{len(explanation.logits)} pictures under {explanation.settings}"
         raise ValueError(f"{given}: one picture under default settings is needed")
     check_fits(explanation, atlas)
-    found = [
-        Unusual(name, head, _score(shift, typical), atlas.pictures)
-        for name, layer in atlas.layers.items()
-        for head, shift, typical in zip(
-            HEADS, difference(explanation.layers[name].attention, layer), layer.heads, strict=True
-        )
-        if shift is not None and typical is not None
-    ]
-    return max(found, key=lambda one: one.score)
-
-
-def _score(shift: np.ndarray, typical: TypicalHead) -> float:
-    """Root mean square of one picture's ``shift`` (1, ...) in deviations."""
-    return float(np.sqrt(np.mean((shift[0] / np.maximum(typical.deviation, FLOOR)) ** 2, dtype=np.float64)))
+    found: list[tuple[float, Unusual]] = []
+    for name, layer in atlas.layers.items():
+        for head, values, typical in zip(HEADS, explanation.layers[name].attention, layer.heads, strict=True):
+            if values is not None and typical is not None:
+                score = float(scores(values, typical.mean, typical.deviation)[0])
+                share = min(int(np.searchsorted(typical.scores, score)), RANKS) / RANKS
+                against = score / max(float(typical.scores[-1]), 1e-9)
+                found.append((against, Unusual(name, head, share, score, atlas.pictures)))
+    return max(found, key=lambda one: (one[1].share, one[0]))[1]
 
 
 def said(one: Unusual) -> str:
     """The same as a sentence."""
+    others = f"{100 * one.share:.1f} % of {one.pictures:,}" if one.share < 1 else f"all {one.pictures:,}"
     return (
-        f"Most unusual here: the {one.head} attention of {one.layer}, on average {one.score:.1f} standard deviations from "
-        f"what is typical of {one.pictures:,} validation pictures. For any one head 1 is ordinary; one is always furthest."
+        f"Most unusual here: the {one.head} attention of {one.layer}, further from what is typical than in {others} "
+        "validation pictures. Some head is always the most unusual one."
     )
 
 
@@ -219,8 +230,8 @@ def save_atlas(atlas: Atlas, path: str | Path) -> None:
     """Write ``atlas`` as compressed NPZ, under a temporary name until it is complete.
 
     ``network``, ``counts``, ``layers`` (names, in execution order), and for every layer and head that exists
-    ``<layer>/<head>/mean``, ``/deviation``, ``/by_class`` and ``/spread`` (within, between); where there is a kernel head,
-    ``<layer>/effective_kernels``.
+    ``<layer>/<head>/mean``, ``/deviation``, ``/by_class``, ``/spread`` (within, between) and ``/scores``; where there is a
+    kernel head, ``<layer>/effective_kernels``.
     """
     arrays: dict[str, Any] = {
         "network": np.array(atlas.network),
@@ -236,6 +247,7 @@ def save_atlas(atlas: Atlas, path: str | Path) -> None:
                 arrays[f"{name}/{head}/deviation"] = typical.deviation.astype(np.float32)
                 arrays[f"{name}/{head}/by_class"] = typical.by_class.astype(np.float16)
                 arrays[f"{name}/{head}/spread"] = np.array([typical.within, typical.between], np.float64)
+                arrays[f"{name}/{head}/scores"] = typical.scores.astype(np.float32)
     path = Path(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -297,7 +309,7 @@ def _layer(arrays: Mapping[str, np.ndarray], name: str, classes: int) -> Typical
 
 
 def _head(arrays: Mapping[str, np.ndarray], layer: str, head: str, classes: int) -> TypicalHead | None:
-    if not any(f"{layer}/{head}/{part}" in arrays for part in ("mean", "deviation", "by_class", "spread")):
+    if not any(f"{layer}/{head}/{part}" in arrays for part in PARTS):
         return None
     shape: tuple[int | None, ...] = (None, None) if head == "spatial" else (None,)
     mean = _number(arrays, f"{layer}/{head}/mean", np.float32, shape)
@@ -306,7 +318,10 @@ def _head(arrays: Mapping[str, np.ndarray], layer: str, head: str, classes: int)
     deviation = _number(arrays, f"{layer}/{head}/deviation", np.float32, mean.shape)
     by_class = _number(arrays, f"{layer}/{head}/by_class", np.float16, (classes, mean.size))
     within, between = _number(arrays, f"{layer}/{head}/spread", np.float64, (2,)).tolist()
-    return TypicalHead(mean, deviation, by_class, within, between)
+    scores = _number(arrays, f"{layer}/{head}/scores", np.float32, (RANKS + 1,), 1 / FLOOR)
+    if (np.diff(scores) < 0).any():
+        raise AtlasError(f"{layer}/{head}/scores do not rise")
+    return TypicalHead(mean, deviation, by_class, within, between, scores)
 
 
 def _number(

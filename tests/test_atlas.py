@@ -26,6 +26,7 @@ from odconv.atlas import (
     load_atlas,
     said,
     save_atlas,
+    scores,
     unusual,
 )
 
@@ -61,9 +62,22 @@ def typical(values):
     """One head over 12 pictures of 3 classes, in numpy's own words."""
     flat = values.reshape(12, -1).astype(np.float64)
     classes = np.stack([flat[label == LABELS].mean(0) for label in range(3)])
+    far = [looped(picture, values.mean(0), values.std(0)) for picture in values]
     return TypicalHead(
-        values.mean(0), values.std(0), classes.astype(np.float16), flat.std(0).mean(), classes.std(0).mean()
+        values.mean(0),
+        values.std(0),
+        classes.astype(np.float16),
+        flat.std(0).mean(),
+        classes.std(0).mean(),
+        np.quantile(far, np.linspace(0, 1, 1001)).astype(np.float32),
     )
+
+
+def looped(values, mean, deviation):
+    """How far one picture is from what is typical in one head, entry by entry."""
+    triples = zip(values.ravel(), mean.ravel(), deviation.ravel(), strict=True)
+    squares = [((float(a) - float(m)) / max(float(d), 0.01)) ** 2 for a, m, d in triples]
+    return math.sqrt(sum(squares) / len(squares))
 
 
 @pytest.fixture(scope="module")
@@ -110,19 +124,51 @@ def test_the_difference_to_a_layer_of_another_shape_is_refused(network, pictures
 
 
 def test_the_most_unusual_head_is_the_one_a_loop_over_all_entries_finds(network, pictures, atlas):
+    """The one in which the fewest pictures of the atlas are further from what is typical."""
     everything = explain(network, pictures)
+    chosen = set()
     for n in range(12):
-        scores = {}
+        lower, score = {}, {}
         for name, record in everything.layers.items():
             for head, values, known in zip(HEADS, record.attention, atlas.layers[name].heads, strict=True):
                 if values is not None:
-                    triples = zip(values[n].ravel(), known.mean.ravel(), known.deviation.ravel(), strict=True)
-                    squares = [((float(a) - float(m)) / max(float(d), 0.01)) ** 2 for a, m, d in triples]
-                    scores[name, head] = math.sqrt(sum(squares) / len(squares))
+                    each = [looped(picture, known.mean, known.deviation) for picture in values]
+                    lower[name, head] = sum(other < each[n] for other in each)
+                    score[name, head] = each[n]
         found = unusual(everything.picture(n), atlas)
-        assert (found.layer, found.head) == max(scores, key=scores.get)
-        assert found.score == pytest.approx(max(scores.values()), rel=1e-4)
+        place = found.layer, found.head
+        assert lower[place] == max(lower.values())
+        assert found.score == pytest.approx(score[place], rel=1e-4)
+        assert found.share == pytest.approx(lower[place] / 11, abs=0.002)  # of twelve, eleven can be lower
         assert found.pictures == 12
+        chosen.add(place)
+    assert len(chosen) > 1
+
+
+def test_the_score_of_many_pictures_is_that_of_each(network, pictures, atlas):
+    known = atlas.layers["shared"].heads.spatial
+    values = explain(network, pictures).layers["shared"].attention.spatial
+    expected = [looped(picture, known.mean, known.deviation) for picture in values]
+    np.testing.assert_allclose(scores(values, known.mean, known.deviation), expected, rtol=1e-5)
+
+
+def test_a_head_that_never_moves_is_never_unusual(network, pictures, atlas):
+    """All of its pictures are at the same distance, 0, so none is further than another."""
+    still = {
+        name: dataclasses.replace(
+            layer, heads=Heads(*(head and dataclasses.replace(head, scores=head.scores * 0) for head in layer.heads))
+        )
+        for name, layer in atlas.layers.items()
+    }
+    one = explain(network, pictures[:1])
+    typical = {
+        name: dataclasses.replace(
+            record, attention=Heads(*(head and head.mean[None] for head in atlas.layers[name].heads))
+        )
+        for name, record in one.layers.items()
+    }
+    found = unusual(dataclasses.replace(one, layers=typical), dataclasses.replace(atlas, layers=still))
+    assert (found.share, found.score) == (0, 0)
 
 
 @pytest.mark.parametrize(("layer", "head"), [("shared#2", "kernel"), ("depthwise", "spatial"), ("point", "filter")])
@@ -135,6 +181,7 @@ def test_a_planted_outlier_is_found(network, pictures, atlas, layer, head):
     found = unusual(dataclasses.replace(one, layers=one.layers | {layer: record}), atlas)
     assert (found.layer, found.head) == (layer, head)
     assert found.score == pytest.approx(7, rel=1e-3)
+    assert found.share == 1
 
 
 def test_a_shift_that_nobody_could_see_is_not_called_unusual(network, pictures, atlas):
@@ -203,10 +250,11 @@ def test_another_network_than_the_atlas_is_of_is_refused(small_model, pictures, 
 
 
 def test_it_is_said_in_a_sentence():
-    assert said(Unusual("layer3.0.conv2", "channel", 2.1449, 10_000)) == (
-        "Most unusual here: the channel attention of layer3.0.conv2, on average 2.1 standard deviations from what is "
-        "typical of 10,000 validation pictures. For any one head 1 is ordinary; one is always furthest."
+    assert said(Unusual("layer3.0.conv2", "channel", 0.993, 2.1, 10_000)) == (
+        "Most unusual here: the channel attention of layer3.0.conv2, further from what is typical than in 99.3 % of 10,000 "
+        "validation pictures. Some head is always the most unusual one."
     )
+    assert "than in all 10,000 validation pictures" in said(Unusual("layer1.0.conv1", "kernel", 1.0, 9.0, 10_000))
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -242,6 +290,8 @@ SPOILED = {
     "another type": (lambda a: a.update({"point/channel/mean": np.zeros(3)}), "is float64"),
     "not a number": (lambda a: a.update({"point/channel/mean": np.full(3, np.nan, np.float32)}), "not from 0 to 1"),
     "beyond 1": (lambda a: a.update({"point/channel/spread": np.array([0.1, 2.0])}), "not from 0 to 1"),
+    "scores that fall": (lambda a: a.update({"point/channel/scores": np.linspace(2, 1, 1001, dtype=np.float32)}), "do not rise"),
+    "scores that cannot be": (lambda a: a.update({"point/channel/scores": np.full(1001, 101, np.float32)}), "not from 0 to 100"),
     "a class without pictures": (lambda a: a.update({"counts": np.array([4, 0, 4])}), "one picture of each class"),
     "no classes": (lambda a: a.update({"counts": np.zeros(0, np.int64)}), "one picture of each class"),
     "no layers": (lambda a: a.update({"layers": np.zeros(0, "U4")}), "layers are not names"),

@@ -2,23 +2,24 @@
 
     python -m odconv.training.atlas --weights FILE --data DIR [--cache DIR] [--pictures N] [--out FILE]
 
-One pass over the pictures, batch by batch; only sums are kept, so that memory does not grow with their number. What comes
-out, <weights' stem>.atlas.npz, holds for every layer and head the mean and the deviation over all pictures, the mean of
-each class, how far pictures differ within a class and classes from each other, and how many kernels are in effect.
-For the bundled network, 10,000 pictures of 64 px, decoded before: about a minute on one x86-64 core.
+Two passes over the pictures, batch by batch: one for means and deviations, one for how far each picture is from them. Only
+sums, and a number for each picture and head, are kept. What comes out, <weights' stem>.atlas.npz, holds for every layer and
+head the mean and the deviation over all pictures, the mean of each class, how far pictures differ within a class and classes
+from each other, how far from the mean pictures are, and how many kernels are in effect.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from odconv.atlas import Atlas, TypicalHead, TypicalLayer, atlas_path, fingerprint, save_atlas
+from odconv.atlas import RANKS, Atlas, TypicalHead, TypicalLayer, atlas_path, fingerprint, save_atlas, scores
 from odconv.attention import HEADS, Heads
 from odconv.checkpoint import Checkpoint, CheckpointError
 from odconv.explain import LayerRecord, effective_kernels, explain
@@ -58,6 +59,7 @@ class HeadSums:
             classes.astype(np.float16),
             float(within.mean()),
             float(classes.std(0).mean()),
+            np.zeros(RANKS + 1, np.float32),  # known after a second pass
         )
 
 
@@ -100,17 +102,38 @@ def survey(checkpoint: Checkpoint, pictures: Pictures, network: str, batch: int 
     if not counts.all():
         name = pictures.names[int(counts.argmin())]
         raise DataError(f"Class {name} has none of the {len(pictures):,} pictures; each class needs at least one.")
-    card, device = checkpoint.card, next(checkpoint.model.parameters()).device
     sums: dict[str, LayerSums] = {}
-    with tqdm(total=len(pictures), desc="Attention", unit="img") as bar:
+    for layers, labels in _passes(checkpoint, pictures, batch, "Means"):
+        for name, record in layers.items():
+            sums.setdefault(name, LayerSums(record, counts)).add(record, labels)
+    typical = {name: layer.typical() for name, layer in sums.items()}
+    found: dict[tuple[str, str], list[np.ndarray]] = {}
+    for layers, _ in _passes(checkpoint, pictures, batch, "Distances"):
+        for name, record in layers.items():
+            for head, values, known in zip(HEADS, record.attention, typical[name].heads, strict=True):
+                if values is not None and known is not None:
+                    found.setdefault((name, head), []).append(scores(values, known.mean, known.deviation))
+    ranks = np.linspace(0, 1, RANKS + 1)
+    for (name, head), some in found.items():
+        quantiles = np.quantile(np.concatenate(some), ranks).astype(np.float32)
+        heads = typical[name].heads
+        known = replace(getattr(heads, head), scores=quantiles)
+        typical[name] = replace(typical[name], heads=heads._replace(**{head: known}))
+    return Atlas(network, counts, typical)
+
+
+def _passes(
+    checkpoint: Checkpoint, pictures: Pictures, batch: int, name: str
+) -> Iterator[tuple[dict[str, LayerRecord], np.ndarray]]:
+    """What every layer does to the pictures, batch by batch, with their labels."""
+    card, device = checkpoint.card, next(checkpoint.model.parameters()).device
+    with tqdm(total=len(pictures), desc=name, unit="img") as bar:
         for start in range(0, len(pictures), batch):
             pixels = torch.from_numpy(np.array(pictures.pixels[start : start + batch])).to(device)
             labels = pictures.labels[start : start + batch]
             x = prepared(pixels, card.image_size, card.mean, card.std)
-            for name, record in explain(checkpoint.model, x).layers.items():
-                sums.setdefault(name, LayerSums(record, counts)).add(record, labels)
+            yield explain(checkpoint.model, x).layers, labels
             bar.update(len(labels))
-    return Atlas(network, counts, {name: layer.typical() for name, layer in sums.items()})
 
 
 # --- words ------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from odconv import HEADS, explain, load_checkpoint
-from odconv.atlas import atlas_beside, atlas_path, fingerprint, load_atlas
+from odconv.atlas import atlas_beside, atlas_path, fingerprint, load_atlas, scores
 from odconv.backbones import od_mobilenetv2, od_resnet18, resnet18
 from odconv.checkpoint import CheckpointError, save_checkpoint
 from odconv.explain import between_pictures
@@ -71,6 +71,9 @@ def test_every_number_is_what_loops_over_pictures_classes_and_entries_give(check
             np.testing.assert_allclose(typical.mean, values.mean(0), atol=1e-5)
             np.testing.assert_allclose(typical.deviation, values.std(0), atol=1e-5)
             assert typical.between_pictures == pytest.approx(between_pictures(values), abs=1e-5)
+            far = scores(values, values.mean(0), values.std(0))
+            np.testing.assert_allclose(typical.scores[[0, 500, 1000]], np.quantile(far, [0, 0.5, 1]), rtol=1e-3)
+            assert (np.diff(typical.scores) >= 0).all()
             within, between = [], []
             for i, column in enumerate(values.reshape(8, -1).astype(np.float64).T):
                 groups = [column[uneven.labels == label] for label in range(3)]
