@@ -32,7 +32,7 @@ const layerPanels = {
           ? `<line x1="${at(x - 3)}" x2="${at(x + bar + 3)}" y1="${at(y(head.ghost[i]))}" y2="${at(y(head.ghost[i]))}" class="ghost-line"/>` : "";
         const label = head.kept[i] ? said(value, span) : "out";
         const text = step >= 26
-          ? `<text x="${at(x + bar / 2)}" y="${at(value < 0 ? top + high + 14 : top - 5)}" class="middle halo">${label}</text>
+          ? `<text x="${at(x + bar / 2)}" y="${at(value < 0 ? Math.min(top + high + 14, height + 16) : top - 5)}" class="middle halo">${label}</text>
              <text x="${at(x + bar / 2)}" y="${height + 36}" class="middle faint">W${i + 1}</text>` : "";
         return `<rect x="${at(x)}" y="20" width="${at(bar)}" height="${height}" class="${head.kept[i] ? "well" : "absent"}"/>
           <rect x="${at(x)}" y="${at(top)}" width="${at(bar)}" height="${at(high)}" style="fill:${kernelTone(i, head.values.length)}"><title>kernel ${i + 1}: ${said(value, span, 3)}</title></rect>${ghost}${text}`;

@@ -279,13 +279,19 @@ def test_a_hostile_name_of_a_good_photo_stays_text(server, new_page):
     expect(page.get_by_test_id("stImageCaption").first).to_have_text(name, timeout=3000)
 
 
-def test_the_html_file_opens_offline_and_answers_a_key(server, new_page, tmp_path):
-    page = open_page(new_page(), f"{server.url}?sample=rocket&t=3")
+def opened_offline(page, new_page, path):
+    """The page's HTML file, downloaded to ``path`` and opened without a network."""
     with page.expect_download() as download:
         page.get_by_role("button", name="Figures as HTML").click()
-    download.value.save_as(tmp_path / "attention.html")
+    download.value.save_as(path)
     offline = new_page(offline=True)
-    offline.goto((tmp_path / "attention.html").as_uri())
+    offline.goto(path.as_uri())
+    return offline
+
+
+def test_the_html_file_opens_offline_and_answers_a_key(server, new_page, tmp_path):
+    page = open_page(new_page(), f"{server.url}?sample=rocket&t=3")
+    offline = opened_offline(page, new_page, tmp_path / "attention.html")
     expect(offline.get_by_role("heading", name="Rocket")).to_be_visible()
     glance = offline.get_by_role("listbox", name="at a glance")
     expect(glance.get_by_role("option").first).to_be_visible()
@@ -300,11 +306,7 @@ def test_the_html_file_opens_offline_and_answers_a_key(server, new_page, tmp_pat
 
 def test_the_html_file_shows_differences_where_the_page_does(server, new_page, tmp_path):
     page = open_page(new_page(), f"{server.url}?sample=rocket&show=difference")
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Figures as HTML").click()
-    download.value.save_as(tmp_path / "attention.html")
-    offline = new_page(offline=True)
-    offline.goto((tmp_path / "attention.html").as_uri())
+    offline = opened_offline(page, new_page, tmp_path / "attention.html")
     expect(offline.get_by_text("difference from 10,000 validation pictures' mean")).to_be_visible()
     texts = offline.locator(".layer title").all_text_contents()
     shift = (

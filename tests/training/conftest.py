@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from odconv import load_checkpoint
+from odconv.training.data import decoded, find
+
 COLOURS = {"ant": (200, 60, 60), "bee": (60, 200, 60), "cow": (60, 60, 200)}
 SIDE = 16
 
@@ -36,3 +39,15 @@ def folder(tmp_path):
 def animals(tmp_path_factory):
     """The same for all tests that leave it as it is, with what it decodes to beside it."""
     return draw_all(tmp_path_factory.mktemp("data") / "animals")
+
+
+@pytest.fixture(scope="session")
+def pictures(animals):
+    """The animals for validation, decoded."""
+    return decoded(find(animals), "val", 16, animals.parent / "cache")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(weights):
+    """The network whose ``weights`` a module makes."""
+    return load_checkpoint(weights)

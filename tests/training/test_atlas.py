@@ -14,7 +14,7 @@ from odconv.checkpoint import CheckpointError, save_checkpoint
 from odconv.explain import between_pictures
 from odconv.training import atlas as command
 from odconv.training.atlas import report, survey
-from odconv.training.data import DataError, Pictures, decoded, find, prepared
+from odconv.training.data import DataError, Pictures, prepared
 
 CARD = {
     "name": "three animals",
@@ -40,16 +40,6 @@ def weights(shake, tmp_path_factory):
             if name.endswith("_fc.weight"):
                 tensor *= 8
     return saved(model, tmp_path_factory.mktemp("weights"))
-
-
-@pytest.fixture(scope="module")
-def checkpoint(weights):
-    return load_checkpoint(weights)
-
-
-@pytest.fixture(scope="module")
-def pictures(animals):
-    return decoded(find(animals), "val", 16, animals.parent / "cache")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from odconv import HEADS, Heads, Settings, explain, images, load_checkpoint, pro
 from odconv.backbones import od_mobilenetv2, od_resnet18, resnet18
 from odconv.checkpoint import save_checkpoint
 from odconv.training import evaluate
-from odconv.training.data import Pictures, decoded, find
+from odconv.training.data import Pictures, find
 from odconv.training.evaluate import (
     Preparation,
     accuracy,
@@ -49,16 +49,6 @@ def weights(shake, pictures, tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "three.safetensors"
     save_checkpoint(model, CARD, path)
     return path
-
-
-@pytest.fixture(scope="module")
-def checkpoint(weights):
-    return load_checkpoint(weights)
-
-
-@pytest.fixture(scope="module")
-def pictures(animals):
-    return decoded(find(animals), "val", 16, animals.parent / "cache")
 
 
 @pytest.fixture(scope="module")
