@@ -80,7 +80,7 @@ def forging_or_mixing(device: str, seconds: float, training: bool) -> None:
 
 def pieces(device: str, seconds: float) -> None:
     print(
-        f"\nforge / one ordinary convolution, K = 4, forward; the rule: {forms.PICTURES} pictures, {forms.WEIGHTS:,} weights\n"
+        f"\nforge / one ordinary convolution, K = 4, forward; the rule: {forms.CPU.pictures} pictures, {forms.CPU.weights:,} weights\n"
     )
     choices = [(pictures, weights) for pictures in (4, 16, 64) for weights in (100_000, 400_000, 1_600_000)]
     print("| channels | side | batch | " + " | ".join(f"{p}, {w / 1e6:g} M" for p, w in choices) + " |")
@@ -93,7 +93,8 @@ def pieces(device: str, seconds: float) -> None:
         plain = median(lambda x=x, weight=weight: F.conv2d(x, weight, padding=1), seconds, device)
         ratios = []
         for pictures, weights in choices:
-            with rule(PICTURES=pictures, WEIGHTS=weights, FILTERS=16, MIX=0):
+            piece = forms.CPU._replace(pictures=pictures, weights=weights)
+            with rule(CPU=piece, GPU=piece, MIX=0):
                 ratios.append(f"{median(layer, seconds, device) / plain:.1f}")
         print(f"| {channels} | {side} | {batch} | " + " | ".join(ratios) + " |", flush=True)
 
@@ -118,7 +119,7 @@ def a_layer(kernels: int, channels: int, side: int, batch: int, device: str, tra
 
 
 @contextmanager
-def rule(**constants: int) -> Iterator[None]:
+def rule(**constants: object) -> Iterator[None]:
     """The rule with other constants, for as long as the ``with`` block lasts."""
     with patch.multiple(forms, **constants):
         yield

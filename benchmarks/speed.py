@@ -9,7 +9,7 @@ n says so: 9/9/1 is static/ours/broadcast.
 
 Inference is one forward pass in eval mode; a training step is forward, cross-entropy, backward and SGD with momentum. Other
 precisions than float32 are autocast; TF32 is off. Weights are random, as no time depends on them; the normalisation has
-seen a batch, so that nothing vanishes. "bundled" has the layout of the network in ``assets/weights``.
+seen a batch, so that nothing vanishes. "bundled" has the layout of the 4x network in ``assets/weights``.
 
 Peak memory is that of a first pass, above the model, its input and the loaded libraries; a training step's has gradients
 and momentum in it. On the CPU it is the resident size, in a fresh process per contender. MB = 10^6 bytes. Below the table
@@ -47,10 +47,10 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import broadcast
-from odconv.checkpoint import Architecture, find_checkpoints, load_checkpoint
+from odconv.checkpoint import Architecture, load_checkpoint
 from odconv.layer import ODConv2d
 
-WEIGHTS = Path(__file__).parents[1] / "assets/weights"
+BUNDLED = Path(__file__).parents[1] / "assets/weights/od_resnet18_w32_4x_tiny_imagenet.safetensors"
 CONTENDERS = ("static", "ours", "broadcast")
 INFERENCE, TRAINING = TASKS = ("inference", "training step")
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -123,7 +123,7 @@ def default_cells() -> list[Cell]:
     ]
     resnet18 = Architecture("od_resnet18", 64, 1000, "imagenet", 4, 1 / 16)
     cells += [Cell("od_resnet18", resnet18, 64, batch, INFERENCE, "float32") for batch in (32, 128)]
-    checkpoint = load_checkpoint(next(iter(find_checkpoints(WEIGHTS).values())))
+    checkpoint = load_checkpoint(BUNDLED)
     bundled = Cell("bundled", checkpoint.architecture, checkpoint.card.image_size, 128, TRAINING, "bfloat16")
     cells += [
         replace(bundled, batch=batch, task=task, precision="float32") for batch, task in product((1, 8, 64, 128), TASKS)

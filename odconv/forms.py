@@ -14,19 +14,26 @@ once and read once.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# How much of the kernels is forged at once: small enough to be in the cache still when the convolution reads it, and for the
-# system to hand out the same memory again and again; large enough for a convolution to be efficient.
-PICTURES = 16
-FILTERS = 16
-WEIGHTS = 400_000  # 1.6 MB in float32; up to three times as many where 16 filters of 16 pictures have more
-OUTPUTS = 2_000_000
-GPU_SHARE = 64  # a GPU wants large pieces: all of the above times this (by reason, not measured)
+
+class Piece(NamedTuple):
+    """How much is forged at once."""
+
+    pictures: int
+    weights: int  # numbers in kernels; up to three times as many where 16 filters of 16 pictures have more
+    outputs: int
+
+
+# On a CPU small enough to be in the cache still when the convolution reads it (1.6 MB in float32), and for the system to hand
+# out the same memory again and again; large enough for a convolution to be efficient. A GPU wants large pieces.
+CPU = Piece(16, 400_000, 2_000_000)
+GPU = Piece(10_000, 250_000_000, 32_000_000)
+FILTERS = 16  # at least; 16 numbers fill a vector register
 
 # (K + 1) times the positions in an output map, up to which mixing is faster. Mixing costs K products for each position, and
 # about one more to lay out the columns; forging costs as much for a map of any size, and about twice that in training.
@@ -48,16 +55,16 @@ def choose(
     few = (len(weight) + 1) * positions <= (MIX_IN_TRAINING if torch.is_grad_enabled() else MIX)
     if groups == 1 and few and len(x) >= MIX_PICTURES:
         return mix, len(x)
-    share = _share(x)
+    piece = _piece(x)
     # Filters of a grouped convolution are not forged in parts, so there the pictures alone keep the piece small.
-    pictures = share * PICTURES if groups == 1 else share * WEIGHTS // weight[0].numel()
-    by_weights = share * 3 * WEIGHTS // (FILTERS * weight[0, 0].numel())
-    by_outputs = share * OUTPUTS // max(1, weight.shape[1] * positions)
+    pictures = piece.pictures if groups == 1 else piece.weights // weight[0].numel()
+    by_weights = 3 * piece.weights // (FILTERS * weight[0, 0].numel())
+    by_outputs = piece.outputs // max(1, weight.shape[1] * positions)
     return forge, max(1, min(pictures, by_weights, by_outputs))
 
 
-def _share(x: Tensor) -> int:
-    return 1 if x.device.type == "cpu" else GPU_SHARE
+def _piece(x: Tensor) -> Piece:
+    return CPU if x.device.type == "cpu" else GPU
 
 
 def one_kernel(
@@ -77,7 +84,7 @@ def forge(
     **where: Any,
 ) -> Tensor:  # (N, C_out, H', W')
     """Make the kernels of the N pictures and convolve, a block of filters after the other."""
-    at_once = WEIGHTS * _share(x) // (len(x) * weight[0, 0].numel()) // 16 * 16  # 16 numbers fill a vector register
+    at_once = _piece(x).weights // (len(x) * weight[0, 0].numel()) // FILTERS * FILTERS
     filters = weight.shape[1] if groups > 1 else max(FILTERS, at_once)
     blocks = [
         _convolve_each(x, forged(some, spatial, kernel), groups=groups, **where) for some in weight.split(filters, 1)
@@ -104,9 +111,11 @@ def forged(weight: Tensor, spatial: Tensor | None, kernel: Tensor | None) -> Ten
 
 def _convolve_each(x: Tensor, kernels: Tensor, *, groups: int, **where: Any) -> Tensor:
     """Convolve each picture with its own kernel: (N, C_in, H, W), (N, C_out, C, k, k) -> (N, C_out, H', W')."""
-    plain = where == {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}
-    if kernels.shape[-1] == 1 and plain and groups == 1:  # 1x1: a product of matrices
-        return (kernels.flatten(2) @ x.flatten(2)).unflatten(2, x.shape[2:])
+    k = kernels.shape[-1]
+    plain = k == 1 and where == {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}
+    if groups == 1 and (plain or x.is_cuda):  # cuDNN is slow where there are as many groups as pictures
+        rows = x.flatten(2) if plain else columns(x.to(kernels.dtype), k, **where).flatten(1, 2)
+        return (kernels.flatten(2) @ rows).unflatten(2, output_size(x.shape[2:], k, **where))
     y = F.conv2d(x.reshape(1, -1, *x.shape[2:]), kernels.flatten(0, 1), groups=len(x) * groups, **where)
     return y.reshape(len(x), -1, *y.shape[2:])
 
@@ -116,17 +125,36 @@ def mix(
 ) -> Tensor:
     """Convolve with all K kernels by one matrix product, then mix the K outputs. ``groups`` must be 1."""
     k = weight.shape[-1]
-    columns = F.unfold(x, k, **where).unflatten(1, (x.shape[1], k * k))  # (N, C_in, k*k, L)
+    patches = columns(x, k, **where)  # (N, C_in, k*k, L)
     if spatial is not None:
-        columns = columns * spatial.flatten(1)[:, None, :, None]
-    columns = columns.flatten(1, 2).transpose(0, 1).flatten(1)  # (C_in*k*k, N*L)
-    outputs = weight.flatten(0, 1).flatten(1) @ columns.to(weight.dtype)  # (K*C_out, N*L)
+        patches = patches * spatial.flatten(1)[:, None, :, None]
+    patches = patches.flatten(1, 2).transpose(0, 1).flatten(1)  # (C_in*k*k, N*L)
+    outputs = weight.flatten(0, 1).flatten(1) @ patches.to(weight.dtype)  # (K*C_out, N*L)
     outputs = outputs.view(*weight.shape[:2], len(x), -1)  # (K, C_out, N, L)
     if kernel is None:
         mixed = outputs[0].transpose(0, 1)  # (N, C_out, L)
     else:
         mixed = torch.einsum("nk,konl->nol", kernel.to(outputs.dtype), outputs)
     return mixed.unflatten(2, output_size(x.shape[2:], k, **where))
+
+
+def columns(
+    x: Tensor, k: int, stride: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int]
+) -> Tensor:  # (N, C_in, H, W) -> (N, C_in, k*k, L)
+    """What each of the k x k taps sees at each of the L positions of the output."""
+    if x.is_cuda:  # where PyTorch's unfold takes one picture after the other
+        return windows(x, k, stride, padding, dilation).flatten(4).flatten(2, 3)
+    return F.unfold(x, k, dilation, padding, stride).unflatten(1, (x.shape[1], k * k))
+
+
+def windows(
+    x: Tensor, k: int, stride: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int]
+) -> Tensor:  # (N, C_in, H, W) -> (N, C_in, k, k, H', W')
+    """The same as a view of the padded input: nothing is copied yet."""
+    x = F.pad(x, (padding[1], padding[1], padding[0], padding[0]))
+    for side in (0, 1):
+        x = x.unfold(2 + side, dilation[side] * (k - 1) + 1, stride[side])
+    return x[..., :: dilation[0], :: dilation[1]].permute(0, 1, 4, 5, 2, 3)
 
 
 def output_size(

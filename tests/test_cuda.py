@@ -5,7 +5,10 @@ import copy
 import pytest
 import torch
 
-from odconv import Settings, backbones, explain
+from odconv import ODConv2d, Settings, backbones, explain, forms
+from odconv.training.gradients import Batch, Gradients
+from odconv.training.network import build
+from odconv.training.recipe import Recipe
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 
@@ -28,3 +31,61 @@ def test_a_network_on_cuda_gives_what_it_gives_on_the_cpu(settings):
     for name, layer in here.layers.items():
         for ours, theirs in zip(layer.attention, there.layers[name].attention, strict=True):
             torch.testing.assert_close(torch.from_numpy(theirs), torch.from_numpy(ours), rtol=1e-3, atol=1e-4)
+
+
+CASES = {
+    "3x3": {"padding": 1},
+    "3x3, stride 2": {"padding": 1, "stride": 2},
+    "3x3, dilation 2, uneven padding": {"padding": (2, 1), "dilation": (2, 1), "stride": (1, 2)},
+    "1x1": {"k": 1},
+    "1x1, stride 2": {"k": 1, "stride": 2},
+    "2 groups": {"padding": 1, "groups": 2},
+    "depth-wise": {"padding": 1, "groups": 8},
+}
+
+
+@pytest.mark.parametrize("form", [forms.forge, forms.mix, None], ids=["forge", "mix", "as chosen"])
+@pytest.mark.parametrize("kernels", [1, 4])
+@pytest.mark.parametrize("case", CASES)
+def test_a_layer_on_cuda_gives_what_it_gives_on_the_cpu_and_so_do_its_gradients(monkeypatch, case, kernels, form):
+    where = dict(CASES[case])
+    k = where.pop("k", 3)
+    if form is forms.mix and "groups" in where:
+        pytest.skip("mixing is not for groups")
+    torch.manual_seed(0)
+    layer = ODConv2d(8, 8, k, num_kernels=kernels, **where).double()
+    x = torch.randn(6, 8, 9, 7, dtype=torch.float64)
+    expected = [tensor.detach() for tensor in _values_and_gradients(copy.deepcopy(layer), x)]
+    if form:
+        monkeypatch.setattr(forms, "choose", lambda x, *others: (form, len(x)))
+    for theirs, ours in zip(_values_and_gradients(layer.cuda(), x.cuda()), expected, strict=True):
+        torch.testing.assert_close(theirs.cpu(), ours, rtol=1e-9, atol=1e-9)
+
+
+def _values_and_gradients(layer, x):
+    x = x.clone().requires_grad_()
+    y = layer(x)
+    y.square().sum().backward()
+    return [y, x.grad, *(parameter.grad for parameter in layer.parameters())]
+
+
+@pytest.mark.parametrize("drop", ["strongest", "random"])
+def test_a_replayed_step_leaves_the_gradients_of_an_ordinary_one(drop):
+    recipe = Recipe(width=8, kernel_drop=drop, precision="float32", dropout=0.0, balance=0.1)
+    model = build(recipe, 5).cuda()
+    replays, last = Gradients(copy.deepcopy(model), recipe), None
+    for step in range(4):
+        torch.manual_seed(step)
+        parts = torch.randn(16, 3, 32, 32), torch.randint(5, (16,)), torch.rand(16) + 0.5, torch.randint(1, 5, (16,))
+        batch = Batch(*(part.cuda() for part in parts))
+        torch.manual_seed(100 + step)
+        loss = replays(batch)
+        torch.manual_seed(100 + step)
+        expected = Gradients(model, recipe)(batch)  # its first step, which nothing is replayed in
+        assert loss != last
+        last = loss
+        torch.testing.assert_close(loss, expected)
+        for ours, theirs in zip(replays._model.parameters(), model.parameters(), strict=True):
+            torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-5)
+    for ours, theirs in zip(replays._model.buffers(), model.buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)

@@ -262,9 +262,8 @@ def test_od_conv2d_does_without_any_heads(absent):
 def test_what_is_forged_at_once_changes_nothing(monkeypatch, case, num_kernels):
     flat, heads = random_attention(case, num_kernels, torch.float64)
     weight = case.layer(num_kernels).weight.detach()
-    monkeypatch.setattr(forms, "WEIGHTS", 40)
+    monkeypatch.setattr(forms, "CPU", forms.Piece(pictures=2, weights=40, outputs=2_000_000))
     monkeypatch.setattr(forms, "FILTERS", 4)
-    monkeypatch.setattr(forms, "PICTURES", 2)
     monkeypatch.setattr(forms, "MIX", 0)
     monkeypatch.setattr(forms, "MIX_IN_TRAINING", 0)
     y = odconv.layer.od_conv2d(case.input(), weight, heads, **case.where)
@@ -545,3 +544,22 @@ def test_the_printed_layer_says_what_it_is():
     printed = repr(ODConv2d(8, 12, 3, stride=2, num_kernels=2))
     assert "8, 12, kernel_size=3, stride=(2, 2)" in printed
     assert "num_kernels=2" in printed
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+@pytest.mark.parametrize(
+    ("stride", "padding", "dilation"), [((1, 1), (0, 0), (1, 1)), ((2, 3), (2, 1), (1, 2)), ((1, 2), (4, 3), (2, 1))]
+)
+def test_windows_are_what_unfold_copies(k, stride, padding, dilation):
+    x = torch.randn(2, 3, 9, 11)
+    expected = torch.nn.functional.unfold(x, k, dilation, padding, stride)
+    assert torch.equal(forms.windows(x, k, stride, padding, dilation).flatten(4).flatten(1, 3), expected)
+
+
+def test_a_gpu_gets_larger_pieces_than_a_cpu():
+    def pieces(device):
+        x, weight = torch.empty(1000, 64, 16, 16, device=device), torch.empty(4, 64, 64, 3, 3, device=device)
+        return forms.choose(x, weight, torch.empty(1000, 3, 3), torch.empty(1000, 4), 1, 256)
+
+    assert pieces("cpu") == (forms.forge, 16)
+    assert pieces("meta") == (forms.forge, 1953)

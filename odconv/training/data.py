@@ -11,8 +11,10 @@ import os
 import shutil
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -24,6 +26,7 @@ from tqdm import tqdm
 
 from odconv import images
 
+AT_ONCE = 500  # pictures that a process decodes before it takes the next
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 LAYOUT = "train/<class>/ and val/<class>/ with pictures, or Tiny-ImageNet's own layout, are needed"
 
@@ -178,20 +181,29 @@ def _decode_all(files: Sequence[Path], size: int, resize: int, path: Path) -> No
         raise DataError(f"{path.parent} has {free / 1e9:.1f} GB free; the decoded pictures need {needed / 1e9:.1f} GB.")
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        pixels = np.lib.format.open_memmap(unfinished, "w+", np.uint8, (len(files), size, size, 3))
-
-        def decode(index: int) -> None:
-            pixels[index] = _decode(files[index], size, resize)
-
+        np.lib.format.open_memmap(unfinished, "w+", np.uint8, (len(files), size, size, 3))
         bar = tqdm(total=len(files), desc=f"Decoding to {path.name}", unit="img", mininterval=1)
-        with ThreadPoolExecutor() as pool, bar:
-            for start in range(0, len(files), 512):
-                for _ in pool.map(decode, range(start, min(start + 512, len(files)))):
-                    bar.update()
-        pixels.flush()
+        starts = range(0, len(files), AT_ONCE)
+        # Processes, as threads decode no faster than one does; few pictures are decoded before a process has started.
+        many = len(files) > AT_ONCE
+        with (
+            ProcessPoolExecutor(mp_context=get_context("spawn")) if many else ThreadPoolExecutor(1) as pool,
+            bar,
+        ):
+            some = [files[start : start + AT_ONCE] for start in starts]
+            for done in pool.map(_decode_some, some, starts, repeat(size), repeat(resize), repeat(unfinished)):
+                bar.update(done)
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _decode_some(files: Sequence[Path], start: int, size: int, resize: int, path: Path) -> int:
+    """Fill in the pictures from ``start`` on, in a process of its own; how many they are."""
+    pixels = np.load(path, mmap_mode="r+")
+    for index, file in enumerate(files, start):
+        pixels[index] = _decode(file, size, resize)
+    return len(files)
 
 
 def _decode(file: Path, size: int, resize: int) -> np.ndarray:

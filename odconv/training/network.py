@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -38,9 +37,9 @@ def build(recipe: Recipe, num_classes: int, start: nn.Module | None = None) -> n
 
 @torch.no_grad()
 def _take(model: nn.Module, start: nn.Module, recipe: Recipe) -> None:
-    """A static kernel becomes the K kernels of a dynamic layer, with noise, or gradients would never tell them apart.
+    """The one kernel of a layer becomes K kernels, with noise, or gradients would never tell them apart.
 
-    Attention branches that ``start`` lacks stay as they are, and so does a classifier of another number of classes.
+    What ``start`` lacks of the attention branches stays as it is, and so does a classifier of another number of classes.
     """
     given, own = start.state_dict(), model.state_dict()
     odd = [name for name in given if name not in own]
@@ -48,7 +47,7 @@ def _take(model: nn.Module, start: nn.Module, recipe: Recipe) -> None:
         new = given.get(name)
         if new is not None and new.shape == tensor.shape:
             tensor.copy_(new)
-        elif new is not None and new.shape == tensor.shape[1:]:
+        elif new is not None and new.shape in (tensor.shape[1:], (1, *tensor.shape[1:])):
             apart = recipe.apart if len(tensor) > 1 else 0.0
             tensor.copy_(new + apart * new.std() * torch.randn_like(tensor))
         elif not (new is None and ".attention." in name) and not name.startswith(("fc.", "classifier.")):
@@ -102,44 +101,39 @@ def add_dropout(model: nn.Module, share: float) -> None:
 
 
 @contextmanager
-def as_drawn(model: nn.Module, drawn: Drawn | None, drop: Drop, random: np.random.Generator) -> Iterator[None]:
-    """Inside, each picture of a batch has the temperature and the number of kernels that are drawn for it; None: as told.
+def as_drawn(model: nn.Module, drawn: Drawn[Tensor], drop: Drop) -> Iterator[None]:
+    """Inside, each picture of a batch has the temperature and the number of kernels that are drawn for it.
 
-    ``drop``: which kernels stay; ``random`` draws them where that is what it says, anew for each picture and layer.
+    ``drop``: which kernels stay; where it says random, PyTorch's generator draws them anew for each picture and layer.
     """
     with ExitStack() as hooks:
-        if drawn is not None:
-            hook = _each_its_own(drawn, drop, random)
-            for branch in _branches(model):
-                hooks.callback(branch.register_forward_hook(hook).remove)
+        for branch in _branches(model):
+            hooks.callback(branch.register_forward_hook(_each_its_own(drawn, drop)).remove)
         yield
 
 
-def _each_its_own(
-    drawn: Drawn, drop: Drop, random: np.random.Generator
-) -> Callable[[nn.Module, Any, Heads[Tensor]], Heads[Tensor]]:
+def _each_its_own(drawn: Drawn[Tensor], drop: Drop) -> Callable[[nn.Module, Any, Heads[Tensor]], Heads[Tensor]]:
     def hook(branch: nn.Module, inputs: Any, logits: Heads[Tensor]) -> Heads[Tensor]:
         if logits.kernel is not None and drop != "none":
-            counts = torch.from_numpy(drawn.kernels).to(logits.kernel.device)
-            goes = _ranks(logits.kernel, drop, random) >= counts[:, None]
+            goes = _ranks(logits.kernel, drop) >= drawn.kernels[:, None]
             logits = logits._replace(kernel=logits.kernel.masked_fill(goes, DROPPED))
         return Heads(*(None if head is None else head / _like(head, drawn.temperatures) for head in logits))
 
     return hook
 
 
-def _ranks(kernel: Tensor, drop: Drop, random: np.random.Generator) -> Tensor:
+def _ranks(kernel: Tensor, drop: Drop) -> Tensor:
     """(N, K) logits -> the place of each kernel among those that are to stay, from 0; ties go to the lower index."""
     if drop == "strongest":
         return kernel.argsort(dim=1, descending=True, stable=True).argsort(1)
     if drop == "first":
         return torch.arange(kernel.shape[1], device=kernel.device).expand_as(kernel)
-    return torch.from_numpy(random.random(tuple(kernel.shape)).argsort(1)).to(kernel.device)
+    return torch.rand(kernel.shape, device=kernel.device).argsort(1)
 
 
-def _like(head: Tensor, each: np.ndarray) -> Tensor:
+def _like(head: Tensor, each: Tensor) -> Tensor:
     """(N,) numbers, shaped to go with a head's (N, ...) logits."""
-    return torch.from_numpy(each).to(head).view(-1, *[1] * (head.ndim - 1))
+    return each.to(head.dtype).view(-1, *[1] * (head.ndim - 1))
 
 
 @torch.no_grad()
@@ -151,3 +145,23 @@ def follow(average: nn.Module, model: nn.Module, decay: float) -> None:
     for kept, new in pairs:
         if not kept.is_floating_point():
             kept.copy_(new)
+
+
+@contextmanager
+def imbalance(model: nn.Module) -> Iterator[list[Tensor]]:
+    """Inside, each layer with K kernels adds how unequal their shares are in the batch, at temperature 1: from 0 to K - 1.
+
+    K times the sum of the squared mean shares, minus 1, as in the load balancing of mixtures of experts (Shazeer et al.,
+    2017, https://arxiv.org/abs/1701.06538): a kernel that no picture takes learns nothing, and is never taken again.
+    """
+    found: list[Tensor] = []
+
+    def hook(branch: nn.Module, inputs: Any, logits: Heads[Tensor]) -> None:
+        if logits.kernel is not None:
+            shares = logits.kernel.float().softmax(1).mean(0)
+            found.append(len(shares) * shares.square().sum() - 1)
+
+    with ExitStack() as hooks:
+        for branch in _branches(model):
+            hooks.callback(branch.register_forward_hook(hook).remove)
+        yield found

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
+from typing import Annotated, Any, Generic, Literal, NamedTuple, get_args, get_type_hints
 
 import numpy as np
 
+from odconv.attention import Array
 from odconv.backbones import RESNET_BLOCKS, Stem
 from odconv.checkpoint import Architecture
 from odconv.training.data import stream
@@ -18,7 +19,7 @@ from odconv.training.data import stream
 STATIC = (*(f"resnet{depth}" for depth in RESNET_BLOCKS), "mobilenetv2")
 ARCHITECTURES = (*(f"od_{name}" for name in STATIC), *STATIC)
 
-ORDER, VARIATION, TOLD, KERNELS, DROPOUT = range(5)  # what randomness is for; see data.stream
+ORDER, VARIATION, TOLD, NETWORK = range(4)  # what randomness is for; see data.stream
 
 DRAWN_TEMPERATURES = (0.5, 4.0)
 
@@ -73,6 +74,7 @@ class Recipe:
     )
     kernel_drop: Annotated[Drop, "after that, which kernels stay for pictures for which fewer than K do"] = "none"
     kernel_drop_rate: Annotated[float, "share of the pictures for which fewer than K kernels stay, at most 0.5"] = 0.5
+    balance: Annotated[float, "weight of the loss that asks for equal mean shares of the K kernels in a batch"] = 0.0
     precision: Annotated[Precision, "number type of the products"] = "bfloat16"
     mean: Annotated[tuple[float, float, float], "of red, green and blue, subtracted"] = (0.480, 0.448, 0.398)
     std: Annotated[tuple[float, float, float], "of red, green and blue, divided by"] = (0.277, 0.269, 0.282)
@@ -129,7 +131,8 @@ def hyperparameters() -> dict[str, tuple[Any, str]]:
 
 
 _AT_LEAST_0 = (
-    "weight_decay", "attention_weight_decay", "attention_lr", "initial_logits", "apart", "temperature_epochs", "seed",
+    "weight_decay", "attention_weight_decay", "attention_lr", "initial_logits", "apart", "temperature_epochs", "balance",
+    "seed",
 )  # fmt: skip
 _SHARES = {
     "shift": 0.5,
@@ -194,23 +197,23 @@ def average_decay(recipe: Recipe, step: int) -> float:
     return min(recipe.average, (1 + step) / (10 + step))
 
 
-class Drawn(NamedTuple):
+class Drawn(NamedTuple, Generic[Array]):
     """What is drawn for each of the N pictures in a batch."""
 
-    temperatures: np.ndarray  # (N,)
-    kernels: np.ndarray  # (N,) of int64: how many stay
+    temperatures: Array  # (N,)
+    kernels: Array  # (N,) of int64: how many stay
 
 
-def drawn(recipe: Recipe, step: int, per_epoch: int, pictures: int) -> Drawn | None:
-    """What each picture of this step has for itself; None where nothing is drawn: before the temperature has come to 1, too.
+def drawn(recipe: Recipe, step: int, per_epoch: int, pictures: int) -> Drawn[np.ndarray]:
+    """What each picture of this step has for itself: what all have, until the temperature has come to 1.
 
     For each picture and not for a whole batch, since BatchNorm has one set of statistics for all that is drawn: when a
     batch has but one temperature and number of kernels, it is normalised by its own statistics, and the running ones become
     a mixture that fits none of them.
     """
-    draws = recipe.temperature_draw > 0 or recipe.kernel_drop != "none"
-    if not draws or temperature(recipe, step / per_epoch) != 1:
-        return None
+    now = temperature(recipe, step / per_epoch)
+    if now != 1:
+        return Drawn(np.full(pictures, now), np.full(pictures, recipe.kernels))
     random = stream(recipe.seed, TOLD, step)
     drops, counts = random.random(pictures), random.integers(1, max(recipe.kernels, 2), pictures)
     varies, exponents = random.random(pictures), random.random(pictures)
@@ -262,6 +265,8 @@ def sentence(recipe: Recipe) -> str:
                 f"from then on, for {100 * recipe.kernel_drop_rate:g} % of the pictures only n of the {recipe.kernels} kernels, n from 1 to "
                 f"{recipe.kernels - 1}: {_WHICH[recipe.kernel_drop]}"
             )
+        if recipe.balance:
+            parts.append(f"a loss of weight {recipe.balance:g} for kernels whose mean shares differ")
     enlarged = f", enlarged by up to {recipe.zoom:g}" if recipe.zoom != 1 else ""
     parts += [
         f"label smoothing {recipe.label_smoothing:g}, dropout {recipe.dropout:g} before the classifier",

@@ -21,6 +21,7 @@ from torch import nn
 from odconv.attention import HEADS
 from odconv.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from odconv.training.data import Dataset
+from odconv.training.gradients import Gradients
 from odconv.training.network import add_dropout, build, parameter_groups
 from odconv.training.recipe import Recipe, sentence
 
@@ -63,6 +64,7 @@ class State:
     model: nn.Module
     average: nn.Module  # eval mode
     optimiser: torch.optim.SGD
+    gradients: Gradients
     step: int = 0
     loss: float = 0.0  # summed over the steps of the epoch under way
     seconds: float = 0.0  # spent in the epoch under way
@@ -81,7 +83,8 @@ def start(run: Run, device: torch.device) -> State:
     average = copy.deepcopy(model).eval().requires_grad_(False)
     add_dropout(model, run.recipe.dropout)
     groups = parameter_groups(model, run.recipe)
-    return State(model, average, torch.optim.SGD(groups, run.recipe.lr, run.recipe.momentum, nesterov=True, fused=True))
+    optimiser = torch.optim.SGD(groups, run.recipe.lr, run.recipe.momentum, nesterov=True, fused=True)
+    return State(model, average, optimiser, Gradients(model, run.recipe))
 
 
 def _start_of(recipe: Recipe) -> Checkpoint | None:
@@ -166,10 +169,11 @@ def begin(folder: Path, given: Mapping[str, Any], dataset: Dataset) -> Run:
 
 def _before(first: Checkpoint, recipe: Recipe) -> str:
     """The weights to start from in words: how they were trained, and what became of static kernels."""
-    if first.dynamic and recipe.initial_logits:
+    had = first.architecture.num_kernels or 0
+    if had == recipe.kernels and recipe.initial_logits:
         raise RunError(f"{recipe.start} has attention branches of its own, so --initial-logits has nothing to act on.")
     said = f"{first.card.name} ({first.card.recipe})" if first.card.recipe else first.card.name
-    if not first.dynamic and recipe.dynamic and recipe.kernels > 1:
+    if had < 2 <= recipe.kernels and recipe.dynamic:
         said += f", each of its kernels {recipe.kernels} times, with noise of {recipe.apart:g} of their deviation"
     return said
 

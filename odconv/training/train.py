@@ -27,17 +27,16 @@ from threading import Event
 from typing import Any, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from odconv.attention import HEADS, Settings
-from odconv.probe import told
 from odconv.training import recipe as schedules
 from odconv.training.data import DataError, Pictures, ahead, batches, decoded, find, prepared, stream, varied
-from odconv.training.evaluate import Preparation, accuracy, attentions, autocast, scores, spread
-from odconv.training.network import as_drawn, follow
-from odconv.training.recipe import DROPOUT, KERNELS, ORDER, VARIATION, Recipe, RecipeError, hyperparameters
+from odconv.training.evaluate import Preparation, accuracy, attentions, scores, spread
+from odconv.training.gradients import Batch
+from odconv.training.network import follow
+from odconv.training.recipe import NETWORK, ORDER, VARIATION, Recipe, RecipeError, hyperparameters
 from odconv.training.run import (
     Run,
     RunError,
@@ -120,21 +119,12 @@ def train_step(recipe: Recipe, state: State, pixels: Tensor, labels: Tensor, per
     rate = schedules.learning_rate(recipe, (step + 0.5) / (recipe.epochs * per_epoch))
     for group in state.optimiser.param_groups:
         group["lr"] = rate * group["factor"]
-    torch.manual_seed(int(stream(seed, DROPOUT, step).integers(2**63)))  # dropout knows no generator of its own
-    state.model.train()
-    with (
-        told(Settings(schedules.temperature(recipe, step / per_epoch))),
-        as_drawn(state.model, drawn, recipe.kernel_drop, stream(seed, KERNELS, step)),
-        autocast(x.device, recipe.precision),
-    ):
-        logits = state.model(x)
-    loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
-    state.optimiser.zero_grad()
-    loss.backward()
+    torch.manual_seed(int(stream(seed, NETWORK, step).integers(2**63)))  # dropout knows no generator of its own
+    loss = state.gradients(Batch(x, labels, *(torch.from_numpy(numbers).to(x.device) for numbers in drawn)))
     state.optimiser.step()
     follow(state.average, state.model, schedules.average_decay(recipe, step))
     state.step += 1
-    return loss.detach()
+    return loss
 
 
 def _row(recipe: Recipe, state: State, val: Pictures, per_epoch: int) -> dict[str, Any]:

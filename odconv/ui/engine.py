@@ -29,6 +29,7 @@ from odconv.ui.sources import Picture
 log = logging.getLogger(__name__)
 
 BUNDLED = Path(__file__).parents[2] / "assets" / "weights"
+FIRST = "od_resnet18_w32_4x_tiny_imagenet.safetensors"  # what a visitor sees who has chosen nothing
 DEVICES = {"auto": "Auto", "cpu": "CPU", "cuda": "NVIDIA GPU (CUDA)", "mps": "Apple GPU (MPS)"}
 PATIENCE = 15.0  # seconds in the queue after which a visitor is told that the server is busy
 
@@ -40,7 +41,8 @@ class BusyError(RuntimeError):
 def weights() -> dict[str, Path]:
     """File name -> path of what the model picker offers: the bundled weights and the folder ``ODCONV_WEIGHTS``."""
     own = os.environ.get("ODCONV_WEIGHTS")
-    return find_checkpoints(BUNDLED, *([Path(own)] if own else []))
+    found = find_checkpoints(BUNDLED, *([Path(own)] if own else []))
+    return dict(sorted(found.items(), key=lambda item: item[0] != FIRST))
 
 
 def devices() -> list[str]:

@@ -131,6 +131,13 @@ def test_decoded_pictures_are_what_pillow_reads(folder, tmp_path):
         np.testing.assert_array_equal(row, np.asarray(Image.open(path)))
 
 
+def test_processes_decode_what_one_would(folder, tmp_path, monkeypatch):
+    alone = decoded(find(folder), "train", 16, tmp_path / "alone")
+    monkeypatch.setattr(data, "AT_ONCE", 2)
+    together = decoded(find(folder), "train", 16, tmp_path / "together")
+    np.testing.assert_array_equal(together.pixels, alone.pixels)
+
+
 def test_grey_pictures_become_rgb_and_oblong_ones_lose_their_ends(folder, tmp_path):
     grey = np.zeros((16, 32), np.uint8)
     grey[:, 8:24] = 77  # the middle square

@@ -71,7 +71,9 @@ def all_drawn(steps=40, **options):
 
 
 def test_without_dropping_or_drawing_no_picture_has_anything_for_itself():
-    assert drawn(Recipe(temperature_epochs=0), 0, 10, 100) is None
+    temperatures, kernels = drawn(Recipe(temperature_epochs=0), 0, 10, 100)
+    assert set(temperatures) == {1}
+    assert set(kernels) == {4}
 
 
 @pytest.mark.parametrize("drop", ["first", "strongest", "random"])
@@ -102,8 +104,11 @@ def test_the_pictures_of_a_batch_differ_in_what_is_drawn():
 @pytest.mark.parametrize("drop", ["strongest", "random"])
 def test_nothing_is_drawn_or_dropped_before_the_temperature_has_come_down_to_1(drop):
     recipe = Recipe(temperature_start=30, temperature_epochs=2, temperature_draw=1, kernel_drop=drop)
-    assert all(drawn(recipe, step, 10, 8) is None for step in range(20))
-    assert all(drawn(recipe, step, 10, 8) is not None for step in range(20, 40))
+    for step in range(20):
+        temperatures, kernels = drawn(recipe, step, 10, 8)
+        assert set(temperatures) == {schedules.temperature(recipe, step / 10)}
+        assert set(kernels) == {4}
+    assert all(len(set(drawn(recipe, step, 10, 8).temperatures)) == 8 for step in range(20, 40))
 
 
 def test_what_is_drawn_depends_on_seed_and_step_alone():

@@ -18,7 +18,8 @@ from odconv.checkpoint import save_checkpoint
 from odconv.training import train
 from odconv.training.data import decoded, find, stream
 from odconv.training.evaluate import Preparation
-from odconv.training.network import add_dropout, as_drawn, build, follow, parameter_groups
+from odconv.training.gradients import Batch, Gradients
+from odconv.training.network import add_dropout, as_drawn, build, follow, imbalance, parameter_groups
 from odconv.training.recipe import Drawn, Recipe, RecipeError, learning_rate
 from odconv.training.run import COLUMNS, Run, start
 from odconv.training.train import train_step
@@ -140,6 +141,18 @@ def test_a_single_kernel_starts_as_the_static_one_itself():
     assert torch.equal(weight[0], static.layer1[0].conv1.weight)
 
 
+def test_one_dynamic_kernel_becomes_k_and_its_attention_stays(shake):
+    given = shake(build(Recipe(width=4, kernels=1), 3))
+    recipe = Recipe(width=4, initial_logits=0.5, apart=0.0)
+    model, untouched = build(recipe, 3, given).state_dict(), build(recipe, 3).state_dict()
+    for name, own in model.items():
+        if name in given.state_dict():
+            assert torch.equal(own, given.state_dict()[name].expand_as(own))
+        else:
+            assert "kernel_fc" in name
+            assert torch.equal(own, untouched[name])
+
+
 def test_the_same_network_starts_from_all_of_its_weights_and_a_classifier_of_other_classes_from_none(shake):
     recipe = Recipe(width=4, seed=1)
     given = shake(build(Recipe(width=4), 3))
@@ -178,13 +191,13 @@ def test_every_parameter_is_optimised_once_with_the_decay_that_its_kind_has(arch
 
 def each(temperatures=(1.0, 1.0, 1.0), kernels=(4, 4, 4)):
     """What three pictures have for themselves."""
-    return Drawn(np.array(temperatures), np.array(kernels))
+    return Drawn(torch.tensor(temperatures), torch.tensor(kernels))
 
 
 @pytest.mark.parametrize("drop", ["first", "strongest"])
 def test_each_picture_is_passed_as_under_settings_of_its_own(small_model, images, drop):
     own = each(temperatures=(0.5, 1.0, 3.7), kernels=(1, 3, 2))
-    with torch.no_grad(), as_drawn(small_model, own, drop, stream(0, 1)):
+    with torch.no_grad(), as_drawn(small_model, own, drop):
         logits = small_model(images)
     for n, (temperature, count) in enumerate(zip(*own, strict=True)):
         expected = explain(small_model, images[n : n + 1], Settings(float(temperature), kernels=int(count), keep=drop))
@@ -195,7 +208,7 @@ def test_each_picture_is_passed_as_under_settings_of_its_own(small_model, images
 def test_a_pictures_own_temperature_multiplies_the_one_that_all_are_told(small_model, images, drop):
     with (
         torch.no_grad(),
-        as_drawn(small_model, each(temperatures=(1.0, 2.0, 4.0)), drop, stream(0, 1)),
+        as_drawn(small_model, each(temperatures=(1.0, 2.0, 4.0)), drop),
         told(Settings(1.5)),
     ):
         logits = small_model(images)
@@ -209,7 +222,7 @@ def test_random_kernels_leave_that_many_for_each_picture_and_exactly_nothing_to_
     small_model, images, temperature
 ):
     own = each(kernels=(1, 2, 3))
-    with as_drawn(small_model, own, "random", stream(0, 1)), probe(small_model, Settings(temperature)) as trace:
+    with as_drawn(small_model, own, "random"), probe(small_model, Settings(temperature)) as trace:
         small_model(images)
     sets = set()
     for record in trace.values():
@@ -221,7 +234,7 @@ def test_random_kernels_leave_that_many_for_each_picture_and_exactly_nothing_to_
 
 
 def test_random_kernels_share_as_a_softmax_over_them_alone(small_model, images):
-    with as_drawn(small_model, each(kernels=(2, 2, 2)), "random", stream(0, 2)), probe(small_model) as trace:
+    with as_drawn(small_model, each(kernels=(2, 2, 2)), "random"), probe(small_model) as trace:
         small_model(images)
     record = trace["layer1.0.conv1"]  # the first layer, whose logits nothing else has changed
     logits = explain(small_model, images).layers["layer1.0.conv1"].logits.kernel
@@ -233,19 +246,17 @@ def test_random_kernels_share_as_a_softmax_over_them_alone(small_model, images):
 
 def test_after_drawing_the_network_is_as_before(small_model, images):
     before = small_model(images)
-    with as_drawn(small_model, each(kernels=(1, 1, 1)), "first", stream(0, 1)):
+    with as_drawn(small_model, each(kernels=(1, 1, 1)), "first"):
         assert not torch.equal(small_model(images), before)
     assert torch.equal(small_model(images), before)
     assert not any(module._forward_hooks for module in small_model.modules())
-    with as_drawn(small_model, None, "first", stream(0, 1)):
-        assert torch.equal(small_model(images), before)
 
 
 def test_all_kernels_get_their_turn(small_model, images):
     drawn = torch.zeros(4)
-    own = Drawn(np.ones(1), np.ones(1, dtype=np.int64))
-    for step in range(40):
-        with as_drawn(small_model, own, "random", stream(0, 3, step)), probe(small_model) as trace:
+    own = Drawn(torch.ones(1), torch.ones(1, dtype=torch.int64))
+    for _ in range(40):
+        with as_drawn(small_model, own, "random"), probe(small_model) as trace:
             small_model(images[:1])
         drawn += trace["layer4.1.conv2"].attention.kernel[0]
     assert drawn.min() >= 3  # of 40, 10 each on average
@@ -523,17 +534,43 @@ def test_a_run_that_starts_from_weights_needs_them_once_and_says_so_in_its_card(
     assert "noise" not in recipe
 
 
-def test_a_run_from_static_kernels_says_in_its_card_what_became_of_them(animals, tmp_path, stop_after):
-    static, out = tmp_path / "static.safetensors", tmp_path / "dynamic"
-    save_checkpoint(build(Recipe(arch="resnet18", width=4), 3), {}, static)
-    static.with_suffix(".json").unlink()
+@pytest.mark.parametrize("first", [{"arch": "resnet18"}, {"kernels": 1}], ids=["static", "K = 1"])
+def test_a_run_from_single_kernels_says_in_its_card_what_became_of_them(animals, tmp_path, stop_after, first):
+    given, out = tmp_path / "given.safetensors", tmp_path / "dynamic"
+    save_checkpoint(build(Recipe(width=4, **first), 3), {}, given)
+    given.with_suffix(".json").unlink()
     stop_after(1)
-    assert train.main(command(animals, out, start=static, apart=0.25)) == 1
+    assert train.main(command(animals, out, start=given, apart=0.25, initial_logits=0.4)) == 1
     assert train.main([*arguments(out=out, device="cpu"), "--export"]) == 0
     recipe = load_checkpoint(out / "dynamic.safetensors").card.recipe
     assert recipe.startswith(
-        "First static, each of its kernels 4 times, with noise of 0.25 of their deviation. Then od_resnet18 for 2 epochs"
+        "First given, each of its kernels 4 times, with noise of 0.25 of their deviation. Then od_resnet18 for 2 epochs"
     )
+
+
+def test_imbalance_is_what_mean_shares_lack_of_being_equal(small_model, images):
+    kernels = [layer.logits.kernel for layer in explain(small_model, images).layers.values()]
+    with torch.no_grad(), imbalance(small_model) as found:
+        small_model(images)
+    for value, logits in zip(found, kernels, strict=True):
+        powers = np.exp(logits.astype(np.float64))
+        means = (powers / powers.sum(1, keepdims=True)).mean(0)
+        assert float(value) == pytest.approx(4 * ((means - 0.25) ** 2).sum(), rel=1e-3, abs=1e-6)
+    assert not any(module._forward_hooks for module in small_model.modules())
+
+
+def test_the_loss_for_balance_evens_out_the_kernels():
+    recipe = Recipe(width=8, initial_logits=1.0, balance=10.0, attention_lr=1.0)
+    model = build(recipe, 3)
+    parts = torch.randn(32, 3, 32, 32), torch.arange(32) % 3, torch.ones(32), torch.full((32,), 4)
+    optimiser, unequal = torch.optim.SGD(model.parameters(), 0.01), []
+    for _ in range(5):
+        Gradients(model, recipe)(Batch(*parts))
+        optimiser.step()
+        with torch.no_grad(), imbalance(model) as found:
+            model(parts[0])
+        unequal.append(float(sum(found)))
+    assert unequal[-1] < 0.7 * unequal[0]
 
 
 def test_weights_can_be_exported_before_the_end(animals, tmp_path, stop_after):
