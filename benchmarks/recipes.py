@@ -45,11 +45,13 @@ CHANGES: dict[str, dict[str, Any]] = {
     "branch: weight decay 5e-4": {"attention_weight_decay": 5e-4},
     "branch: learning rate x 1": {"attention_lr": 1.0},
     "branch: learning rate x 4": {"attention_lr": 4.0},
+    "branch: learning rate x 8": {"attention_lr": 8.0},
     "branch: released initialisation": {"initial_logits": 0.0},
     "branch: logits of deviation 0.8": {"initial_logits": 0.8},
     "temperature falls in a line": {"temperature_fall": "linear"},
     "temperature 1 from the start": {"temperature_epochs": 0.0},
     "kernels apart by 0.1": {"apart": 0.1},
+    "kernels balanced by 0.05": {"balance": 0.05},
 }
 ASKED = {
     "n=4": Settings(),
@@ -73,6 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--pictures", type=int, default=2000, help="for validation")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--only", nargs="+", choices=CHANGES, default=list(CHANGES))
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
@@ -84,23 +87,25 @@ def main(arguments: list[str] | None = None) -> None:
     print(
         f"{options.steps} steps of {options.batch} pictures of {options.size} px, start: "
         f"{Path(options.start).stem}; {options.pictures} pictures for validation; "
-        f"{platform.processor() or platform.machine()}, torch {torch.__version__}\n\n| {' | '.join(COLUMNS)} |\n"
+        f"{platform.processor() or platform.machine()}, {options.device}, torch {torch.__version__}\n\n| {' | '.join(COLUMNS)} |\n"
         f"| --- |{' ---: |' * (len(COLUMNS) - 1)}"
     )
     for name in options.only:
         common = {"start": options.start, "width": options.width, "batch": options.batch, "sizes": f"{options.size}:1"}
         recipe = Recipe(**(BASE | common | CHANGES[name]))
-        row = short_run(recipe, dataset, train, val.spaced(options.pictures), options.steps)
+        row = short_run(recipe, dataset, train, val.spaced(options.pictures), options.steps, options.device)
         print("| " + " | ".join([name, *(f"{row[column]:.4g}" for column in COLUMNS[1:])]) + " |", flush=True)
 
 
-def short_run(recipe: Recipe, dataset: Dataset, train: Pictures, val: Pictures, steps: int) -> dict[str, float]:
+def short_run(
+    recipe: Recipe, dataset: Dataset, train: Pictures, val: Pictures, steps: int, device: str
+) -> dict[str, float]:
     """Train for ``steps`` steps as if they were the whole run; what is measured then."""
     run = Run(Path(), recipe, "", ("", ""), (len(train), len(val)), dataset.ids, dataset.names)
-    state = start(run, torch.device("cpu"))
+    state = start(run, torch.device(device))
     order = stream(recipe.seed, ORDER, 0).permutation(len(train))
     losses = [
-        float(train_step(recipe, state, pixels, labels, steps))
+        float(train_step(recipe, state, pixels.to(device), labels.to(device), steps))
         for _, (pixels, labels) in zip(range(steps), ahead(batches(train, order, recipe.batch)), strict=False)
     ]
     return {"loss": sum(losses) / len(losses)} | measured(state.average, recipe, val)

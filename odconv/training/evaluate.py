@@ -299,6 +299,7 @@ def opened(options: argparse.Namespace) -> tuple[Checkpoint, Dataset, Pictures]:
     """
     if options.threads:
         torch.set_num_threads(options.threads)
+    torch.backends.cudnn.allow_tf32 = False  # what is called float32 is, on a GPU too
     checkpoint = load_checkpoint(options.weights)
     path, _ = card_beside(options.weights)
     checkpoint.model.to(options.device)

@@ -40,9 +40,13 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
             if engine.checkpoint.dynamic:
                 st.download_button(label, build, file, mime, on_click="ignore", icon=":material/download:")
         components.copy_link()
+    files = (
+        "CSV and NPZ: every logit and attention of the chosen pictures under the chosen settings. The HTML file works "
+        "offline. "
+    )
     st.caption(
-        "CSV and NPZ: every logit and attention of the chosen pictures under the chosen settings. The HTML file works offline. "
-        "The link holds model, samples or stimulus, layer, settings and what is shown of attention, and not which picture is shown; an uploaded picture never leaves this server, so it is not in it."
+        f"{files if engine.checkpoint.dynamic else ''}The link holds model, samples or stimulus, layer, settings and what is "
+        "shown of attention, and not which picture is shown; an uploaded picture never leaves this server, so it is not in it."
     )
 
 

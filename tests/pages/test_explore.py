@@ -53,6 +53,22 @@ def test_the_page_opens_on_the_first_layer_and_says_nothing_alarming():
     assert sentences(app) == []
 
 
+def test_the_first_model_offered_has_all_four_heads():
+    assert next(iter(engine.weights())) == engine.FIRST
+    assert opened().selectbox(key="model").value == engine.FIRST
+
+
+@pytest.mark.parametrize("name", engine.weights())
+def test_every_bundled_network_opens_on_several_pictures(name):
+    app = opened(model=name, sample="dahlia,espresso")
+    assert not app.exception
+    assert app.selectbox(key="model").value == name
+    dynamic = name.startswith("od_")
+    assert works(app) == dynamic
+    assert any("This is a static network" in sentence for sentence in sentences(app)) != dynamic
+    assert any("CSV and NPZ" in caption.value for caption in app.caption) == dynamic
+
+
 @pytest.mark.parametrize(
     "query",
     [

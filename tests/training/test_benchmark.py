@@ -22,7 +22,7 @@ def twin(tmp_path_factory):
 
 
 def options(animals, twin, *more):
-    small = ["--size=16", "--width=4", "--batch=6", "--pictures=6"]
+    small = ["--size=16", "--width=4", "--batch=6", "--pictures=6", "--device=cpu"]
     return [f"--data={animals}", f"--cache={animals.parent / 'cache'}", f"--start={twin}", *small, *more]
 
 
