@@ -30,6 +30,7 @@ def between_pictures(
         numbers = np.array(values, dtype=np.float32)  # None becomes NaN, a gap
         return numbers if typical is None else numbers - np.array(typical[head], dtype=np.float32)
 
+    present = [head for head in HEADS if any(value is not None for value in spread[head])]
     number = ".3f" if typical is None else "+.3f"
     figure = go.Figure(
         [
@@ -43,14 +44,14 @@ def between_pictures(
                 cliponaxis=False,
                 hovertemplate=f"%{{x}}: %{{y:{number}}}",
             )
-            for head in HEADS
+            for head in present
         ]
     )
     if selected in layers:
         figure.add_vline(
             x=list(layers).index(selected), line={"color": "#888888", "dash": "dot", "width": 1}, layer="below"
         )
-    for head, values in trained.items() if trained else ():
+    for head, values in ({head: trained[head] for head in present} if trained else {}).items():
         figure.add_scatter(
             x=list(layers),
             y=shown(values, head),

@@ -16,6 +16,13 @@ def test_a_line_per_head_in_its_colour_and_a_gap_where_a_head_is_absent():
     np.testing.assert_allclose(lines[0].y, [0.1, np.nan], rtol=1e-6)
 
 
+def test_a_head_that_no_layer_has_is_not_in_the_legend():
+    spread = SPREAD | {"kernel": [None, None]}
+    lines = figures.between_pictures(LAYERS, spread, spread, LAYERS[0]).data
+    assert [line.name for line in lines if line.showlegend is not False] == ["spatial", "channel", "filter"]
+    assert len(lines) == 6
+
+
 def test_the_trained_spread_is_drawn_dashed_behind_the_names_of_the_heads():
     lines = figures.between_pictures(LAYERS, SPREAD, SPREAD, "not a layer").data
     assert [line.line.dash for line in lines[4:]] == ["dash"] * 4

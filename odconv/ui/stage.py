@@ -125,6 +125,7 @@ def _encoded(digest: str, size: int, resize: int, _photo: Image.Image) -> tuple[
 
 def _settings(engine: Engine, settings: Settings) -> None:
     most = engine.checkpoint.architecture.num_kernels or 1
+    heads = [head for head in HEADS if head != "kernel" or most > 1]
     with st.container(border=True):
         components.dials(
             settings.temperature,
@@ -141,8 +142,9 @@ def _settings(engine: Engine, settings: Settings) -> None:
                 value="all" if settings.tempered == HEADS else "kernel",
                 then=lambda chosen: _set(tempered=("kernel",) if chosen == "kernel" else HEADS),
                 options=["all", "kernel"],
-                format_func={"all": "All four heads", "kernel": "Kernel only"}.__getitem__,
+                format_func={"all": "All heads", "kernel": "Kernel only"}.__getitem__,
                 required=True,
+                disabled=most == 1 and settings.tempered == HEADS,
             )
             view.bound(
                 st.segmented_control,
@@ -171,9 +173,9 @@ def _settings(engine: Engine, settings: Settings) -> None:
                 st.pills,
                 "Own mean instead of learned",
                 key="ablate",
-                value=list(settings.ablate),
+                value=[head for head in settings.ablate if head in heads],
                 then=lambda chosen: _set(ablate=tuple(chosen)),
-                options=list(HEADS),
+                options=heads,
                 format_func=str.capitalize,
                 selection_mode="multi",
                 help="A chosen head keeps its mean, so the gain stays, and loses its pattern.",
