@@ -225,6 +225,17 @@ def test_ablating_a_head_and_resetting_goes_through_the_link():
     assert "ablate" not in app.query_params
 
 
+def test_where_there_is_one_kernel_nothing_can_be_done_to_the_kernel_head():
+    single = "od_resnet18_w32_1x_tiny_imagenet.safetensors"
+    app = opened(model=single)
+    assert app.button_group(key="tempered").disabled
+    assert app.button_group(key="keep").disabled
+    assert app.button_group(key="ablate").options == ["Spatial", "Channel", "Filter"]
+    app = opened(model=single, ablate="kernel,filter", tempered="kernel")
+    assert works(app)
+    assert app.button_group(key="ablate").value == ["filter"]
+
+
 def test_the_page_says_where_the_picture_is_most_unusual_and_stays_with_it_under_other_settings():
     captions = [caption.value for caption in opened(sample="dahlia").caption if "Most unusual" in caption.value]
     assert len(captions) == 1
