@@ -30,6 +30,7 @@ MAX_LAYERS = 10_000
 # A gate that moves by a thousandth between pictures is still for every chart and for the network: without a floor, a shift
 # nobody could see would count as many deviations. 0.01 is one hundredth of a gate's range.
 FLOOR = 0.01
+ROUNDING = 1e-3  # a score that float32 gives to a head that is the same for every picture; others are about 1
 
 PARTS = ("mean", "deviation", "by_class", "spread", "scores")  # what a file holds of a head
 
@@ -182,7 +183,8 @@ def unusual(explanation: Explanation, atlas: Atlas) -> Unusual:
         for head, values, typical in zip(HEADS, explanation.layers[name].attention, layer.heads, strict=True):
             if values is not None and typical is not None:
                 score = float(scores(values, typical.mean, typical.deviation)[0])
-                share = min(int(np.searchsorted(typical.scores, score)), RANKS) / RANKS
+                lower = 0 if score < ROUNDING else int(np.searchsorted(typical.scores, score))
+                share = min(lower, RANKS) / RANKS
                 against = score / max(float(typical.scores[-1]), 1e-9)
                 found.append((against, Unusual(name, head, share, score, atlas.pictures)))
     return max(found, key=lambda one: (one[1].share, one[0]))[1]

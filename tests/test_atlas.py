@@ -171,6 +171,18 @@ def test_a_head_that_never_moves_is_never_unusual(network, pictures, atlas):
     assert (found.share, found.score) == (0, 0)
 
 
+def test_rounding_makes_no_head_unusual(network, pictures, atlas):
+    one = explain(network, pictures[:1])
+    known = atlas.layers["shared"].heads.spatial
+    rounded = known.mean[None] * (1 + np.float32(2e-7))
+    record = one.layers["shared"]
+    layers = one.layers | {"shared": dataclasses.replace(record, attention=record.attention._replace(spatial=rounded))}
+    heads = atlas.layers["shared"].heads._replace(spatial=dataclasses.replace(known, scores=known.scores * 0))
+    still = {"shared": dataclasses.replace(atlas.layers["shared"], heads=heads)}
+    found = unusual(dataclasses.replace(one, layers=layers), dataclasses.replace(atlas, layers=atlas.layers | still))
+    assert (found.layer, found.head) != ("shared", "spatial")
+
+
 @pytest.mark.parametrize(("layer", "head"), [("shared#2", "kernel"), ("depthwise", "spatial"), ("point", "filter")])
 def test_a_planted_outlier_is_found(network, pictures, atlas, layer, head):
     one = explain(network, pictures[:1])
