@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 
 from odconv import Settings, explain, images, load_checkpoint
 from odconv.atlas import atlas_beside
-from odconv.ui.engine import BUNDLED
+from odconv.ui import engine
 from odconv.ui.sources import FOLDER
 from tests.browser.server import Server
 
@@ -39,7 +39,7 @@ AGREE = f"""(wanted) => {{
 }}"""
 
 
-WEIGHTS = min(BUNDLED.glob("*.safetensors"))
+WEIGHTS = engine.BUNDLED / engine.FIRST
 
 
 @cache
@@ -181,7 +181,7 @@ def test_a_link_opened_on_a_cold_server_restores_the_view(new_page):
 
 
 def test_a_link_carries_the_chosen_model(server, new_page):
-    name = min(path.name for path in BUNDLED.glob("*.safetensors"))
+    name = WEIGHTS.name
     page = open_page(new_page(), f"{server.url}?model={name}&sample=rocket")
     assert query(page)["model"] == name
 
