@@ -182,9 +182,9 @@ def measure(
     temperatures: Sequence[float] = (0.3, 0.5, 1, 2, 3, 4, 30),
     precision: str = "float32",
     batch: int = 128,
-    spread_pictures: int = 2000,
+    spread_pictures: int | None = None,
 ) -> Entry:
-    """Everything that goes under ``measured`` in the card."""
+    """Everything that goes under ``measured`` in the card. ``spread_pictures``: how many for that; None: all."""
     card, model = checkpoint.card, checkpoint.model
     how = Preparation(card.image_size, card.mean, card.std, precision, batch)
     sections = questions(checkpoint.architecture.num_kernels, temperatures)
@@ -199,16 +199,20 @@ def measure(
     for section, asked in sections.items():
         measured[section] = {key: found[settings] for key, settings in asked.items()}
     if checkpoint.dynamic:
-        few = pictures.spaced(spread_pictures)
-        layers = {name: spread(heads) for name, heads in attentions(model, few, how, Settings()).items()}
-        measured["between_pictures"] = {
-            "what": "mean over a head's entries of the standard deviation over pictures; effective kernels: mean of "
-            f"exp(entropy); leads: percent of pictures; n = {len(few):,} of the pictures, float32",
-            "n": len(few),
-            "layers": layers,
-        }
+        some = pictures if spread_pictures is None else pictures.spaced(spread_pictures)
+        measured["between_pictures"] = _between_pictures(model, some, how)
     measured["per_class"] = classes
     return measured
+
+
+def _between_pictures(model: nn.Module, pictures: Pictures, how: Preparation) -> Entry:
+    layers = {name: spread(heads) for name, heads in attentions(model, pictures, how, Settings()).items()}
+    return {
+        "what": "mean over a head's entries of the standard deviation over pictures; effective kernels: mean of "
+        f"exp(entropy); leads: percent of pictures; n = {len(pictures):,} of the pictures, float32",
+        "n": len(pictures),
+        "layers": layers,
+    }
 
 
 def _conditions(model: nn.Module, how: Preparation, n: int) -> Entry:
@@ -314,7 +318,7 @@ def opened(options: argparse.Namespace) -> tuple[Checkpoint, Dataset, Pictures]:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = options_of("evaluate", __doc__)
     parser.add_argument("--temperatures", type=_numbers, default=_numbers("0.3,0.5,1,2,3,4,30"))
-    parser.add_argument("--spread-pictures", type=int, default=2000, help="for the spread between pictures")
+    parser.add_argument("--spread-pictures", type=above_0, help="for the spread between pictures (default: all)")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     options = parser.parse_args(argv)
     try:

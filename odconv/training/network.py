@@ -23,7 +23,7 @@ def build(recipe: Recipe, num_classes: int, start: nn.Module | None = None) -> n
     """The network as it is before the first step, by the recipe's seed; with the weights of ``start``, where it has them.
 
     Raises:
-        RecipeError: ``start`` is neither the same network nor its static twin.
+        RecipeError: ``start`` is neither the same network, nor that with K = 1, nor its static twin.
     """
     torch.manual_seed(recipe.seed)
     model = recipe.architecture(num_classes).build()
@@ -53,7 +53,9 @@ def _take(model: nn.Module, start: nn.Module, recipe: Recipe) -> None:
         elif not (new is None and ".attention." in name) and not name.startswith(("fc.", "classifier.")):
             odd.append(name)
     if odd:
-        raise RecipeError(f"start={recipe.start!r}: weights of {recipe.arch} or its static twin are needed ({odd[0]})")
+        raise RecipeError(
+            f"start={recipe.start!r}: weights of {recipe.arch}, of that with K = 1, or of its static twin are needed ({odd[0]})"
+        )
 
 
 def _equalise(branch: AttentionBranch, deviation: float) -> None:

@@ -47,8 +47,10 @@ class Recipe:
     kernels: Annotated[int, "K, candidate kernels of a dynamic convolution"] = 4
     reduction: Annotated[float, "hidden width of the attention branches as a fraction of the input channels"] = 1 / 16
     initial_logits: Annotated[float, "deviation of every head's logits at the start; 0: the released code's"] = 0.0
-    start: Annotated[str, "weights of this network, or its static twin, to start from; none: random"] = ""
-    apart: Annotated[float, "noise that sets a static start's K kernels apart, as a fraction of their deviation"] = 0.5
+    start: Annotated[
+        str, "weights to start from: of this network, of that with K = 1, or of its static twin; none: random"
+    ] = ""
+    apart: Annotated[float, "noise that sets K copies of a single kernel apart, as a fraction of their deviation"] = 0.5
     epochs: Annotated[int, "passes over the training pictures"] = 30
     batch: Annotated[int, "pictures in a batch"] = 128
     sizes: Annotated[str, "sides in px, each with the fraction of the epochs it is used for"] = "32:0.5,48:0.25,64:0.25"

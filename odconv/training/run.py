@@ -168,7 +168,7 @@ def begin(folder: Path, given: Mapping[str, Any], dataset: Dataset) -> Run:
 
 
 def _before(first: Checkpoint, recipe: Recipe) -> str:
-    """The weights to start from in words: how they were trained, and what became of static kernels."""
+    """The weights to start from in words: how they were trained, and what became of single kernels."""
     had = first.architecture.num_kernels or 0
     if had == recipe.kernels and recipe.initial_logits:
         raise RunError(f"{recipe.start} has attention branches of its own, so --initial-logits has nothing to act on.")
