@@ -53,9 +53,8 @@ def _take(model: nn.Module, start: nn.Module, recipe: Recipe) -> None:
         elif not (new is None and ".attention." in name) and not name.startswith(("fc.", "classifier.")):
             odd.append(name)
     if odd:
-        raise RecipeError(
-            f"start={recipe.start!r}: weights of {recipe.arch}, of that with K = 1, or of its static twin are needed ({odd[0]})"
-        )
+        needed = f"weights of {recipe.arch} or its static twin are needed, of the same K or K = 1"
+        raise RecipeError(f"start={recipe.start!r}: {needed} ({odd[0]})")
 
 
 def _equalise(branch: AttentionBranch, deviation: float) -> None:
