@@ -32,6 +32,9 @@ def build(recipe: Recipe, num_classes: int, start: nn.Module | None = None) -> n
             _equalise(branch, recipe.initial_logits)
     if start is not None:
         _take(model, start, recipe)
+    if recipe.attention_affine == "fixed":
+        for branch in _branches(model):
+            _fix(branch.bn)
     return model
 
 
@@ -68,18 +71,30 @@ def _equalise(branch: AttentionBranch, deviation: float) -> None:
             nn.init.normal_(fc.weight, 0, deviation / math.sqrt(fc.in_channels / 2))
 
 
+def _fix(bn: nn.BatchNorm2d) -> None:
+    """Scale 1 and shift 0 for good.
+
+    Then half of what goes into the ReLU behind it is above 0, whatever is learnt. A shift that is learnt at a high rate can
+    turn a unit off for every picture, and as no gradient passes a ReLU that is off, it stays so.
+    """
+    nn.init.ones_(bn.weight)
+    nn.init.zeros_(bn.bias)
+    bn.requires_grad_(False)
+
+
 def _branches(model: nn.Module) -> list[AttentionBranch]:
     return [module for module in model.modules() if isinstance(module, AttentionBranch)]
 
 
 def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """Every parameter once: attention branches apart from the rest, weights apart from BatchNorm and biases.
+    """Every parameter that learns, once: attention branches apart from the rest, weights apart from BatchNorm and biases.
 
     ``factor``: on the learning rate.
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        groups.setdefault((".attention." in name, parameter.ndim > 1), []).append(parameter)
+        if parameter.requires_grad:
+            groups.setdefault((".attention." in name, parameter.ndim > 1), []).append(parameter)
     decays = {(False, True): recipe.weight_decay, (True, True): recipe.attention_weight_decay}
     return [
         {

@@ -27,6 +27,7 @@ Decay = Literal["cosine", "linear"]
 Fall = Literal["linear", "geometric"]
 Drop = Literal["none", "first", "random", "strongest"]
 Precision = Literal["bfloat16", "float32"]
+Affine = Literal["learned", "fixed"]
 
 
 class RecipeError(ValueError):
@@ -65,6 +66,9 @@ class Recipe:
     )
     attention_lr: Annotated[float, "factor on the learning rate in the attention branches"] = 2.0
     attention_weight_decay: Annotated[float, "of the weights in the attention branches"] = 0.0
+    attention_affine: Annotated[
+        Affine, "scale and shift of the branches' BatchNorm; fixed at 1 and 0, no hidden unit can go off for good"
+    ] = "learned"
     label_smoothing: Annotated[float, "share of each label that is spread over all classes"] = 0.1
     dropout: Annotated[float, "of the features before the classifier"] = 0.2
     average: Annotated[float, "decay per step of the averaged weights, which are what is kept"] = 0.999
@@ -252,6 +256,8 @@ def sentence(recipe: Recipe) -> str:
             f"attention branches with {recipe.attention_lr:g} times the learning rate and weight decay "
             f"{recipe.attention_weight_decay:g}"
         )
+        if recipe.attention_affine == "fixed":
+            parts[-1] += ", the scale and shift of their BatchNorm fixed at 1 and 0"
         if recipe.initial_logits:
             parts[-1] += f", their logits at first with standard deviation {recipe.initial_logits:g} in every head"
         parts.append(

@@ -21,9 +21,15 @@ def twin(tmp_path_factory):
     return path
 
 
+@pytest.fixture
+def small(monkeypatch):
+    """The recipe that rows differ from, for a network and a data set that are small."""
+    monkeypatch.setattr(recipes, "BASE", recipes.BASE | {"width": 4, "batch": 6})
+
+
 def options(animals, twin, *more):
-    small = ["--size=16", "--width=4", "--batch=6", "--pictures=6", "--device=cpu"]
-    return [f"--data={animals}", f"--cache={animals.parent / 'cache'}", f"--start={twin}", *small, *more]
+    short = ["--epochs=1", "--sizes=16:1", "--device=cpu"]
+    return [f"--data={animals}", f"--cache={animals.parent / 'cache'}", f"--start={twin}", *short, *more]
 
 
 def printed_tables(text):
@@ -32,25 +38,36 @@ def printed_tables(text):
     return [line.strip("| ").split(" | ") for line in lines]
 
 
-def test_recipes_prints_a_row_for_each_choice_with_a_number_in_each_column(animals, twin, capsys):
-    chosen = ["as it is", "no temperature drawn", "n at random stay", "kernels apart by 0.1"]
-    recipes.main(options(animals, twin, "--steps=4", "--only", *chosen))
+def test_recipes_prints_a_row_for_each_choice_with_a_number_in_each_column(animals, twin, small, monkeypatch, capsys):
+    chosen = ({}, {"temperature_draw": 0.0}, {"kernel_drop": "random"}, {"attention_lr": 4.0, "balance": 0.05})
+    monkeypatch.setattr(recipes, "CHANGES", chosen)
+    recipes.main(options(animals, twin))
     header, *rows = printed_tables(capsys.readouterr().out)
     assert tuple(header) == recipes.COLUMNS
-    assert [row[0] for row in rows] == chosen
+    assert [row[0] for row in rows] == [
+        "nothing", "temperature_draw 0.0", "kernel_drop random", "attention_lr 4.0, balance 0.05",
+    ]  # fmt: skip
     assert all(np.isfinite(float(cell)) for row in rows for cell in row[1:])
     assert len({tuple(row[1:]) for row in rows}) == 4  # each choice reaches the run
 
 
-def test_more_steps_than_there_are_batches_are_refused(animals, twin, capsys):
+def test_recipes_can_be_asked_for_one_row_on_some_of_the_pictures(animals, twin, small, capsys):
+    recipes.main(options(animals, twin, "--pictures=12", "--change", "attention_lr=4", "kernel_drop=first"))
+    said = capsys.readouterr().out
+    assert said.startswith("1 epochs of 12 pictures")
+    assert [row[0] for row in printed_tables(said)[1:]] == ["attention_lr 4.0, kernel_drop first"]
+
+
+@pytest.mark.parametrize("said", ["attention_lr", "attention_lr=much", "colour=red", "mean=1"])
+def test_a_change_that_no_recipe_has_is_refused(animals, twin, said, capsys):
     with pytest.raises(SystemExit):
-        recipes.main(options(animals, twin, "--steps=5"))
-    assert "24 pictures make 4 batches" in capsys.readouterr().err
+        recipes.main(options(animals, twin, "--change", said))
+    assert "--change" in capsys.readouterr().err
 
 
 def test_every_choice_is_a_recipe_and_changes_something():
     base = Recipe(**recipes.BASE)
-    made = [Recipe(**(recipes.BASE | changes)) for changes in recipes.CHANGES.values()]
+    made = [Recipe(**(recipes.BASE | changes)) for changes in recipes.CHANGES]
     assert made[0] == base
     assert len(set(made)) == len(made)
 

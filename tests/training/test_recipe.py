@@ -173,6 +173,8 @@ def test_the_sentence_of_a_card_says_what_was_done():
     ):  # fmt: skip
         assert part in said
     assert "\n" not in said
+    assert "fixed" not in said
+    assert "shift of their BatchNorm fixed at 1 and 0" in sentence(Recipe(attention_affine="fixed"))
 
 
 def test_the_sentence_of_a_static_network_speaks_of_no_attention():

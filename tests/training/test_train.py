@@ -189,6 +189,25 @@ def test_every_parameter_is_optimised_once_with_the_decay_that_its_kind_has(arch
         assert factor == (5 if attends else 1)
 
 
+def test_a_fixed_affine_is_1_and_0_whatever_it_was_before_and_stays_so():
+    first, recipe = (Recipe(width=4, attention_affine=affine, attention_lr=50) for affine in ("learned", "fixed"))
+    start = build(first, 3)
+    for module in start.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.constant_(module.weight, 3)
+            nn.init.constant_(module.bias, -2)
+    model = build(recipe, 3, start)
+    optimiser = torch.optim.SGD(parameter_groups(model, recipe), 0.1)
+    before = {name: tensor.clone() for name, tensor in model.named_parameters()}
+    Gradients(model, recipe)(Batch(torch.randn(6, 3, 16, 16), torch.arange(6) % 3, *each((1.0,) * 6, (4,) * 6)))
+    optimiser.step()
+    for name, tensor in model.named_parameters():
+        if ".attention.bn." in name:
+            assert torch.equal(tensor, torch.full_like(tensor, 1.0 if name.endswith("weight") else 0.0))
+        else:
+            assert not torch.equal(tensor, before[name])
+
+
 def each(temperatures=(1.0, 1.0, 1.0), kernels=(4, 4, 4)):
     """What three pictures have for themselves."""
     return Drawn(torch.tensor(temperatures), torch.tensor(kernels))
