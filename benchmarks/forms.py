@@ -3,7 +3,7 @@
     python benchmarks/forms.py [--threads 2] [--device cpu] [--seconds 0.3]
 
 First, how many times slower forging is than mixing, by K and the positions of the output map, without and with gradients:
-the rule mixes where (K + 1) · positions is at most MIX, which should be about where the ratio passes 1. Then, how long forging
+the rule mixes where K · positions is at most MIX, which should be about where the ratio passes 1. Then, how long forging
 takes by how much is forged at once, as a multiple of one ordinary convolution of the same shape. Medians; 3x3 layers.
 """
 
@@ -73,7 +73,7 @@ def forging_or_mixing(device: str, seconds: float, training: bool) -> None:
                     mix = median(layer, seconds, device)
                 ratios.append(f"{forge / mix:.1f}")
             print(
-                f"| {kernels} | {channels} | {batch} | " + " | ".join(ratios) + f" | {limit // (kernels + 1)} |",
+                f"| {kernels} | {channels} | {batch} | " + " | ".join(ratios) + f" | {limit // kernels} |",
                 flush=True,
             )
 
@@ -82,7 +82,7 @@ def pieces(device: str, seconds: float) -> None:
     print(
         f"\nforge / one ordinary convolution, K = 4, forward; the rule: {forms.CPU.pictures} pictures, {forms.CPU.weights:,} weights\n"
     )
-    choices = [(pictures, weights) for pictures in (4, 16, 64) for weights in (100_000, 400_000, 1_600_000)]
+    choices = [(pictures, weights) for pictures in (4, 16, 64) for weights in (400_000, 1_600_000, 6_400_000)]
     print("| channels | side | batch | " + " | ".join(f"{p}, {w / 1e6:g} M" for p, w in choices) + " |")
     print("|---" * (len(choices) + 3) + "|")
     for channels, side, batch in LAYERS:

@@ -53,6 +53,7 @@ from odconv.layer import ODConv2d
 BUNDLED = Path(__file__).parents[1] / "assets/weights/od_resnet18_w32_4x_tiny_imagenet.safetensors"
 CONTENDERS = ("static", "ours", "broadcast")
 INFERENCE, TRAINING = TASKS = ("inference", "training step")
+SETTLING = 16  # pictures
 PRECISIONS = ("float32", "bfloat16", "float16")
 MEGA = 1e6
 
@@ -152,12 +153,16 @@ def build(architecture: Architecture, contender: str) -> nn.Module:
 
 
 def settle(model: nn.Module, cell: Cell, device: str) -> nn.Module:
-    """Let the normalisation see a batch: without it, gates below 1 would shrink the signal to nothing in deep networks."""
+    """Let the normalisation see a batch of the cell's pictures, so that numbers are as in a network that is in use.
+
+    Without it gates below 1 shrink the signal, layer by layer; after pictures of another size logits run away and gates go to
+    0. Either ends in numbers so small that processors are slow with them (https://en.wikipedia.org/wiki/Subnormal_number).
+    """
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0
     with torch.no_grad():
-        model.train()(torch.randn(4, 3, min(cell.side, 64), min(cell.side, 64), device=device))
+        model.train()(torch.randn(SETTLING, 3, cell.side, cell.side, device=device))
     for norm in norms:
         norm.momentum = 0.1
     return model

@@ -1,6 +1,6 @@
 """The exact ways to convolve N pictures, each with its own sum of K kernels, and the rule that chooses among them.
 
-    y_n = ( a_s,n · Σ_i a_w,n,i W_i ) * x_n           * is the convolution; the gates on input and output are not here
+    y_n = ( t_n · Σ_i a_w,n,i W_i ) * x_n             * is the convolution; t: a weight for each input channel and tap
 
 ``one_kernel``: nothing is weighted, an ordinary convolution. ``forge``: make every picture's kernel, a few filters of a few
 pictures at a time, and convolve with it while it is in the cache. ``mix``: convolve with all K kernels and mix the outputs,
@@ -29,31 +29,31 @@ class Piece(NamedTuple):
     outputs: int
 
 
-# On a CPU small enough to be in the cache still when the convolution reads it (1.6 MB in float32), and for the system to hand
+# On a CPU small enough to be in the cache still when the convolution reads it (6.4 MB in float32), and for the system to hand
 # out the same memory again and again; large enough for a convolution to be efficient. A GPU wants large pieces.
-CPU = Piece(16, 400_000, 2_000_000)
+CPU = Piece(16, 1_600_000, 2_000_000)
 GPU = Piece(10_000, 250_000_000, 32_000_000)
 FILTERS = 16  # at least; 16 numbers fill a vector register
 
-# (K + 1) times the positions in an output map, up to which mixing is faster. Mixing costs K products for each position, and
-# about one more to lay out the columns; forging costs as much for a map of any size, and about twice that in training.
-MIX, MIX_IN_TRAINING = 75, 160
-MIX_PICTURES = 4  # below this, the K kernels are read for too few pictures
+# K times the positions in an output map, up to which mixing is faster, where there are as many pictures as kernels. Mixing
+# costs K products for each position and reads K kernels; forging costs as much for a map of any size, writes a kernel for each
+# picture, and takes about twice as long in training.
+MIX, MIX_IN_TRAINING = 60, 128
 
 Form = Callable[..., Tensor]
 
 
 def choose(
-    x: Tensor, weight: Tensor, spatial: Tensor | None, kernel: Tensor | None, groups: int, positions: int
+    x: Tensor, weight: Tensor, taps: Tensor | None, kernel: Tensor | None, groups: int, positions: int
 ) -> tuple[Form, int]:
     """The fastest form for these shapes on this device, and how many pictures to give it at once, at least 1.
 
     ``positions``: height times width of the output.
     """
-    if not len(x) or (spatial is None and kernel is None):
+    if not len(x) or (taps is None and kernel is None):
         return one_kernel, max(1, len(x))
-    few = (len(weight) + 1) * positions <= (MIX_IN_TRAINING if torch.is_grad_enabled() else MIX)
-    if groups == 1 and few and len(x) >= MIX_PICTURES:
+    few = len(weight) * positions <= (MIX_IN_TRAINING if torch.is_grad_enabled() else MIX)
+    if groups == 1 and few and len(x) >= len(weight):
         return mix, len(x)
     piece = _piece(x)
     # Filters of a grouped convolution are not forged in parts, so there the pictures alone keep the piece small.
@@ -68,7 +68,7 @@ def _piece(x: Tensor) -> Piece:
 
 
 def one_kernel(
-    x: Tensor, weight: Tensor, spatial: Tensor | None, kernel: Tensor | None, *, groups: int, **where: Any
+    x: Tensor, weight: Tensor, taps: Tensor | None, kernel: Tensor | None, *, groups: int, **where: Any
 ) -> Tensor:
     """Nothing is weighted, or there is no picture: an ordinary convolution with the first kernel."""
     return F.conv2d(x, weight[0], groups=groups, **where)
@@ -77,7 +77,7 @@ def one_kernel(
 def forge(
     x: Tensor,  # (N, C_in, H, W)
     weight: Tensor,  # (K, C_out, C_in / groups, k, k)
-    spatial: Tensor | None,  # (N, k, k)
+    taps: Tensor | None,  # (N, C_in / groups or 1, k*k)
     kernel: Tensor | None,  # (N, K)
     *,
     groups: int,
@@ -87,25 +87,25 @@ def forge(
     at_once = _piece(x).weights // (len(x) * weight[0, 0].numel()) // FILTERS * FILTERS
     filters = weight.shape[1] if groups > 1 else max(FILTERS, at_once)
     blocks = [
-        _convolve_each(x, forged(some, spatial, kernel), groups=groups, **where) for some in weight.split(filters, 1)
+        _convolve_each(x, forged(some, taps, kernel), groups=groups, **where) for some in weight.split(filters, 1)
     ]
     return blocks[0] if len(blocks) == 1 else torch.cat(blocks, 1)
 
 
-def forged(weight: Tensor, spatial: Tensor | None, kernel: Tensor | None) -> Tensor:
-    """The kernels that N pictures are convolved with, but for the channel and filter gates.
+def forged(weight: Tensor, taps: Tensor | None, kernel: Tensor | None) -> Tensor:
+    """The kernels that N pictures are convolved with.
 
-    ``weight`` (K, C_out, C, k, k), ``spatial`` (N, k, k), ``kernel`` (N, K) -> (N, C_out, C, k, k); N is 1 where both are
+    ``weight`` (K, C_out, C, k, k), ``taps`` (N, C or 1, k*k), ``kernel`` (N, K) -> (N, C_out, C, k, k); N is 1 where both are
     None.
     """
     if kernel is None:
         rows = weight.flatten(2)  # (1, C_out, C*k*k)
     else:
         rows = (kernel.to(weight.dtype) @ weight.flatten(1)).unflatten(1, (weight.shape[1], -1))  # (N, C_out, C*k*k)
-    if spatial is not None:
-        # Repeated for the input channels first: long rows multiply several times faster than rows of nine.
-        taps = spatial.to(weight.dtype).flatten(1)[:, None].expand(-1, weight.shape[2], -1).flatten(1)  # (N, C*k*k)
-        rows = rows * taps[:, None] if kernel is None else rows.mul_(taps[:, None])
+    if taps is not None:
+        # As rows for all input channels: long rows multiply several times faster than rows of nine.
+        row = taps.to(weight.dtype).expand(-1, weight.shape[2], -1).flatten(1)[:, None]  # (N, 1, C*k*k)
+        rows = rows * row if kernel is None else rows.mul_(row)
     return rows.unflatten(2, weight.shape[2:])
 
 
@@ -120,14 +120,12 @@ def _convolve_each(x: Tensor, kernels: Tensor, *, groups: int, **where: Any) -> 
     return y.reshape(len(x), -1, *y.shape[2:])
 
 
-def mix(
-    x: Tensor, weight: Tensor, spatial: Tensor | None, kernel: Tensor | None, *, groups: int, **where: Any
-) -> Tensor:
+def mix(x: Tensor, weight: Tensor, taps: Tensor | None, kernel: Tensor | None, *, groups: int, **where: Any) -> Tensor:
     """Convolve with all K kernels by one matrix product, then mix the K outputs. ``groups`` must be 1."""
     k = weight.shape[-1]
     patches = columns(x, k, **where)  # (N, C_in, k*k, L)
-    if spatial is not None:
-        patches = patches * spatial.flatten(1)[:, None, :, None]
+    if taps is not None:
+        patches = patches * taps[..., None]
     patches = patches.flatten(1, 2).transpose(0, 1).flatten(1)  # (C_in*k*k, N*L)
     outputs = weight.flatten(0, 1).flatten(1) @ patches.to(weight.dtype)  # (K*C_out, N*L)
     outputs = outputs.view(*weight.shape[:2], len(x), -1)  # (K, C_out, N, L)

@@ -39,8 +39,10 @@ def od_conv2d(
 ) -> Tensor:  # (N, C_out, H', W')
     """Convolve each picture with its own forged kernel. Pure; exact in every form.
 
-    The channel gate multiplies the input and the filter gate the output, which equals weighting the kernel and needs no
-    memory for it. What is left is done in the form that is fastest for the shapes at hand, see ``odconv.forms``.
+    Spatial and channel attention are one weight for each tap of each input channel. Where there is no spatial one, or where
+    groups share a kernel's channels, the channel gate multiplies the input; the filter gate multiplies the output. Both equal
+    weighting the kernel and need no memory for it. What is left is done in the form that is fastest for the shapes at hand,
+    see ``odconv.forms``.
     """
     spatial, channel, filter, kernel = attention
     where: Any = {"stride": _pair(stride), "padding": _pair(padding), "dilation": _pair(dilation)}
@@ -52,9 +54,12 @@ def od_conv2d(
     if len(x) > at_once:
         pieces = zip(x.split(at_once), *(_pieces(head, x, at_once) for head in attention), strict=True)
         return torch.cat([od_conv2d(piece, weight, Heads(*heads), groups=groups, **where) for piece, *heads in pieces])
-    if channel is not None:
+    taps = None if spatial is None else spatial.flatten(1)[:, None]  # (N, 1, k*k)
+    if channel is not None and taps is not None and groups == 1:
+        taps = taps * channel[:, :, None]  # (N, C_in, k*k)
+    elif channel is not None:
         x = x * channel[:, :, None, None]
-    y = form(x, weight, spatial, kernel, groups=groups, **where)
+    y = form(x, weight, taps, kernel, groups=groups, **where)
     return y if filter is None else y * filter[:, :, None, None]
 
 

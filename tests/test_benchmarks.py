@@ -272,5 +272,5 @@ def test_the_rule_is_measured_in_both_directions_and_left_as_it_was(monkeypatch,
     rows = [line.strip("|").split("|") for line in capsys.readouterr().out.splitlines() if re.match(r"\| \d", line)]
     assert [row[0].strip() for row in rows] == ["1", "2", "4", "8"] * 2 + ["4"]
     assert all(float(cell) > 0 for row in rows for cell in row[3:])
-    assert [int(row[-1]) for row in rows[:8]] == [37, 25, 15, 8, 80, 53, 32, 17]
+    assert [int(row[-1]) for row in rows[:8]] == [60, 30, 15, 7, 128, 64, 32, 16]
     assert vars(forms) == before

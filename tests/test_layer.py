@@ -223,9 +223,14 @@ def test_every_form_is_the_equation(form, case, num_kernels, dtype):
     flat, heads = random_attention(case, num_kernels, dtype)
     weight = case.layer(num_kernels, dtype).weight.detach().clone().requires_grad_()
     x = case.input(dtype).requires_grad_()
-    y = getattr(forms, form.function)(x, weight, heads.spatial, heads.kernel, **case.where)
+    names, taps = ["kernel"], None
+    if heads.spatial is not None:
+        names, taps = ["spatial", "kernel"], heads.spatial.flatten(1)[:, None]
+        if case.groups == 1:
+            names, taps = ["spatial", "channel", "kernel"], taps * heads.channel[:, :, None]
+    y = getattr(forms, form.function)(x, weight, taps, heads.kernel, **case.where)
 
-    wanted = {head: flat[head] for head in ("spatial", "kernel") if head in flat}
+    wanted = {head: flat[head] for head in names if head in flat}
     weight64, x64 = (tensor.detach().double().requires_grad_() for tensor in (weight, x))
     rounded = {head: flat[head].detach().to(dtype).double().requires_grad_() for head in wanted}
     expected = oracle.od_conv2d(x64, weight64, rounded, **case.where)
@@ -270,20 +275,21 @@ def test_what_is_forged_at_once_changes_nothing(monkeypatch, case, num_kernels):
     assert_close(y, oracle.od_conv2d(case.input(), weight, flat, **case.where), torch.float64)
 
 
-REACHED = [  # the calls of a form that a size is meant to reach, and that size
-    (["forge"], Case("shallow", c_in=8, c_out=8, padding=(1, 1), size=(9, 9), batch=4)),
-    (["forge"], Case("one picture, few positions", c_in=8, c_out=8, padding=(1, 1), size=(2, 2), batch=1)),
-    (["forge"], Case("depth-wise", c_in=8, c_out=8, groups=8, padding=(1, 1), size=(2, 2), batch=8)),
-    (["forge"] * 2, Case("more pictures than at once", c_in=8, c_out=8, padding=(1, 1), size=(9, 9), batch=17)),
-    (["forge"], Case("deep", c_in=512, c_out=512, padding=(1, 1), size=(6, 6), batch=2)),
-    (["forge"] * 4, Case("deep, groups", c_in=512, c_out=512, groups=2, padding=(1, 1), size=(1, 1), batch=4)),
-    (["mix"], Case("few positions", c_in=64, c_out=32, padding=(1, 1), size=(2, 2), batch=16)),
-    (["mix"], Case("few, 1x1, stride 2", c_in=64, c_out=32, k=1, stride=(2, 2), size=(4, 4), batch=16)),
+REACHED = [  # the calls of a form that K and a size are meant to reach, K, and that size
+    (["forge"], 4, Case("shallow", c_in=8, c_out=8, padding=(1, 1), size=(9, 9), batch=4)),
+    (["forge"], 4, Case("fewer pictures than kernels", c_in=8, c_out=8, padding=(1, 1), size=(2, 2), batch=3)),
+    (["forge"], 4, Case("depth-wise", c_in=8, c_out=8, groups=8, padding=(1, 1), size=(2, 2), batch=8)),
+    (["forge"] * 2, 4, Case("more pictures than at once", c_in=8, c_out=8, padding=(1, 1), size=(9, 9), batch=17)),
+    (["forge"], 4, Case("deep", c_in=512, c_out=512, padding=(1, 1), size=(6, 6), batch=2)),
+    (["forge"] * 4, 2, Case("deep, groups", c_in=512, c_out=512, groups=2, padding=(1, 1), size=(1, 1), batch=4)),
+    (["mix"], 4, Case("few positions", c_in=64, c_out=32, padding=(1, 1), size=(2, 2), batch=16)),
+    (["mix"], 4, Case("few, 1x1, stride 2", c_in=64, c_out=32, k=1, stride=(2, 2), size=(4, 4), batch=16)),
+    (["mix"], 1, Case("one picture, one kernel", c_in=64, c_out=32, padding=(1, 1), size=(7, 7), batch=1)),
 ]
 
 
-@pytest.mark.parametrize(("calls", "case"), REACHED, ids=lambda value: getattr(value, "name", value))
-def test_a_layer_is_the_equation_at_a_size_that_reaches_each_form(monkeypatch, shake, calls, case):
+@pytest.mark.parametrize(("calls", "num_kernels", "case"), REACHED, ids=lambda value: getattr(value, "name", value))
+def test_a_layer_is_the_equation_at_a_size_that_reaches_each_form(monkeypatch, shake, calls, num_kernels, case):
     used = []
 
     def spied(name, function):
@@ -291,7 +297,7 @@ def test_a_layer_is_the_equation_at_a_size_that_reaches_each_form(monkeypatch, s
 
     for known in FORMS:
         monkeypatch.setattr(forms, known.function, spied(known.function, getattr(forms, known.function)))
-    layer = shake(case.layer(2 if case.c_in > 100 else 4, torch.float32)).eval().requires_grad_(False)
+    layer = shake(case.layer(num_kernels, torch.float32)).eval().requires_grad_(False)
     x = case.input(torch.float32)
     y = layer(x)
     assert used == calls
@@ -300,17 +306,22 @@ def test_a_layer_is_the_equation_at_a_size_that_reaches_each_form(monkeypatch, s
 
 
 def test_every_form_that_forges_is_reached_by_some_size():
-    assert {form for calls, _ in REACHED for form in calls} == {form.function for form in FORMS if form.forges}
+    assert {form for calls, *_ in REACHED for form in calls} == {form.function for form in FORMS if form.forges}
 
 
-@pytest.mark.parametrize(("kernels", "most"), [(1, 37), (2, 25), (4, 15), (8, 8)])
+@pytest.mark.parametrize(("kernels", "most"), [(1, 60), (2, 30), (4, 15), (8, 7)])
 def test_mixing_is_chosen_up_to_fewer_positions_the_more_kernels_there_are(kernels, most):
-    x, weight, spatial = torch.zeros(4, 3, 1, 1), torch.zeros(kernels, 5, 3, 3, 3), torch.zeros(4, 3, 3)
+    x, weight, taps = torch.zeros(8, 3, 1, 1), torch.zeros(kernels, 5, 3, 3, 3), torch.zeros(8, 1, 9)
     with torch.no_grad():
-        assert forms.choose(x, weight, spatial, None, 1, most) == (forms.mix, 4)
-        assert forms.choose(x, weight, spatial, None, 1, most + 1)[0] is forms.forge
-    assert forms.choose(x, weight, spatial, None, 1, most + 1)[0] is forms.mix  # where gradients are recorded
-    assert forms.choose(x[:3], weight, spatial[:3], None, 1, 1)[0] is forms.forge
+        assert forms.choose(x, weight, taps, None, 1, most) == (forms.mix, 8)
+        assert forms.choose(x, weight, taps, None, 1, most + 1)[0] is forms.forge
+    assert forms.choose(x, weight, taps, None, 1, most + 1)[0] is forms.mix  # where gradients are recorded
+    assert forms.choose(x[:kernels], weight, taps[:kernels], None, 1, 1)[0] is forms.mix
+
+
+def test_mixing_is_for_as_many_pictures_as_kernels():
+    x, weight, taps = torch.zeros(3, 3, 1, 1), torch.zeros(4, 5, 3, 3, 3), torch.zeros(3, 1, 9)
+    assert forms.choose(x, weight, taps, None, 1, 1)[0] is forms.forge
 
 
 def test_a_transposed_or_strided_input_gives_the_same(shake):
