@@ -53,7 +53,7 @@ from odconv.layer import ODConv2d
 BUNDLED = Path(__file__).parents[1] / "assets/weights/od_resnet18_w32_4x_tiny_imagenet.safetensors"
 CONTENDERS = ("static", "ours", "broadcast")
 INFERENCE, TRAINING = TASKS = ("inference", "training step")
-SETTLING = 16  # pictures
+SETTLING = 16  # pictures, at least
 PRECISIONS = ("float32", "bfloat16", "float16")
 MEGA = 1e6
 
@@ -152,17 +152,23 @@ def build(architecture: Architecture, contender: str) -> nn.Module:
     return replace(architecture, backbone=backbone, num_kernels=None, reduction=None).build()
 
 
-def settle(model: nn.Module, cell: Cell, device: str) -> nn.Module:
-    """Let the normalisation see a batch of the cell's pictures, so that numbers are as in a network that is in use.
+def pictures(cell: Cell, device: str) -> torch.Tensor:
+    """What the cell is measured on, and more of the same where a batch is small: the same for every contender."""
+    torch.manual_seed(1)
+    return torch.randn(max(SETTLING, cell.batch), 3, cell.side, cell.side, device=device)
 
-    Without it gates below 1 shrink the signal, layer by layer; after pictures of another size logits run away and gates go to
-    0. Either ends in numbers so small that processors are slow with them (https://en.wikipedia.org/wiki/Subnormal_number).
+
+def settle(model: nn.Module, cell: Cell, device: str) -> nn.Module:
+    """Let the normalisation see the pictures that are timed, so that numbers are as in a network that is in use.
+
+    Without it gates below 1 shrink the signal, layer by layer; with other pictures logits may run away, and gates go to 0.
+    Either ends in numbers so small that processors are slow with them (https://en.wikipedia.org/wiki/Subnormal_number).
     """
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0
     with torch.no_grad():
-        model.train()(torch.randn(SETTLING, 3, cell.side, cell.side, device=device))
+        model.train()(pictures(cell, device))
     for norm in norms:
         norm.momentum = 0.1
     return model
@@ -182,7 +188,7 @@ def one_pass(cell: Cell, model: nn.Module, contender: str, device: str) -> Pass:
 
 
 def inference(cell: Cell, model: nn.Module, device: str) -> Pass:
-    images = torch.randn(cell.batch, 3, cell.side, cell.side, device=device)
+    images = pictures(cell, device)[: cell.batch].clone()
     model.eval()
 
     def infer() -> None:
@@ -193,7 +199,7 @@ def inference(cell: Cell, model: nn.Module, device: str) -> Pass:
 
 
 def training_step(cell: Cell, model: nn.Module, device: str) -> Pass:
-    images = torch.randn(cell.batch, 3, cell.side, cell.side, device=device)
+    images = pictures(cell, device)[: cell.batch].clone()
     labels = torch.randint(cell.architecture.num_classes, (cell.batch,), device=device)
     sgd = torch.optim.SGD(model.train().parameters(), lr=1e-3, momentum=0.9)
 
