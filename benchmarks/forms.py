@@ -3,7 +3,7 @@
     python benchmarks/forms.py [--threads 2] [--device cpu] [--seconds 0.3]
 
 First, how many times slower forging is than mixing, by K and the positions of the output map, without and with gradients:
-the rule mixes where K · positions is at most MIX, which should be about where the ratio passes 1. Then, how long forging
+the rule mixes where K · positions is at most the device's limit, which should be about where the ratio passes 1. Then, how long forging
 takes by how much is forged at once, as a multiple of one ordinary convolution of the same shape. Medians; 3x3 layers.
 """
 
@@ -56,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def forging_or_mixing(device: str, seconds: float, training: bool) -> None:
-    limit = forms.MIX_IN_TRAINING if training else forms.MIX
+    limits = forms.CPU if device == "cpu" else forms.GPU
+    limit = limits.mix_in_training if training else limits.mix
     print(
         f"\nforge / mix, {'forward and backward' if training else 'forward'}; the rule mixes up to the positions in the last column\n"
     )
@@ -67,9 +68,9 @@ def forging_or_mixing(device: str, seconds: float, training: bool) -> None:
             ratios = []
             for side in SIDES:
                 layer = a_layer(kernels, channels, side, batch, device, training)
-                with rule(MIX=0, MIX_IN_TRAINING=0):
+                with limited(mix=0, mix_in_training=0):
                     forge = median(layer, seconds, device)
-                with rule(MIX=10**9, MIX_IN_TRAINING=10**9):
+                with limited(mix=10**9, mix_in_training=10**9):
                     mix = median(layer, seconds, device)
                 ratios.append(f"{forge / mix:.1f}")
             print(
@@ -93,8 +94,7 @@ def pieces(device: str, seconds: float) -> None:
         plain = median(lambda x=x, weight=weight: F.conv2d(x, weight, padding=1), seconds, device)
         ratios = []
         for pictures, weights in choices:
-            piece = forms.CPU._replace(pictures=pictures, weights=weights)
-            with rule(CPU=piece, GPU=piece, MIX=0):
+            with limited(pictures=pictures, weights=weights, mix=0):
                 ratios.append(f"{median(layer, seconds, device) / plain:.1f}")
         print(f"| {channels} | {side} | {batch} | " + " | ".join(ratios) + " |", flush=True)
 
@@ -119,9 +119,9 @@ def a_layer(kernels: int, channels: int, side: int, batch: int, device: str, tra
 
 
 @contextmanager
-def rule(**constants: object) -> Iterator[None]:
-    """The rule with other constants, for as long as the ``with`` block lasts."""
-    with patch.multiple(forms, **constants):
+def limited(**limits: int) -> Iterator[None]:
+    """The rule with other limits, for as long as the ``with`` block lasts."""
+    with patch.multiple(forms, CPU=forms.CPU._replace(**limits), GPU=forms.GPU._replace(**limits)):
         yield
 
 

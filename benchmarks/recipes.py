@@ -1,13 +1,13 @@
 """What a recipe's choices do to accuracy and to attention: runs of K = 4 that differ from one recipe in what a row names.
 
-    python benchmarks/recipes.py --data DIR --start FILE [--cache DIR] [--epochs 10] [--sizes 32:0.3,48:0.3,64:0.4]
+    python benchmarks/recipes.py --data DIR [--start FILE] [--cache DIR] [--epochs 10] [--sizes 32:0.3,48:0.3,64:0.4]
         [--pictures 100000] [--change attention_lr=4 balance=0.02]
 
-Every run starts from the weights of the static twin, has a whole cycle of the learning rate and sees the same pictures in the
-same order. A row: top-1 in percent of the validation pictures with all kernels, with one (the first, the strongest), and at
-temperatures 0.5, 2 and 4; how far each head differs between pictures (mean over entries and layers of the standard
-deviation), in how many layers all heads do by at least 0.05, and how many of the K kernels are in effect. With ``--change``
-there is one row, with these fields of the recipe. What a choice does early on is not where a long run ends.
+Every run has a whole cycle of the learning rate and sees the same pictures in the same order. A row: top-1 in percent of the
+validation pictures with all kernels, with one (the first, the strongest), and at temperatures 0.5, 2 and 4; how far each
+head differs between pictures (mean over entries and layers of the standard deviation), in how many layers all heads do by
+at least 0.05, and how many of the K kernels are in effect. With ``--change`` there is one row, with these fields of the
+recipe. What a choice does early on is not where a long run ends.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--cache", type=Path)
-    parser.add_argument("--start", required=True, help="weights of the static twin")
+    parser.add_argument("--start", default="", help="weights of the static twin; default: random ones")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument(
         "--sizes", default="32:0.3,48:0.3,64:0.4", help="sides in px, each with its share of the epochs"
@@ -99,8 +99,8 @@ def main(arguments: list[str] | None = None) -> None:
     train, val = (decoded(dataset, split, side, cache) for split in ("train", "val"))
     train = train.spaced(options.pictures) if options.pictures else train
     print(
-        f"{options.epochs} epochs of {len(train):,} pictures, sizes {options.sizes}; {len(val):,} pictures for validation; "
-        f"{machine(options.device)}, torch {torch.__version__}\n\n| {' | '.join(COLUMNS)} |\n"
+        f"{options.epochs} epochs of {len(train):,} pictures, sizes {options.sizes}, start: "
+        f"{Path(options.start).stem or 'random weights'}; {len(val):,} pictures for validation; {machine(options.device)}, torch {torch.__version__}\n\n| {' | '.join(COLUMNS)} |\n"
         f"| --- |{' ---: |' * (len(COLUMNS) - 1)}"
     )
     for changed, recipe in zip(changes, recipes, strict=True):

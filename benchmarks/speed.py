@@ -4,12 +4,12 @@
 
 Each cell of the table has three contenders: a network of ODConv layers; the same network with every layer in the broadcast
 form (``broadcast.py``); and its static twin. All warm up once and then take turns, so that what else runs on the machine
-hits all alike; times are medians over n turns. A contender whose first pass alone outlasts ``--seconds`` has no second, and
+hits all alike; times are medians over n turns. On the CPU each cell has a process of its own. A contender whose first pass alone outlasts ``--seconds`` has no second, and
 n says so: 9/9/1 is static/ours/broadcast.
 
 Inference is one forward pass in eval mode; a training step is forward, cross-entropy, backward and SGD with momentum. Other
-precisions than float32 are autocast; TF32 is off. Weights are random, as no time depends on them; the normalisation has
-seen a batch, so that nothing vanishes. "bundled" has the layout of the 4x network in ``assets/weights``.
+precisions than float32 are autocast; TF32 is off. Weights are random; the normalisation has seen
+the pictures that are timed, so that nothing vanishes. "bundled" has the layout of the 4x network in ``assets/weights``.
 
 Peak memory is that of a first pass, above the model, its input and the loaded libraries; a training step's has gradients
 and momentum in it. On the CPU it is the resident size, in a fresh process per contender. MB = 10^6 bytes. Below the table
@@ -40,6 +40,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from itertools import product
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -58,6 +59,7 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 MEGA = 1e6
 
 Pass = Callable[[], None]
+Result = TypeVar("Result")
 
 
 # --- what is measured -------------------------------------------------------------------------------------------------
@@ -248,6 +250,7 @@ def take_turns(
 
 
 def time_cell(cell: Cell, contenders: Sequence[str], run: Run) -> dict[str, tuple[float, ...]]:
+    torch.set_num_threads(run.threads)
     dynamic = settle(build(cell.architecture, "ours").to(run.device), cell, run.device)
     static = settle(build(cell.architecture, "static").to(run.device), cell, run.device)
     models = {"static": static, "ours": dynamic, "broadcast": dynamic}
@@ -255,11 +258,28 @@ def time_cell(cell: Cell, contenders: Sequence[str], run: Run) -> dict[str, tupl
     return take_turns(passes, run.repeats, run.seconds)
 
 
+# --- processes --------------------------------------------------------------------------------------------------------
+
+
+def apart(run: Run, measurement: Callable[..., Result], *arguments: Any) -> Result:
+    """What ``measurement`` returns; on the CPU from a fresh process.
+
+    How fast memory is got from the system depends on what a process has done before: of one and the same cell of the broadcast
+    form medians from 52 to 101 ms were seen.
+    """
+    if run.device == "cuda":
+        return measurement(*arguments)
+    context = multiprocessing.get_context("forkserver")  # loads torch once, and what an optimiser loads late
+    context.set_forkserver_preload(["__main__", "torch", "torch._dynamo"])
+    with ProcessPoolExecutor(1, context) as child:
+        return child.submit(measurement, *arguments).result()
+
+
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 
 def peak_bytes(cell: Cell, contender: str, device: str, threads: int) -> int:
-    """Memory that a first pass takes at its peak, above what there is before it. On the CPU, call it in a fresh process."""
+    """Memory that a first pass takes at its peak, above what there is before it."""
     torch.set_num_threads(threads)
     width = 0.35 if "mobilenet" in cell.architecture.backbone else 8
     tiny = replace(cell, architecture=replace(cell.architecture, width=width), side=32, batch=2)
@@ -289,12 +309,7 @@ def resident_bytes(field: str) -> int:
 
 
 def measured_peak(cell: Cell, contender: str, run: Run) -> int:
-    if run.device == "cuda":
-        return peak_bytes(cell, contender, run.device, run.threads)
-    context = multiprocessing.get_context("forkserver")  # loads torch once, and what an optimiser loads late
-    context.set_forkserver_preload(["__main__", "torch", "torch._dynamo"])
-    with ProcessPoolExecutor(1, context) as child:
-        return child.submit(peak_bytes, cell, contender, run.device, run.threads).result()
+    return apart(run, peak_bytes, cell, contender, run.device, run.threads)
 
 
 def forged_bytes(cell: Cell) -> int:
@@ -354,9 +369,9 @@ def measure(cell: Cell, run: Run) -> Row:
     needed, free = max(peaks["ours"], peaks["static"] + forged_bytes(cell)), free_bytes(run.device)
     if needed > free:
         why = f"the broadcast form would need {needed / MEGA:,.0f} MB, and {free / MEGA:,.0f} MB are free"
-        return Row(cell, time_cell(cell, ("static", "ours"), run), peaks, why)
+        return Row(cell, apart(run, time_cell, cell, ("static", "ours"), run), peaks, why)
     peaks["broadcast"] = measured_peak(cell, "broadcast", run)
-    return Row(cell, time_cell(cell, CONTENDERS, run), peaks)
+    return Row(cell, apart(run, time_cell, cell, CONTENDERS, run), peaks)
 
 
 HEADINGS = (

@@ -21,24 +21,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-class Piece(NamedTuple):
-    """How much is forged at once."""
+class Limits(NamedTuple):
+    """How much is forged at once on a device, and up to where mixing is faster there."""
 
     pictures: int
     weights: int  # numbers in kernels; up to three times as many where 16 filters of 16 pictures have more
     outputs: int
+    mix: int  # K times the positions in an output map
+    mix_in_training: int
 
 
 # On a CPU small enough to be in the cache still when the convolution reads it (6.4 MB in float32), and for the system to hand
 # out the same memory again and again; large enough for a convolution to be efficient. A GPU wants large pieces.
-CPU = Piece(16, 1_600_000, 2_000_000)
-GPU = Piece(10_000, 250_000_000, 32_000_000)
+#
+# Mixing costs K products for each position and reads K kernels. Forging costs as much for a map of any size, writes a kernel
+# for each picture, takes about twice as long in training, and on a GPU lays out the same columns besides.
+CPU = Limits(16, 1_600_000, 2_000_000, mix=60, mix_in_training=128)
+GPU = Limits(10_000, 250_000_000, 32_000_000, mix=180, mix_in_training=360)
 FILTERS = 16  # at least; 16 numbers fill a vector register
-
-# K times the positions in an output map, up to which mixing is faster, where there are as many pictures as kernels. Mixing
-# costs K products for each position and reads K kernels; forging costs as much for a map of any size, writes a kernel for each
-# picture, and takes about twice as long in training.
-MIX, MIX_IN_TRAINING = 60, 128
 
 Form = Callable[..., Tensor]
 
@@ -52,18 +52,18 @@ def choose(
     """
     if not len(x) or (taps is None and kernel is None):
         return one_kernel, max(1, len(x))
-    few = len(weight) * positions <= (MIX_IN_TRAINING if torch.is_grad_enabled() else MIX)
-    if groups == 1 and few and len(x) >= len(weight):
+    limits = _limits(x)
+    few = len(weight) * positions <= (limits.mix_in_training if torch.is_grad_enabled() else limits.mix)
+    if groups == 1 and few and len(x) >= len(weight):  # K kernels are not read for fewer pictures than K
         return mix, len(x)
-    piece = _piece(x)
     # Filters of a grouped convolution are not forged in parts, so there the pictures alone keep the piece small.
-    pictures = piece.pictures if groups == 1 else piece.weights // weight[0].numel()
-    by_weights = 3 * piece.weights // (FILTERS * weight[0, 0].numel())
-    by_outputs = piece.outputs // max(1, weight.shape[1] * positions)
+    pictures = limits.pictures if groups == 1 else limits.weights // weight[0].numel()
+    by_weights = 3 * limits.weights // (FILTERS * weight[0, 0].numel())
+    by_outputs = limits.outputs // max(1, weight.shape[1] * positions)
     return forge, max(1, min(pictures, by_weights, by_outputs))
 
 
-def _piece(x: Tensor) -> Piece:
+def _limits(x: Tensor) -> Limits:
     return CPU if x.device.type == "cpu" else GPU
 
 
@@ -84,7 +84,7 @@ def forge(
     **where: Any,
 ) -> Tensor:  # (N, C_out, H', W')
     """Make the kernels of the N pictures and convolve, a block of filters after the other."""
-    at_once = _piece(x).weights // (len(x) * weight[0, 0].numel()) // FILTERS * FILTERS
+    at_once = _limits(x).weights // (len(x) * weight[0, 0].numel()) // FILTERS * FILTERS
     filters = weight.shape[1] if groups > 1 else max(FILTERS, at_once)
     blocks = [
         _convolve_each(x, forged(some, taps, kernel), groups=groups, **where) for some in weight.split(filters, 1)

@@ -267,10 +267,9 @@ def test_od_conv2d_does_without_any_heads(absent):
 def test_what_is_forged_at_once_changes_nothing(monkeypatch, case, num_kernels):
     flat, heads = random_attention(case, num_kernels, torch.float64)
     weight = case.layer(num_kernels).weight.detach()
-    monkeypatch.setattr(forms, "CPU", forms.Piece(pictures=2, weights=40, outputs=2_000_000))
+    tiny = forms.Limits(pictures=2, weights=40, outputs=2_000_000, mix=0, mix_in_training=0)
+    monkeypatch.setattr(forms, "CPU", tiny)
     monkeypatch.setattr(forms, "FILTERS", 4)
-    monkeypatch.setattr(forms, "MIX", 0)
-    monkeypatch.setattr(forms, "MIX_IN_TRAINING", 0)
     y = odconv.layer.od_conv2d(case.input(), weight, heads, **case.where)
     assert_close(y, oracle.od_conv2d(case.input(), weight, flat, **case.where), torch.float64)
 
@@ -565,6 +564,16 @@ def test_windows_are_what_unfold_copies(k, stride, padding, dilation):
     x = torch.randn(2, 3, 9, 11)
     expected = torch.nn.functional.unfold(x, k, dilation, padding, stride)
     assert torch.equal(forms.windows(x, k, stride, padding, dilation).flatten(4).flatten(1, 3), expected)
+
+
+def test_a_gpu_mixes_larger_maps_than_a_cpu():
+    def chosen(device, positions):
+        x, weight = torch.empty(8, 64, 1, 1, device=device), torch.empty(4, 64, 64, 3, 3, device=device)
+        with torch.no_grad():
+            return forms.choose(x, weight, torch.empty(8, 1, 9), torch.empty(8, 4), 1, positions)[0]
+
+    assert [chosen("cpu", positions) for positions in (15, 16, 45)] == [forms.mix, forms.forge, forms.forge]
+    assert [chosen("meta", positions) for positions in (16, 45, 46)] == [forms.mix, forms.mix, forms.forge]
 
 
 def test_a_gpu_gets_larger_pieces_than_a_cpu():
