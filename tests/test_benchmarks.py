@@ -1,8 +1,10 @@
 """The benchmarks measure what they say; small shapes, so that it takes seconds."""
 
+import os
 import re
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,7 +13,7 @@ import odconv.layer
 from benchmarks import broadcast, speed
 from benchmarks import forms as forms_benchmark
 from benchmarks.speed import INFERENCE, TRAINING, Cell, Floor, Row, Run
-from odconv import HEADS, Heads, forms
+from odconv import HEADS, Heads, explain, forms
 from odconv.backbones import od_mobilenetv2, od_resnet50
 from odconv.checkpoint import Architecture
 from tests import oracle
@@ -208,6 +210,18 @@ def test_a_contender_slower_than_the_time_for_all_is_asked_once():
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------
+
+
+def test_each_measurement_has_a_process_of_its_own():
+    assert len({speed.apart(RUN, os.getpid), speed.apart(RUN, os.getpid), os.getpid()}) == 3
+
+
+def test_what_is_timed_has_gates_as_in_a_network_that_is_in_use():
+    cell = replace(TINY, side=64, batch=16)
+    model = speed.settle(speed.build(cell.architecture, "ours"), cell, "cpu").eval()
+    layers = explain(model, speed.pictures(cell, "cpu")).layers.values()
+    gates = np.concatenate([head.ravel() for layer in layers for head in layer.attention if head is not None])
+    assert gates.min() > 1e-10
 
 
 def test_the_peak_of_the_broadcast_form_is_about_what_the_formula_says():
