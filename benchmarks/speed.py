@@ -8,8 +8,9 @@ hits all alike; times are medians over n turns. On the CPU each cell has a proce
 n says so: 9/9/1 is static/ours/broadcast.
 
 Inference is one forward pass in eval mode; a training step is forward, cross-entropy, backward and SGD with momentum. Other
-precisions than float32 are autocast; TF32 is off. Weights are random; the normalisation has seen
-the pictures that are timed, so that nothing vanishes. "bundled" has the layout of the 4x network in ``assets/weights``.
+precisions than float32 are autocast; TF32 is off. Weights are random; gates stay within reach of 1/2 and the normalisation
+has seen the pictures that are timed, so that nothing vanishes. "bundled" has the layout of the 4x network in
+``assets/weights``.
 
 Peak memory is that of a first pass, above the model, its input and the loaded libraries; a training step's has gradients
 and momentum in it. On the CPU it is the resident size, in a fresh process per contender. MB = 10^6 bytes. Below the table
@@ -49,7 +50,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import broadcast
 from odconv.checkpoint import Architecture, load_checkpoint
-from odconv.layer import ODConv2d
+from odconv.layer import AttentionBranch, ODConv2d
 
 BUNDLED = Path(__file__).parents[1] / "assets/weights/od_resnet18_w32_4x_tiny_imagenet.safetensors"
 CONTENDERS = ("static", "ours", "broadcast")
@@ -160,17 +161,21 @@ def pictures(cell: Cell, device: str) -> torch.Tensor:
     return torch.randn(max(SETTLING, cell.batch), 3, cell.side, cell.side, device=device)
 
 
+@torch.no_grad()
 def settle(model: nn.Module, cell: Cell, device: str) -> nn.Module:
-    """Let the normalisation see the pictures that are timed, so that numbers are as in a network that is in use.
+    """Numbers as in a network that is in use: gates within reach of 1/2, and a normalisation that has seen the pictures.
 
-    Without it gates below 1 shrink the signal, layer by layer; with other pictures logits may run away, and gates go to 0.
-    Either ends in numbers so small that processors are slow with them (https://en.wikipedia.org/wiki/Subnormal_number).
+    Else gates shrink the signal layer by layer, or logits run away and gates go to 0. Either ends in numbers so small that
+    processors are slow with them (https://en.wikipedia.org/wiki/Subnormal_number).
     """
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for branch in (module for module in model.modules() if isinstance(module, AttentionBranch)):
+        for fc in (branch.spatial_fc, branch.channel_fc, branch.filter_fc, branch.kernel_fc):
+            if fc is not None:
+                fc.weight.mul_(0.1)
     for norm in norms:
         norm.momentum = 1.0
-    with torch.no_grad():
-        model.train()(pictures(cell, device))
+    model.train()(pictures(cell, device))
     for norm in norms:
         norm.momentum = 0.1
     return model
