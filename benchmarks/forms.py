@@ -3,8 +3,9 @@
     python benchmarks/forms.py [--threads 2] [--device cpu] [--seconds 0.3]
 
 First, how many times slower forging is than mixing, by K and the positions of the output map, without and with gradients:
-the rule mixes where K · positions is at most the device's limit, which should be about where the ratio passes 1. Then, how long forging
-takes by how much is forged at once, as a multiple of one ordinary convolution of the same shape. Medians; 3x3 layers.
+the rule mixes where K · positions is at most the device's limit, which should be about where the ratio passes 1. Then, how
+long forging takes by how much is forged at once, as a multiple of one ordinary convolution of the same shape. Medians; 3x3
+layers.
 """
 
 import argparse

@@ -100,7 +100,8 @@ def main(arguments: list[str] | None = None) -> None:
     train = train.spaced(options.pictures) if options.pictures else train
     print(
         f"{options.epochs} epochs of {len(train):,} pictures, sizes {options.sizes}, start: "
-        f"{Path(options.start).stem or 'random weights'}; {len(val):,} pictures for validation; {machine(options.device)}, torch {torch.__version__}\n\n| {' | '.join(COLUMNS)} |\n"
+        f"{Path(options.start).stem or 'random weights'}; {len(val):,} pictures for validation; {machine(options.device)}, "
+        f"torch {torch.__version__}\n\n| {' | '.join(COLUMNS)} |\n"
         f"| --- |{' ---: |' * (len(COLUMNS) - 1)}"
     )
     for changed, recipe in zip(changes, recipes, strict=True):
