@@ -1,6 +1,6 @@
-"""The bundled networks side by side, from what their cards say was measured, as the tables in assets/weights/README.md.
+"""Networks side by side, from what their cards say was measured; the bundled ones as in assets/weights/README.md.
 
-python benchmarks/cards.py
+python benchmarks/cards.py [WEIGHTS ...]
 """
 
 import json
@@ -22,8 +22,9 @@ WEIGHTS = Path(__file__).parents[1] / "assets" / "weights"
 Told = Mapping[str, Any]  # what a card says
 
 
-def main() -> None:
-    print("\n\n".join(tables(list(find_checkpoints(WEIGHTS).values()))))
+def main(paths: Sequence[str] = ()) -> None:
+    """``paths``: weights files with their cards beside them; none: the bundled ones."""
+    print("\n\n".join(tables([Path(path) for path in paths] or list(find_checkpoints(WEIGHTS).values()))))
 
 
 def tables(paths: Sequence[Path]) -> list[str]:
@@ -99,4 +100,4 @@ def _effective(path: Path, card: Told) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -98,7 +98,7 @@ def attend(logits: Heads[Tensor], settings: Settings) -> Heads[Tensor]:
 def _gate(head: str, logits: Tensor, settings: Settings) -> Tensor:
     """Sigmoid gates of one head, the same shape as its logits."""
     entries = tuple(range(1, logits.ndim))
-    tempered = logits / settings.divisor(head)
+    tempered = _tempered(head, logits, settings)
     gate = torch.sigmoid(tempered)
     if settings.compensate and settings.divisor(head) != 1.0:
         # gate / mean(gate) as a softmax of log(gate): right even where every gate is too small for its number type.
@@ -110,12 +110,21 @@ def _gate(head: str, logits: Tensor, settings: Settings) -> Tensor:
 
 def _share(logits: Tensor, settings: Settings) -> Tensor:
     """Softmax shares of the kept kernels, (N, K); exactly 0 for the others."""
-    kept = kept_kernels(logits, settings)  # (N, K)
     if "kernel" in settings.ablate:
+        kept = kept_kernels(logits, settings)
         return kept.to(logits.dtype) / kept.sum(1, keepdim=True)
-    # The kept maximum is taken off first, so that a tiny temperature gives a winner and not inf - inf.
-    logits = logits.masked_fill(~kept, -math.inf)
-    return torch.softmax((logits - logits.amax(1, keepdim=True)) / settings.divisor("kernel"), dim=1)
+    if settings.kernels is not None:
+        logits = logits.masked_fill(~kept_kernels(logits, settings), -math.inf)
+    if settings.divisor("kernel") != 1.0:
+        # The kept maximum is taken off first, so that a tiny temperature gives a winner and not inf - inf.
+        logits = logits - logits.amax(1, keepdim=True)
+    return torch.softmax(_tempered("kernel", logits, settings), dim=1)
+
+
+def _tempered(head: str, logits: Tensor, settings: Settings) -> Tensor:
+    """Untouched at temperature 1: most passes are, and in a small network each operation on a few numbers counts."""
+    divisor = settings.divisor(head)
+    return logits if divisor == 1.0 else logits / divisor
 
 
 def kept_kernels(logits: Tensor, settings: Settings) -> Tensor:

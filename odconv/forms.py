@@ -113,7 +113,8 @@ def _convolve_each(x: Tensor, kernels: Tensor, *, groups: int, **where: Any) -> 
     """Convolve each picture with its own kernel: (N, C_in, H, W), (N, C_out, C, k, k) -> (N, C_out, H', W')."""
     k = kernels.shape[-1]
     plain = k == 1 and where == {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}
-    if groups == 1 and (plain or x.is_cuda):  # cuDNN is slow where there are as many groups as pictures
+    grouped_is_slow = x.is_cuda and len(x) > 1  # cuDNN is slow where there are as many groups as pictures
+    if groups == 1 and (plain or grouped_is_slow):
         rows = x.flatten(2) if plain else columns(x.to(kernels.dtype), k, **where).flatten(1, 2)
         return (kernels.flatten(2) @ rows).unflatten(2, output_size(x.shape[2:], k, **where))
     y = F.conv2d(x.reshape(1, -1, *x.shape[2:]), kernels.flatten(0, 1), groups=len(x) * groups, **where)

@@ -55,6 +55,8 @@ def _take(model: nn.Module, start: nn.Module, recipe: Recipe) -> None:
             tensor.copy_(new + apart * new.std() * torch.randn_like(tensor))
         elif not (new is None and ".attention." in name) and not name.startswith(("fc.", "classifier.")):
             odd.append(name)
+        if new is not None and "_fc." in name:  # the output of one head
+            tensor.mul_(recipe.start_logits)
     if odd:
         needed = f"weights of {recipe.arch} or its static twin are needed, of the same K or K = 1"
         raise RecipeError(f"start={recipe.start!r}: {needed} ({odd[0]})")

@@ -51,6 +51,9 @@ class Recipe:
     start: Annotated[
         str, "weights to start from: of this network, of that with K = 1, or of its static twin; none: random"
     ] = ""
+    start_logits: Annotated[
+        float, "factor on the logits of the heads that come with those weights; above 1 gates move more"
+    ] = 1.0
     apart: Annotated[float, "noise that sets K copies of a single kernel apart, as a fraction of their deviation"] = 0.5
     epochs: Annotated[int, "passes over the training pictures"] = 30
     batch: Annotated[int, "pictures in a batch"] = 128
@@ -98,7 +101,7 @@ class Recipe:
         for name in ("kernels", "epochs", "batch", "zoom"):
             if getattr(self, name) < 1:
                 raise RecipeError(f"{name}={getattr(self, name)!r}: at least 1 is needed")
-        for name in ("width", "reduction", "lr", "temperature_start"):
+        for name in ("width", "reduction", "lr", "temperature_start", "start_logits"):
             if getattr(self, name) <= 0:
                 raise RecipeError(f"{name}={getattr(self, name)!r}: a number above 0 is needed")
         for name in _AT_LEAST_0:
@@ -260,9 +263,12 @@ def sentence(recipe: Recipe) -> str:
             parts[-1] += ", the scale and shift of their BatchNorm fixed at 1 and 0"
         if recipe.initial_logits:
             parts[-1] += f", their logits at first with standard deviation {recipe.initial_logits:g} in every head"
-        parts.append(
-            f"temperature {recipe.temperature_start:g} to 1 over {recipe.temperature_epochs:g} epochs ({recipe.temperature_fall})"
+        if recipe.start_logits != 1:
+            parts[-1] += f", the logits of all heads multiplied by {recipe.start_logits:g} before the first step"
+        fall = (
+            f"{recipe.temperature_start:g} to 1 over {recipe.temperature_epochs:g} epochs ({recipe.temperature_fall})"
         )
+        parts.append(f"temperature {fall if recipe.temperature_epochs else 1}")
         if recipe.temperature_draw:
             low, high = DRAWN_TEMPERATURES
             parts[-1] += (

@@ -163,13 +163,17 @@ def begin(folder: Path, given: Mapping[str, Any], dataset: Dataset) -> Run:
         (len(dataset.train), len(dataset.val)),
         dataset.ids,
         dataset.names,
-        _before(first, recipe) if first else "",
+        _before(first, recipe),
     )
 
 
-def _before(first: Checkpoint, recipe: Recipe) -> str:
+def _before(first: Checkpoint | None, recipe: Recipe) -> str:
     """The weights to start from in words: how they were trained, and what became of single kernels."""
-    had = first.architecture.num_kernels or 0
+    had = (first and first.architecture.num_kernels) or 0
+    if not had and recipe.start_logits != 1:
+        raise RunError("--start-logits acts on attention branches, and there are none to start from.")
+    if first is None:
+        return ""
     if had == recipe.kernels and recipe.initial_logits:
         raise RunError(f"{recipe.start} has attention branches of its own, so --initial-logits has nothing to act on.")
     said = f"{first.card.name} ({first.card.recipe})" if first.card.recipe else first.card.name
