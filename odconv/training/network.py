@@ -55,8 +55,6 @@ def _take(model: nn.Module, start: nn.Module, recipe: Recipe) -> None:
             tensor.copy_(new + apart * new.std() * torch.randn_like(tensor))
         elif not (new is None and ".attention." in name) and not name.startswith(("fc.", "classifier.")):
             odd.append(name)
-        if new is not None and "_fc." in name:  # the output of one head
-            tensor.mul_(recipe.start_logits)
     if odd:
         needed = f"weights of {recipe.arch} or its static twin are needed, of the same K or K = 1"
         raise RecipeError(f"start={recipe.start!r}: {needed} ({odd[0]})")
@@ -68,9 +66,8 @@ def _equalise(branch: AttentionBranch, deviation: float) -> None:
     The released code's go by the number of entries: 0.09 for the 256 channels of a deep layer, 0.7 for 4 kernels. What
     the heads see is ReLU of a standard normal, whose mean square is 1/2.
     """
-    for fc in (branch.spatial_fc, branch.channel_fc, branch.filter_fc, branch.kernel_fc):
-        if fc is not None:
-            nn.init.normal_(fc.weight, 0, deviation / math.sqrt(fc.in_channels / 2))
+    for fc in _outputs(branch):
+        nn.init.normal_(fc.weight, 0, deviation / math.sqrt(fc.in_channels / 2))
 
 
 def _fix(bn: nn.BatchNorm2d) -> None:
@@ -86,6 +83,12 @@ def _fix(bn: nn.BatchNorm2d) -> None:
 
 def _branches(model: nn.Module) -> list[AttentionBranch]:
     return [module for module in model.modules() if isinstance(module, AttentionBranch)]
+
+
+def _outputs(branch: AttentionBranch) -> list[nn.Conv2d]:
+    """The last layer of each head that is there."""
+    each = (branch.spatial_fc, branch.channel_fc, branch.filter_fc, branch.kernel_fc)
+    return [fc for fc in each if fc is not None]
 
 
 def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
@@ -163,6 +166,15 @@ def follow(average: nn.Module, model: nn.Module, decay: float) -> None:
     for kept, new in pairs:
         if not kept.is_floating_point():
             kept.copy_(new)
+
+
+@torch.no_grad()
+def divide_logits(model: nn.Module, temperature: float) -> None:
+    """Change the weights so that temperature 1 is from now on what ``temperature`` was."""
+    for branch in _branches(model):
+        for fc in _outputs(branch):
+            for parameter in fc.parameters():
+                parameter.div_(temperature)
 
 
 @contextmanager

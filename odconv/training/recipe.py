@@ -51,9 +51,6 @@ class Recipe:
     start: Annotated[
         str, "weights to start from: of this network, of that with K = 1, or of its static twin; none: random"
     ] = ""
-    start_logits: Annotated[
-        float, "factor on the logits of the heads that come with those weights; above 1 gates move more"
-    ] = 1.0
     apart: Annotated[float, "noise that sets K copies of a single kernel apart, as a fraction of their deviation"] = 0.5
     epochs: Annotated[int, "passes over the training pictures"] = 30
     batch: Annotated[int, "pictures in a batch"] = 128
@@ -78,6 +75,9 @@ class Recipe:
     temperature_start: Annotated[float, "temperature of all four heads at the start"] = 30.0
     temperature_epochs: Annotated[float, "epochs in which the temperature falls to 1"] = 2.0
     temperature_fall: Annotated[Fall, "in a line, or by the same factor in each step"] = "linear"
+    final_temperature: Annotated[
+        float, "of training, at which the weights that are written are at temperature 1; below 1 gates move more"
+    ] = 1.0
     temperature_draw: Annotated[float, "after that, share of the pictures whose temperature is drawn from 0.5 to 4"] = (
         0.0
     )
@@ -101,7 +101,7 @@ class Recipe:
         for name in ("kernels", "epochs", "batch", "zoom"):
             if getattr(self, name) < 1:
                 raise RecipeError(f"{name}={getattr(self, name)!r}: at least 1 is needed")
-        for name in ("width", "reduction", "lr", "temperature_start", "start_logits"):
+        for name in ("width", "reduction", "lr", "temperature_start", "final_temperature"):
             if getattr(self, name) <= 0:
                 raise RecipeError(f"{name}={getattr(self, name)!r}: a number above 0 is needed")
         for name in _AT_LEAST_0:
@@ -263,8 +263,6 @@ def sentence(recipe: Recipe) -> str:
             parts[-1] += ", the scale and shift of their BatchNorm fixed at 1 and 0"
         if recipe.initial_logits:
             parts[-1] += f", their logits at first with standard deviation {recipe.initial_logits:g} in every head"
-        if recipe.start_logits != 1:
-            parts[-1] += f", the logits of all heads multiplied by {recipe.start_logits:g} before the first step"
         fall = (
             f"{recipe.temperature_start:g} to 1 over {recipe.temperature_epochs:g} epochs ({recipe.temperature_fall})"
         )
@@ -274,6 +272,8 @@ def sentence(recipe: Recipe) -> str:
             parts[-1] += (
                 f", then log-uniform from {low:g} to {high:g} for {100 * recipe.temperature_draw:g} % of the pictures"
             )
+        if recipe.final_temperature != 1:
+            parts[-1] += f"; all logits divided by {recipe.final_temperature:g} when training was over"
         if recipe.kernel_drop != "none":
             parts.append(
                 f"from then on, for {100 * recipe.kernel_drop_rate:g} % of the pictures only n of the {recipe.kernels} kernels, n from 1 to "

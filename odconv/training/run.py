@@ -22,7 +22,7 @@ from odconv.attention import HEADS
 from odconv.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from odconv.training.data import Dataset
 from odconv.training.gradients import Gradients
-from odconv.training.network import add_dropout, build, parameter_groups
+from odconv.training.network import add_dropout, build, divide_logits, parameter_groups
 from odconv.training.recipe import Recipe, sentence
 
 COLUMNS = (
@@ -163,17 +163,13 @@ def begin(folder: Path, given: Mapping[str, Any], dataset: Dataset) -> Run:
         (len(dataset.train), len(dataset.val)),
         dataset.ids,
         dataset.names,
-        _before(first, recipe),
+        _before(first, recipe) if first else "",
     )
 
 
-def _before(first: Checkpoint | None, recipe: Recipe) -> str:
+def _before(first: Checkpoint, recipe: Recipe) -> str:
     """The weights to start from in words: how they were trained, and what became of single kernels."""
-    had = (first and first.architecture.num_kernels) or 0
-    if not had and recipe.start_logits != 1:
-        raise RunError("--start-logits acts on attention branches, and there are none to start from.")
-    if first is None:
-        return ""
+    had = first.architecture.num_kernels or 0
     if had == recipe.kernels and recipe.initial_logits:
         raise RunError(f"{recipe.start} has attention branches of its own, so --initial-logits has nothing to act on.")
     said = f"{first.card.name} ({first.card.recipe})" if first.card.recipe else first.card.name
@@ -268,5 +264,7 @@ def card(run: Run, state: State) -> dict[str, Any]:
 
 def export(run: Run, state: State) -> None:
     """The averaged weights as float16 safetensors with a card, in the run's folder."""
-    save_checkpoint(state.average, card(run, state), run.weights)
+    model = copy.deepcopy(state.average)
+    divide_logits(model, run.recipe.final_temperature)
+    save_checkpoint(model, card(run, state), run.weights)
     print(f"Wrote {run.weights} ({run.weights.stat().st_size / 1e6:.1f} MB) and its card.")

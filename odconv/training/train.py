@@ -129,12 +129,16 @@ def train_step(recipe: Recipe, state: State, pixels: Tensor, labels: Tensor, per
 
 
 def _row(recipe: Recipe, state: State, val: Pictures, per_epoch: int) -> dict[str, Any]:
-    """The log's row for the epoch that has just ended: averaged weights, at the epoch's size and last temperature."""
+    """The log's row for the epoch that has just ended: averaged weights, at the epoch's size and last temperature.
+
+    As the weights would be written: at the end of a run, what its card says is what they are.
+    """
     epoch = state.step // per_epoch
     now = schedules.temperature(recipe, epoch)
     size = schedules.size(recipe, epoch - 1)
     how = Preparation(size, recipe.mean, recipe.std, recipe.precision, recipe.batch)
-    found = accuracy(scores(state.average, val, how, Settings(now)), val.labels)
+    settings = Settings(now * recipe.final_temperature)
+    found = accuracy(scores(state.average, val, how, settings), val.labels)
     return {
         "epoch": epoch,
         "step": state.step,
@@ -144,7 +148,7 @@ def _row(recipe: Recipe, state: State, val: Pictures, per_epoch: int) -> dict[st
         "loss": round(state.loss / per_epoch, 4),
         "top1": found["top1"],
         "top5": found["top5"],
-        **movement(state.average, val.spaced(WATCHED), how, Settings(now)),
+        **movement(state.average, val.spaced(WATCHED), how, settings),
         "seconds": round(state.seconds, 1),
         "images_per_second": round(per_epoch * recipe.batch / state.seconds, 1),
     }

@@ -175,7 +175,7 @@ def test_the_sentence_of_a_card_says_what_was_done():
     assert "\n" not in said
     assert "fixed" not in said
     assert "shift of their BatchNorm fixed at 1 and 0" in sentence(Recipe(attention_affine="fixed"))
-    assert "multiplied by 1.25" in sentence(Recipe(start_logits=1.25))
+    assert "all logits divided by 0.9" in sentence(Recipe(final_temperature=0.9))
     assert "; temperature 1; " in sentence(Recipe(temperature_epochs=0))
 
 

@@ -163,16 +163,6 @@ def test_the_same_network_starts_from_all_of_its_weights_and_a_classifier_of_oth
         assert torch.equal(other[name], classifier if name.startswith("fc.") else tensor)
 
 
-def test_the_heads_that_a_network_starts_from_can_be_made_to_act_as_at_a_lower_temperature(shake):
-    given = shake(build(Recipe(width=4), 3)).eval()
-    model = build(Recipe(width=4, start_logits=1.25), 3, given).eval()
-    x = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad(), told(Settings(temperature=0.8)):
-        expected = given(x)
-    with torch.no_grad():
-        torch.testing.assert_close(model(x), expected)
-
-
 @pytest.mark.parametrize("options", [{"arch": "od_resnet34"}, {"width": 8}, {"kernels": 2}, {"stem": "imagenet"}])
 def test_another_network_cannot_be_started_from(options):
     with pytest.raises(RecipeError, match="od_resnet18 or its static twin"):
@@ -527,6 +517,21 @@ def test_exported_weights_load_and_equal_the_averaged_ones_within_float16(finish
         assert torch.equal(stored, tensor if norm or not tensor.is_floating_point() else tensor.half().float())
 
 
+def test_exported_weights_are_at_temperature_1_what_the_averaged_ones_are_at_the_final_temperature(animals, tmp_path):
+    out = tmp_path / "sharper"
+    assert train.main(command(animals, out, epochs=1, initial_logits=2.0, final_temperature=0.5)) == 0
+    model = build(Recipe(**SMALL), 3).eval()
+    model.load_state_dict(weights(out)["average"])
+    x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    exported = explain(load_checkpoint(out / "sharper.safetensors").model, x).layers
+    expected, untouched = explain(model, x, Settings(temperature=0.5)).layers, explain(model, x).layers
+    for name in exported:
+        heads = zip(exported[name].attention, expected[name].attention, untouched[name].attention, strict=True)
+        for gates, sharper, before in heads:
+            np.testing.assert_allclose(gates, sharper, atol=0.002)
+            assert np.abs(gates - before).max() > 0.01
+
+
 def test_the_card_says_what_the_network_is_and_how_it_was_trained(finished):
     loaded = load_checkpoint(finished / "straight.safetensors")
     raw = json.loads((finished / "straight.json").read_text())
@@ -678,7 +683,6 @@ def test_bad_data_and_bad_recipes_end_in_one_sentence_before_a_folder_is_made(an
     save_checkpoint(build(Recipe(width=4), 3), {}, dynamic)
     dynamic.with_suffix(".json").unlink()
     assert "branches of its own" in refusal(command(animals, out, start=dynamic, initial_logits=0.4))
-    assert "none to start from" in refusal(command(animals, out, start_logits=1.25))
     save_checkpoint(build(Recipe(arch="resnet34", width=4), 3), {}, small)
     small.with_suffix(".json").unlink()
     assert "static twin" in refusal(command(animals, out, start=small))
