@@ -87,6 +87,8 @@ def test_the_order_of_the_networks_is_what_is_said():
     recipe = json.loads((FOLDER / "od_resnet18_w32_4x_tiny_imagenet.json").read_text(encoding="utf-8"))["recipe"]
     assert "for 25 % of the pictures" in recipe  # another temperature
     assert "for 50 % of the pictures only n of the 4 kernels" in recipe
+    assert "all logits divided by 0.9 when training was over" in recipe
+    assert "--final-temperature 0.9" in (FOLDER / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_log_ends_with_about_the_accuracy_that_the_card_says():

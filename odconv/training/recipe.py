@@ -75,15 +75,15 @@ class Recipe:
     temperature_start: Annotated[float, "temperature of all four heads at the start"] = 30.0
     temperature_epochs: Annotated[float, "epochs in which the temperature falls to 1"] = 2.0
     temperature_fall: Annotated[Fall, "in a line, or by the same factor in each step"] = "linear"
-    final_temperature: Annotated[
-        float, "of training, at which the weights that are written are at temperature 1; below 1 gates move more"
-    ] = 1.0
     temperature_draw: Annotated[float, "after that, share of the pictures whose temperature is drawn from 0.5 to 4"] = (
         0.0
     )
     kernel_drop: Annotated[Drop, "after that, which kernels stay for pictures for which fewer than K do"] = "none"
     kernel_drop_rate: Annotated[float, "share of the pictures for which fewer than K kernels stay, at most 0.5"] = 0.5
     balance: Annotated[float, "weight of the loss that asks for equal mean shares of the K kernels in a batch"] = 0.0
+    final_temperature: Annotated[
+        float, "of training, at which the weights that are written are at temperature 1; below 1 gates move more"
+    ] = 1.0
     precision: Annotated[Precision, "number type of the products"] = "bfloat16"
     mean: Annotated[tuple[float, float, float], "of red, green and blue, subtracted"] = (0.480, 0.448, 0.398)
     std: Annotated[tuple[float, float, float], "of red, green and blue, divided by"] = (0.277, 0.269, 0.282)
@@ -272,8 +272,6 @@ def sentence(recipe: Recipe) -> str:
             parts[-1] += (
                 f", then log-uniform from {low:g} to {high:g} for {100 * recipe.temperature_draw:g} % of the pictures"
             )
-        if recipe.final_temperature != 1:
-            parts[-1] += f"; all logits divided by {recipe.final_temperature:g} when training was over"
         if recipe.kernel_drop != "none":
             parts.append(
                 f"from then on, for {100 * recipe.kernel_drop_rate:g} % of the pictures only n of the {recipe.kernels} kernels, n from 1 to "
@@ -281,6 +279,8 @@ def sentence(recipe: Recipe) -> str:
             )
         if recipe.balance:
             parts.append(f"a loss of weight {recipe.balance:g} for kernels whose mean shares differ")
+        if recipe.final_temperature != 1:
+            parts.append(f"all logits divided by {recipe.final_temperature:g} when training was over")
     enlarged = f", enlarged by up to {recipe.zoom:g}" if recipe.zoom != 1 else ""
     parts += [
         f"label smoothing {recipe.label_smoothing:g}, dropout {recipe.dropout:g} before the classifier",
