@@ -15,6 +15,7 @@ from odconv.atlas import atlas_beside
 from odconv.checkpoint import find_checkpoints
 from odconv.layer import AttentionBranch
 from odconv.training import train
+from odconv.training.recipe import DRAWN_TEMPERATURES
 
 FOLDER = Path(__file__).parents[1] / "assets" / "weights"
 SAMPLES = FOLDER.parent / "samples"
@@ -42,6 +43,8 @@ def test_what_the_projects_readme_says_of_the_networks_is_what_was_measured():
     assert f"Of 10,000 validation pictures they are right in {right[0]}, {right[1]} and {right[2]} %" in text
     assert f"It is right in {one:.1f} % with only the strongest kernel of each layer" in text
     assert f"and in {at[0]}, {at[1]} and {at[2]} % at temperatures of 0.5, 2 and 4" in text
+    low, high = (temperature / 0.9 for temperature in DRAWN_TEMPERATURES)
+    assert f"it met {low:.2f} to {high:.1f} in training" in text
 
 
 def log(name):
