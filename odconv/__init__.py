@@ -7,7 +7,17 @@ from odconv.attention import HEADS, Heads, Settings
 from odconv.checkpoint import load_checkpoint
 from odconv.explain import explain
 from odconv.layer import ODConv2d
-from odconv.probe import probe, told
+from odconv.probe import apply_settings, probe
 from odconv.version import __version__
 
-__all__ = ["HEADS", "Heads", "ODConv2d", "Settings", "__version__", "explain", "load_checkpoint", "probe", "told"]
+__all__ = [
+    "HEADS",
+    "Heads",
+    "ODConv2d",
+    "Settings",
+    "__version__",
+    "apply_settings",
+    "explain",
+    "load_checkpoint",
+    "probe",
+]

@@ -32,7 +32,7 @@ class Heads(NamedTuple, Generic[Array]):
 
 @dataclass(frozen=True)
 class Settings:
-    """What one pass through a network is told. The default is the trained model, untouched.
+    """The settings of one pass through a network. The default is the trained model, untouched.
 
     Attributes:
         temperature: finite and above 0; divides the logits of the heads in ``tempered``.
@@ -43,6 +43,8 @@ class Settings:
         compensate: rescale tempered spatial, channel and filter gates, so that each picture's mean over the head is what
             it is at temperature 1. The kernel head sums to 1 at any temperature and needs none.
         ablate: heads replaced by each picture's own mean: the gain stays, the pattern goes.
+        layers: names of the layers that all of this is for, as in ``model.named_modules()``; ``None`` for every layer. The
+            others run as trained. Only under ``probe``, which knows names.
 
     Raises:
         ValueError: a value is outside what is said above; the message says what came and what is allowed.
@@ -54,6 +56,7 @@ class Settings:
     keep: Keep = "strongest"
     compensate: bool = False
     ablate: tuple[str, ...] = ()
+    layers: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         number = isinstance(self.temperature, (int, float)) and math.isfinite(self.temperature)
@@ -69,6 +72,10 @@ class Settings:
                 raise ValueError(f"{field}={named!r}: a tuple of heads out of {HEADS} is needed")
             # One order, so that settings that mean the same are equal and share a cache entry.
             object.__setattr__(self, field, tuple(head for head in HEADS if head in named))
+        if self.layers is not None:
+            if not isinstance(self.layers, (tuple, list)) or not all(isinstance(name, str) for name in self.layers):
+                raise ValueError(f"layers={self.layers!r}: a tuple of layer names, or None, is needed")
+            object.__setattr__(self, "layers", tuple(sorted(set(self.layers))))
 
     def divisor(self, head: str) -> float:
         """What the logits of ``head`` are divided by; within float32, where 1e30 is as good as any larger number."""

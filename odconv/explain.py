@@ -79,7 +79,7 @@ def explain(model: nn.Module, images: Tensor, settings: Settings | None = None) 
     layers = {}
     for name, record in trace.items():
         layer = modules[name.partition("#")[0]]
-        assert isinstance(layer, ODConv2d)  # nothing else heeds a probe
+        assert isinstance(layer, ODConv2d)  # nothing else looks for a probe
         channels, height, width = record.input_shape[1:]
         kernel = record.logits.kernel
         size = output_size((height, width), layer.kernel_size, layer.stride, layer.padding, layer.dilation)
@@ -91,9 +91,14 @@ def explain(model: nn.Module, images: Tensor, settings: Settings | None = None) 
             groups=layer.groups,
             input_shape=(channels, height, width),
             output_shape=(layer.out_channels, *size),
-            kept=None if kernel is None else kept_kernels(kernel, settings).cpu().numpy(),
+            kept=None if kernel is None else kept_kernels(kernel, _of_layer(settings, name)).cpu().numpy(),
         )
     return Explanation(settings, logits.float().cpu().numpy(), layers)
+
+
+def _of_layer(settings: Settings, name: str) -> Settings:
+    chosen = settings.layers is None or name.partition("#")[0] in settings.layers
+    return settings if chosen else Settings()
 
 
 def _numpy(heads: Heads[Tensor]) -> Heads[np.ndarray]:

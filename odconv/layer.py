@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from odconv import forms
 from odconv.attention import Heads
-from odconv.probe import heed
+from odconv.probe import current_attention
 
 MIN_HIDDEN = 16  # the released code's floor for the branch's hidden width
 
@@ -174,7 +174,7 @@ class ODConv2d(nn.Module):
         return od_conv2d(
             x,
             self.weight,
-            heed(self, self.attention(x), x),
+            current_attention(self, self.attention(x), x),
             stride=self.stride,
             padding=self.padding,
             dilation=self.dilation,

@@ -33,69 +33,83 @@ class Trace(dict[str, Record]):
 
 
 @dataclass(frozen=True)
-class _Telling:
-    """One open ``probe`` or ``told``. ``names`` is None when every layer is meant and nothing is recorded."""
+class _Pass:
+    """One open ``probe`` or ``apply_settings``. ``names`` is None when every layer is meant and nothing is recorded."""
 
     settings: Settings
     names: Mapping[nn.Module, str] | None = None
     trace: Trace = field(default_factory=Trace)
 
 
-_UNTOLD = _Telling(Settings())
-_telling: ContextVar[_Telling] = ContextVar("odconv_telling", default=_UNTOLD)
+_DEFAULT = _Pass(Settings())
+_current: ContextVar[_Pass] = ContextVar("odconv_current_pass", default=_DEFAULT)
 
 
 @contextmanager
 def probe(model: nn.Module, settings: Settings | None = None) -> Iterator[Trace]:
-    """Tell every ODConv layer of ``model`` the settings, and record what each does.
+    """Apply settings to the ODConv layers of ``model``, and record what each layer does.
 
-    The innermost probe alone acts and records; the outer one is back on exit or exception. Layers outside ``model`` run
-    as trained. Nothing is written to the model.
+    The innermost probe alone acts and records; the outer one is back on exit or exception. Layers outside ``model``, and
+    layers that ``settings.layers`` leaves out, run as trained. Nothing is written to the model.
 
     Example:
         >>> with probe(model, Settings(temperature=2.0)) as trace:
-        ...     scores = model(images)
+        ...     logits = model(images)
         >>> trace["layer1.0.conv1"].attention.kernel  # (N, K)
 
     Raises:
-        ValueError: ``model`` holds a ``DataParallel``, whose threads would not see the settings.
+        ValueError: ``model`` holds a ``DataParallel``, whose threads would not see the settings, or ``settings.layers``
+            names a layer that ``model`` does not have.
     """
-    if any(isinstance(module, nn.DataParallel) for module in model.modules()):
+    names = {module: name for name, module in model.named_modules()}
+    if any(isinstance(module, nn.DataParallel) for module in names):
         raise ValueError("probe() cannot reach into DataParallel, whose threads see no settings; probe its .module")
-    telling = _Telling(settings or Settings(), {module: name for name, module in model.named_modules()})
-    with _tell(telling):
-        yield telling.trace
+    settings = settings or Settings()
+    unknown = set(settings.layers or ()) - set(names.values())
+    if unknown:
+        raise ValueError(f"layers={sorted(unknown)!r}: the model has no modules of these names")
+    current = _Pass(settings, names)
+    with _enter(current):
+        yield current.trace
 
 
 @contextmanager
-def told(settings: Settings) -> Iterator[None]:
-    """Tell every ODConv layer of any model the settings and record nothing: for training and timing."""
-    with _tell(_Telling(settings)):
+def apply_settings(settings: Settings) -> Iterator[None]:
+    """Apply settings to every ODConv layer of any model and record nothing: for training and timing.
+
+    Raises:
+        ValueError: ``settings.layers`` is given; only a probe knows the names of layers.
+    """
+    if settings.layers is not None:
+        raise ValueError(f"layers={settings.layers!r}: only probe() knows the names of layers; None is needed here")
+    with _enter(_Pass(settings)):
         yield
 
 
 @contextmanager
-def _tell(telling: _Telling) -> Iterator[None]:
-    token = _telling.set(telling)
+def _enter(current: _Pass) -> Iterator[None]:
+    token = _current.set(current)
     try:
         yield
     finally:
-        _telling.reset(token)
+        _current.reset(token)
 
 
-def heed(layer: nn.Module, logits: Heads[Tensor], x: Tensor) -> Heads[Tensor]:
-    """The attentions that ``layer`` is to apply to its input ``x``, by whatever it is told; recorded if it is probed."""
-    telling = _telling.get()
-    if telling.names is None:
-        return attend(logits, telling.settings)
-    if layer not in telling.names:
-        return attend(logits, _UNTOLD.settings)
-    attention = attend(logits, telling.settings)
-    name = telling.names[layer]
-    calls = sum(1 for known in telling.trace if known.partition("#")[0] == name)
-    telling.trace[f"{name}#{calls + 1}" if calls else name] = Record(_noted(logits), _noted(attention), tuple(x.shape))
+def current_attention(layer: nn.Module, logits: Heads[Tensor], x: Tensor) -> Heads[Tensor]:
+    """The attentions that ``layer`` is to apply to its input ``x`` under the settings in force; recorded if probed."""
+    current = _current.get()
+    if current.names is None:
+        return attend(logits, current.settings)
+    if layer not in current.names:
+        return attend(logits, _DEFAULT.settings)
+    name = current.names[layer]
+    chosen = current.settings.layers is None or name in current.settings.layers
+    attention = attend(logits, current.settings if chosen else _DEFAULT.settings)
+    calls = sum(1 for known in current.trace if known.partition("#")[0] == name)
+    key = f"{name}#{calls + 1}" if calls else name
+    current.trace[key] = Record(_detach(logits), _detach(attention), tuple(x.shape))
     return attention
 
 
-def _noted(heads: Heads[Tensor]) -> Heads[Tensor]:
+def _detach(heads: Heads[Tensor]) -> Heads[Tensor]:
     return Heads(*(None if head is None else head.detach().float() for head in heads))

@@ -94,7 +94,9 @@ def layer(state, x, *, train=False, temperature=1.0, **where):
     return od_conv2d(x, state["weight"], attentions(logits(state, x, train=train), temperature), **where)
 
 
-def attend(heads, *, temperature=1.0, tempered=(), kernels=None, keep="first", compensate=False, ablate=()):
+def attend(
+    heads, *, temperature=1.0, tempered=(), kernels=None, keep="first", compensate=False, ablate=(), layers=None
+):
     """Order of operations: keep, divide, squash, compensate, ablate; one picture and one head at a time, in numpy.
 
     ``heads``: head -> logits of shape (N, ...). ``tempered`` must be given: nothing here has a default worth testing.

@@ -328,6 +328,7 @@ def test_settings_that_mean_the_same_are_equal_and_hash_alike():
     assert hash(one) == hash(other)
     assert one.tempered == ("spatial", "kernel")
     assert one.ablate == ("channel", "filter")
+    assert Settings(layers=["b", "a", "b"]) == Settings(layers=("a", "b"))
 
 
 def test_settings_default_to_the_trained_model_and_are_frozen():
@@ -338,6 +339,7 @@ def test_settings_default_to_the_trained_model_and_are_frozen():
         "keep": "strongest",
         "compensate": False,
         "ablate": (),
+        "layers": None,
     }
     with pytest.raises(dataclasses.FrozenInstanceError):
         Settings().temperature = 2.0

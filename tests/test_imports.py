@@ -12,6 +12,7 @@ ALLOWED = {
     "version": set(),
     "attention": set(),
     "probe": {"attention"},
+    "words": set(),
     "forms": set(),
     "layer": {"attention", "forms", "probe"},
     "backbones": {"layer"},

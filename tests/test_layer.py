@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import odconv.layer
-from odconv import HEADS, Heads, ODConv2d, Settings, forms, probe, told
+from odconv import HEADS, Heads, ODConv2d, Settings, apply_settings, forms, probe
 from tests import oracle
 
 # Relative to the largest value; for the half precisions a few of their own last digits.
@@ -180,7 +180,7 @@ def test_the_gradients_in_float32_are_those_of_the_equation(shake, case):
 def test_the_temperature_divides_the_logits_of_all_four_heads(shake, temperature):
     case = CASES[0]
     layer, x = shake(case.layer(4)).eval(), case.input()
-    with told(Settings(temperature=temperature)):
+    with apply_settings(Settings(temperature=temperature)):
         y = layer(x)
     assert_close(y, oracle.layer(doubles(layer), x, temperature=temperature, **case.where), torch.float64)
 

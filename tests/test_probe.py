@@ -1,12 +1,14 @@
 import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
-from odconv import HEADS, ODConv2d, Settings, probe, told
+from odconv import HEADS, ODConv2d, Settings, apply_settings, probe
+from odconv.attention import attend
 from odconv.backbones import od_mobilenetv2
 
 HOT = Settings(temperature=5.0)
@@ -157,7 +159,7 @@ def test_asking_for_a_layer_that_was_not_run_names_those_that_were(pair):
         trace["layer9"]
 
 
-# --- who is told ------------------------------------------------------------------------------------------------------
+# --- whom settings reach ------------------------------------------------------------------------------------------------------
 
 
 def test_a_probe_acts_inside_its_block_and_not_after(small_model, images, hot_and_plain):
@@ -207,20 +209,43 @@ def test_layers_outside_the_probed_model_run_plainly_and_unrecorded(pair):
     assert len(nothing) == 0
 
 
-def test_told_acts_on_every_layer_and_records_nothing(small_model, images, hot_and_plain):
+def test_applied_settings_act_on_every_layer_and_record_nothing(small_model, images, hot_and_plain):
     hot, plain = hot_and_plain
-    with told(HOT):
+    with apply_settings(HOT):
         assert torch.equal(small_model(images), hot)
     assert torch.equal(small_model(images), plain)
-    with probe(small_model) as outer, told(HOT):
+    with probe(small_model) as outer, apply_settings(HOT):
         assert torch.equal(small_model(images), hot)
     assert len(outer) == 0
 
 
-def test_a_probe_inside_told_acts_instead_of_it(small_model, images, hot_and_plain):
-    with told(HOT), probe(small_model) as trace:
+def test_a_probe_inside_applied_settings_acts_instead_of_them(small_model, images, hot_and_plain):
+    with apply_settings(HOT), probe(small_model) as trace:
         assert torch.equal(small_model(images), hot_and_plain[1])
     assert len(trace) == 16
+
+
+def test_settings_for_some_layers_leave_the_others_as_trained(small_model, images):
+    some = ("layer1.0.conv2", "layer3.1.conv1")
+    trained = run(small_model, images)[1]
+    with torch.no_grad(), probe(small_model, replace(HOT, layers=some)) as trace:
+        small_model(images)
+    first = "layer1.0.conv1"  # before the first chosen layer, everything is as trained
+    assert all(torch.equal(a, b) for a, b in zip(trace[first].attention, trained[first].attention, strict=True))
+    for name, record in trace.items():
+        expected = attend(record.logits, HOT if name in some else Settings())
+        assert all(torch.equal(a, b) for a, b in zip(record.attention, expected, strict=True))
+    assert not torch.equal(trace[some[0]].attention.kernel, trained[some[0]].attention.kernel)
+
+
+def test_layers_that_the_model_does_not_have_are_named(small_model):
+    with pytest.raises(ValueError, match="layer9"), probe(small_model, Settings(layers=("layer9", "layer1.0.conv1"))):
+        pytest.fail("the block was entered")
+
+
+def test_layers_have_no_names_outside_a_probe():
+    with pytest.raises(ValueError, match="probe"), apply_settings(Settings(layers=("layer1.0.conv1",))):
+        pytest.fail("the block was entered")
 
 
 def test_a_new_thread_sees_the_defaults(small_model, images, hot_and_plain):
@@ -238,7 +263,7 @@ def test_data_parallel_under_a_probe_is_refused_and_leaves_no_trace(pair, wrap):
     x = torch.randn(1, 3, 5, 5)
     with pytest.raises(ValueError, match=r"DataParallel.*\.module"), probe(wrap(pair), HOT):
         pytest.fail("the block was entered")
-    with told(Settings()):
+    with apply_settings(Settings()):
         plain = pair(x)
     assert torch.equal(pair(x), plain)
 

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from odconv.attention import HEADS, Heads, Keep, Settings
 from odconv.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from odconv.explain import between_pictures, effective_kernels, explain
-from odconv.probe import told
+from odconv.probe import apply_settings
 from odconv.training.data import DataError, Dataset, Pictures, decoded, find, prepared
 
 Z95 = 1.959964  # what a standard normal stays within, plus or minus, with a probability of 95 %
@@ -122,7 +122,7 @@ def _inputs(model: nn.Module, pictures: Pictures, how: Preparation) -> Iterator[
 @torch.inference_mode()
 def scores(model: nn.Module, pictures: Pictures, how: Preparation, settings: Settings) -> np.ndarray:
     """Logits (N, classes) of all pictures, float32. The model should be in eval mode."""
-    with told(settings), autocast(next(model.parameters()).device, how.precision):
+    with apply_settings(settings), autocast(next(model.parameters()).device, how.precision):
         found = [model(x).float().cpu().numpy() for x in _inputs(model, pictures, how)]
     return np.concatenate(found)
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from odconv import HEADS, Settings, explain, load_checkpoint, probe, told
+from odconv import HEADS, Settings, apply_settings, explain, load_checkpoint, probe
 from odconv.checkpoint import save_checkpoint
 from odconv.training import train
 from odconv.training.data import decoded, find, stream
@@ -228,7 +228,7 @@ def test_a_pictures_own_temperature_multiplies_the_one_that_all_are_told(small_m
     with (
         torch.no_grad(),
         as_drawn(small_model, each(temperatures=(1.0, 2.0, 4.0)), drop),
-        told(Settings(1.5)),
+        apply_settings(Settings(1.5)),
     ):
         logits = small_model(images)
     for n, temperature in enumerate((1.5, 3.0, 6.0)):
@@ -341,7 +341,7 @@ def test_a_step_is_nesterov_descent_with_the_rates_of_the_schedule(animals):
     for step in range(2):
         x = train.prepared(pixels, 16, recipe.mean, recipe.std)
         flips = train.varied(x, stream(0, 1, step), 0.0)
-        with told(Settings(30 - 29 * step / STEPS)):
+        with apply_settings(Settings(30 - 29 * step / STEPS)):
             loss = F.cross_entropy(twin(flips), labels, label_smoothing=0.1)
         gradients = torch.autograd.grad(loss, list(twin.parameters()))
         assert float(train_step(recipe, state, pixels, labels, STEPS)) == pytest.approx(loss.item(), rel=1e-4)

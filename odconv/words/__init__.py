@@ -1,0 +1,60 @@
+"""Every text that a visitor reads, in each language: ``say("en", "dial.temperature")``.
+
+``en.json`` and ``zh.json`` hold sections of texts under the same keys, with the same ``{placeholders}``. What is filled in
+is a number or a name and is put in as it came: whoever writes into Markdown or HTML escapes it there.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+LANGUAGES = {"en": "English", "zh": "简体中文"}  # the first one is what nobody has to choose
+
+
+@cache
+def texts(language: str) -> dict[str, str]:
+    """All texts of ``language``, "section.key" -> text."""
+    sections = json.loads((files("odconv.words") / f"{language}.json").read_text(encoding="utf-8"))
+    return {f"{section}.{key}": text for section, entries in sections.items() for key, text in entries.items()}
+
+
+def say(language: str, key: str, /, **values: Any) -> str:
+    """The text ``key`` in ``language``, with ``values`` in its placeholders.
+
+    Example:
+        >>> say("en", "network.classes", count=200)
+        'The 200 classes it knows'
+
+    Raises:
+        KeyError: there is no such language or text, or a placeholder has no value.
+    """
+    if language not in LANGUAGES:
+        raise KeyError(f"language {language!r}; {', '.join(LANGUAGES)} are there")
+    return texts(language)[key].format_map(values)
+
+
+class SayableError(ValueError):
+    """A refusal that can be said in every language; as text, in English.
+
+    Example:
+        >>> raise PictureError("picture.too_large", megabytes=12.5, most=10)
+    """
+
+    def __init__(self, key: str, /, **values: Any) -> None:
+        super().__init__(say("en", key, **values))
+        self.key = key
+        self.values = values
+
+    def say(self, language: str) -> str:
+        """The message in ``language``."""
+        return say(language, self.key, **self.values)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self.key, self.values)  # caches and worker processes pickle errors
+
+
+def _again(kind: type[SayableError], key: str, values: dict[str, Any]) -> SayableError:
+    return kind(key, **values)
