@@ -2,36 +2,55 @@
 
 import streamlit as st
 
-from odconv.ui import bootstrap, compare, sidebar, sources, stage, takeaway, view
+from odconv.ui import bootstrap, controls, layer, photo, several, sidebar, sources, takeaway, text, view
+from odconv.ui import engine as engines
+from odconv.ui.engine import Answers, BusyError, Engine
+from odconv.ui.sources import Picture
+from odconv.ui.text import say
 
 bootstrap()
-st.header("What does every layer attend to?", anchor=False)
-st.markdown(
-    "An **omni-dimensional dynamic convolution** computes its kernel anew for each picture. Four attentions weight it: "
-    "over the kernel's taps (**spatial**), the input channels (**channel**), the output channels (**filter**) and the "
-    "candidate kernels (**kernel**)."
-)
-
 with st.sidebar:
-    st.subheader("Picture", anchor=False)
-    source = st.container()
-    st.subheader("Network", anchor=False)
+    sidebar.choose_language()
     engine = sidebar.choose_engine(view.current())
-    with source:
-        pictures = sources.choose(view.current(), engine.checkpoint.card.image_size if engine else 64)
     if engine:
         sidebar.describe(engine)
 
-for sentence in view.notices():
-    st.info(sentence)
-if not engine:
-    st.stop()
-if not pictures:
+st.header(say("page.title"), anchor=False)
+st.markdown(say("page.intro"))
+if unknown := view.ignored():
+    st.info(text.markdown("page.bad_link", names=", ".join(unknown)))
+pictures = sources.choose(view.current(), engine.checkpoint.card.resize) if engine else []
+if engine and not pictures:
     st.info(sources.asked(view.current()))
-    st.stop()
 
-stage.show(engine, pictures)
-if len(pictures) > 1:
-    compare.show(engine, pictures)
-takeaway.show(engine, pictures)
+
+def ask(engine: Engine, pictures: list[Picture]) -> Answers | None:
+    """What the network makes of ``pictures`` under the visitor's settings; None, and a sentence, while others keep it."""
+    try:
+        return engines.ask_all(engine, pictures, view.current().settings)
+    except BusyError as error:
+        st.warning(text.refusal(error), icon=":material/hourglass_top:")
+        return None
+
+
+@st.fragment(key="stage")
+def stage(engine: Engine, pictures: list[Picture]) -> None:
+    """What follows a dial while it is dragged; everything in it keeps its identity and is redrawn in place."""
+    picture = photo.choose(pictures)
+    answers = ask(engine, [picture])
+    photo.show(engine, picture, answers)
+    if engine.checkpoint.dynamic:
+        controls.show(engine)
+    if answers:
+        layer.show(engine, answers)
+    if not st.session_state.get("dragging"):
+        view.write_link()
+
+
+if engine and pictures:
+    stage(engine, pictures)
+    if answers := ask(engine, pictures) if engine.checkpoint.dynamic else None:
+        if len(pictures) > 1:
+            several.show(engine, pictures, answers)
+        takeaway.show(engine, pictures, answers)
 view.write_link()

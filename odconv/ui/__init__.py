@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
+
 import streamlit as st
 from PIL import Image
 
 from odconv.drawings import COLOURS
 from odconv.ui import engine, view
+from odconv.ui.link import Offer
 from odconv.ui.sources import samples
 
-SIDEBAR = 390  # px; it is folded away on a phone
+SIDEBAR = 330  # px; it is folded away on a phone
 
 
 def bootstrap() -> None:
     """Page config and the session's view. Every page starts with it, since a deep link can run a page without the app."""
     st.set_page_config("ODConv Explorer", page_icon=_icon(), layout="wide", initial_sidebar_state=SIDEBAR)
-    view.start(list(engine.weights()), list(samples()))
+    st.html(f"<style>{_style()}</style>")
+    view.start(Offer(list(engine.weights()), list(samples())))
+
+
+@cache
+def _style() -> str:
+    return (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 
 
 def _icon() -> Image.Image:

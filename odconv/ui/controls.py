@@ -1,4 +1,4 @@
-"""The settings under the dials: what temperature acts on, gain, which kernels stay, which heads lose their pattern."""
+"""The dials and the settings under them: what temperature acts on, gain, which kernels stay, which heads lose their pattern."""
 
 from __future__ import annotations
 
@@ -7,61 +7,67 @@ import streamlit as st
 from odconv.attention import HEADS, Settings
 from odconv.ui import dials, view
 from odconv.ui.engine import Engine
+from odconv.ui.text import say
 
 
 def show(engine: Engine, settings: Settings) -> None:
-    """Draw the dials and the other settings."""
-    most = engine.checkpoint.architecture.num_kernels or 1
-    heads = [head for head in HEADS if head != "kernel" or most > 1]
+    """Draw the dials and the other settings. ``settings``: the visitor's, in the network's normal form."""
+    most = engine.num_kernels
+    heads = [head for head in HEADS if head in engine.heads]
+    chosen = view.current().settings
     with st.container(border=True):
-        dials.show(settings, most)
+        dials.show(chosen, most)
         with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
             view.bound(
-                st.segmented_control,
-                "Temperature acts on",
+                st.pills,
+                say("setting.tempered"),
                 key="tempered",
-                value="all" if settings.tempered == HEADS else "kernel",
-                then=lambda chosen: apply(tempered=("kernel",) if chosen == "kernel" else HEADS),
-                options=["all", "kernel"],
-                format_func={"all": "All heads", "kernel": "Kernel only"}.__getitem__,
-                required=True,
-                disabled=most == 1 and settings.tempered == HEADS,
+                value=[head for head in chosen.tempered if head in heads],
+                then=lambda some: apply(tempered=HEADS if set(some) >= set(heads) else tuple(some)),
+                options=heads,
+                format_func=_name,
+                selection_mode="multi",
+                help=say("setting.tempered_help"),
             )
             view.bound(
                 st.segmented_control,
-                "Gain of tempered gates",
+                say("setting.gain"),
                 key="compensate",
-                value=settings.compensate,
-                then=lambda chosen: apply(compensate=chosen),
+                value=chosen.compensate,
+                then=lambda kept: apply(compensate=kept),
                 options=[False, True],
-                format_func=["As it comes", "Kept"].__getitem__,
+                format_func=lambda kept: say("setting.gain_kept" if kept else "setting.gain_free"),
                 required=True,
-                help="Kept: gates are rescaled to the mean they have at temperature 1. This tells scale from uniformity.",
+                help=say("setting.gain_help"),
             )
             view.bound(
                 st.segmented_control,
-                "Kernels that stay",
+                say("setting.keep"),
                 key="keep",
-                value=settings.keep,
-                then=lambda chosen: apply(keep=chosen),
+                value=chosen.keep,
+                then=lambda which: apply(keep=which),
                 options=["strongest", "first"],
-                format_func=str.capitalize,
+                format_func=lambda which: say(f"setting.keep_{which}"),
                 required=True,
                 disabled=most == 1,
-                help="Strongest: those with the highest logits, for each picture and layer. First: W1 to Wn, for all alike.",
+                help=say("setting.keep_help"),
             )
             view.bound(
                 st.pills,
-                "Own mean instead of learned",
+                say("setting.ablate"),
                 key="ablate",
-                value=[head for head in settings.ablate if head in heads],
-                then=lambda chosen: apply(ablate=tuple(chosen)),
+                value=[head for head in chosen.ablate if head in heads],
+                then=lambda some: apply(ablate=tuple(some)),
                 options=heads,
-                format_func=str.capitalize,
+                format_func=_name,
                 selection_mode="multi",
-                help="A chosen head keeps its mean, so the gain stays, and loses its pattern.",
+                help=say("setting.ablate_help"),
             )
-            st.button("Reset", on_click=_reset, disabled=settings == Settings())
+            st.button(say("setting.reset"), key="reset", on_click=_reset, disabled=settings == Settings())
+
+
+def _name(head: str) -> str:
+    return say(f"head.{head}").capitalize()
 
 
 def apply(**settings: object) -> None:

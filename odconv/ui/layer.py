@@ -6,32 +6,45 @@ import numpy as np
 import streamlit as st
 
 from odconv import drawings
-from odconv.atlas import Atlas, said, unusual
+from odconv.atlas import Atlas, Unusual, unusual
 from odconv.attention import Heads
 from odconv.explain import Explanation
-from odconv.ui import components, controls, view
+from odconv.ui import components, controls, text, view
 from odconv.ui import engine as engines
 from odconv.ui.engine import Engine
+from odconv.ui.text import say
+
+
+def chosen(record: Explanation) -> str:
+    """The name of the layer to show: the visitor's, or the first one where this network has none of that name."""
+    wanted = view.current().layer
+    return wanted if wanted in record.layers else next(iter(record.layers))
 
 
 def show(engine: Engine, record: Explanation, trained: Explanation, reference: Explanation | None) -> None:
-    """Draw the glance and the chosen layer; ``trained``: the untouched network's record, ``reference``: the same, or None
-    where the settings are the trained ones."""
-    layer = _layer(record)
-    atlas = engines.typical(engine, trained)
+    """Draw the glance and the chosen layer.
+
+    ``trained``: the untouched network's record; ``reference``: the same, or None where the settings are the trained ones.
+    """
+    layer, language = chosen(record), text.language()
+    if view.current().layer not in ("", layer):
+        st.info(text.markdown("page.no_layer", layer=view.current().layer))
+    atlas = engines.atlas_of(engine, trained)
     typical = _typical(atlas)
-    for sentence in view.notices():
-        st.info(sentence)
-    st.subheader("The network at a glance", anchor=False)
+    st.subheader(say("page.glance"), anchor=False)
     if atlas:
         _choose_difference(atlas)
-    components.glance(drawings.glance(record, reference, layer, typical), _choose_layer)
+    components.glance(
+        drawings.glance(language, record, reference, layer, engine.checkpoint.places(record.layers), typical),
+        _choose_layer,
+    )
     if atlas:
-        sentence = said(unusual(trained, atlas))
-        st.caption(sentence if reference is None else f"{sentence} That is as trained.")
-    st.subheader(f"One layer: {layer}", anchor=False)
+        sentence = _to_sentence(unusual(trained, atlas))
+        st.caption(sentence if reference is None else f"{sentence} {say('glance.unusual_trained')}")
+    st.subheader(text.markdown("page.one_layer", layer=layer), anchor=False)
     components.layer(
         drawings.layer(
+            language,
             layer,
             record.layers[layer],
             None if reference is None else reference.layers[layer],
@@ -41,13 +54,12 @@ def show(engine: Engine, record: Explanation, trained: Explanation, reference: E
     )
 
 
-def _layer(record: Explanation) -> str:
-    wanted = view.current().layer
-    if wanted not in record.layers:
-        if wanted:
-            view.notify(f"This network has no layer {wanted!r}; its first one is shown.")
-        view.change(layer=next(iter(record.layers)))
-    return view.current().layer
+def _to_sentence(one: Unusual) -> str:
+    """Where the picture is most unusual, as Markdown."""
+    names = {"head": say(f"head.{one.head}"), "layer": one.layer, "pictures": f"{one.pictures:,}"}
+    if one.share == 1:
+        return text.markdown("glance.unusual_all", **names)
+    return text.markdown("glance.unusual", share=f"{100 * one.share:.1f}", **names)
 
 
 def _typical(atlas: Atlas | None) -> dict[str, Heads[np.ndarray]] | None:
@@ -55,8 +67,7 @@ def _typical(atlas: Atlas | None) -> dict[str, Heads[np.ndarray]] | None:
     if not view.current().difference:
         return None
     if atlas is None:
-        view.notify("There is no usable atlas beside these weights, so attention is shown as it is.")
-        view.change(difference=False)
+        st.info(say("page.no_atlas"))
         return None
     return atlas.means()
 
@@ -64,20 +75,19 @@ def _typical(atlas: Atlas | None) -> dict[str, Heads[np.ndarray]] | None:
 def _choose_difference(atlas: Atlas) -> None:
     view.bound(
         st.segmented_control,
-        "Attention shown",
+        say("page.attention_shown"),
         key="difference",
         value=view.current().difference,
-        then=lambda chosen: controls.apply(difference=chosen),
+        then=lambda difference: controls.apply(difference=difference),
         options=[False, True],
-        format_func=["As it is", "Difference from the typical picture"].__getitem__,
+        format_func=lambda difference: say("page.as_difference" if difference else "page.as_it_is"),
         required=True,
-        help=f"Each weight minus its mean over {atlas.pictures:,} validation pictures under the trained settings. "
-        "Taps are coloured where above it and grey where below.",
+        help=say("page.difference_help", pictures=f"{atlas.pictures:,}"),
     )
 
 
 def _choose_layer(name: object) -> None:
     """A layer was chosen; ``name`` comes from a browser, and is checked where it is looked up."""
-    if isinstance(name, str):
+    if isinstance(name, str) and name.isprintable() and len(name) <= 100:
         view.change(layer=name)
         st.rerun()

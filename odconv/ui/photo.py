@@ -3,62 +3,73 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from io import BytesIO
 
 import streamlit as st
 from PIL import Image
 
 from odconv import drawings, images
+from odconv.card import Card
 from odconv.explain import Explanation
-from odconv.ui import components
+from odconv.ui import components, text, view
 from odconv.ui.engine import Engine
-from odconv.ui.sources import Picture, plain
+from odconv.ui.sources import Picture, data_uri
+from odconv.ui.text import say
 
-PHOTO_WIDTH, SEEN_WIDTH = 186, 150  # px; side by side on a phone, too
+PHOTO_SIDE = 380  # px, twice what is shown, for screens with small pixels
 
 
 def choose(pictures: Sequence[Picture]) -> Picture:
     """The picture that is looked into; with several, the visitor chooses which."""
+    shown = min(view.current().shown, len(pictures))
     if len(pictures) == 1:
         return pictures[0]
-    titles = [f"{i + 1}\\. {plain(picture.title)}" for i, picture in enumerate(pictures)]
-    index = st.pills(
-        "Picture shown",
-        range(len(titles)),
-        default=0,
+    titles = [f"{i}\\. {text.escape_markdown(picture.title)}" for i, picture in enumerate(pictures, 1)]
+    view.bound(
+        st.pills,
+        say("page.picture_shown"),
+        key="shown",
+        value=shown,
+        then=lambda position: view.change(shown=position),
+        options=list(range(1, len(pictures) + 1)),
+        format_func=lambda position: titles[position - 1],
         required=True,
-        format_func=titles.__getitem__,
-        key=f"shown-{len(pictures)}",
     )
-    return pictures[index]
+    return pictures[shown - 1]
 
 
 def show(engine: Engine, picture: Picture, record: Explanation, reference: Explanation | None) -> None:
-    """Draw the photo and the prediction; ``reference``: the untouched network's record, None where settings are the trained ones."""
+    """Draw the photo and the prediction.
+
+    ``reference``: the untouched network's record, None where the settings are the trained ones.
+    """
     card = engine.checkpoint.card
-    pictures, says = st.columns([5, 6], gap="medium", vertical_alignment="top")
-    with pictures.container(horizontal=True, gap="small"):
-        photo, seen = _encoded(picture.digest, card.image_size, card.resize, picture.image)
-        st.image(photo, plain(picture.title), alt=picture.alt, width=PHOTO_WIDTH)
-        st.image(
-            seen,
-            f"Seen as {card.image_size} × {card.image_size} px",
-            alt=f"{picture.alt}, as the network sees it",
-            width=SEEN_WIDTH,
-        )
-    with says:
-        st.markdown(f"**What the network says**, of {len(card.classes)} classes")
-        components.prediction(drawings.prediction(record, reference, card.classes))
+    left, right = st.columns([5, 6], gap="medium", vertical_alignment="top")
+    with left:
+        components.photo(_photo(picture, card))
+    with right:
+        st.markdown(text.markdown("page.prediction", count=len(card.classes)))
+        components.prediction(drawings.prediction(text.language(), record, reference, card.classes))
 
 
-@st.cache_data(max_entries=100, show_spinner=False)
-def _encoded(digest: str, size: int, resize: int, _photo: Image.Image) -> tuple[bytes, bytes]:
-    """The photo as JPEG and what the network sees as PNG: encoding them at every turn of a dial would take longer than
-    the network does."""
-    small = _photo.copy()
-    small.thumbnail((2 * PHOTO_WIDTH, 2 * PHOTO_WIDTH))
-    seen = images.crop(_photo, size, resize).resize((256, 256), Image.Resampling.NEAREST)  # its pixels, not smoothed
-    files = BytesIO(), BytesIO()
-    small.save(files[0], "JPEG", quality=90)
-    seen.save(files[1], "PNG")
-    return files[0].getvalue(), files[1].getvalue()
+def _photo(picture: Picture, card: Card) -> dict[str, str]:
+    """The photo and the network's own pixels as data URIs, with their texts."""
+    whole, seen = _encoded((picture.digest, card.image_size, card.resize), picture.image)
+    return {
+        "photo": whole,
+        "seen": seen,
+        "title": picture.title,
+        "alt": picture.alt,
+        "caption": say("page.seen", size=card.image_size),
+        "seen_alt": say("page.seen_alt", picture=picture.alt),
+    }
+
+
+def _encoded(key: tuple[str, int, int], photo: Image.Image) -> tuple[str, str]:
+    """Encoding takes longer than the network: done once for the picture that is shown, and kept in its session alone."""
+    if st.session_state.get("encoded", (None,))[0] != key:
+        whole = photo.copy()
+        whole.thumbnail((PHOTO_SIDE, PHOTO_SIDE))
+        seen = images.crop(photo, key[1], key[2])
+        st.session_state["encoded"] = (key, (data_uri(whole, "JPEG"), data_uri(seen, "PNG")))
+    encoded: tuple[str, str] = st.session_state["encoded"][1]
+    return encoded

@@ -1,4 +1,4 @@
-"""The choice of model and device, and what is said of them."""
+"""The choice of language, model and device, and what is said of them."""
 
 from __future__ import annotations
 
@@ -7,63 +7,108 @@ from typing import Any
 
 import streamlit as st
 
-from odconv.checkpoint import CheckpointError
+from odconv.checkpoint import CheckpointError, labels
 from odconv.drawings import count
 from odconv.ui import engine as engines
+from odconv.ui import text
 from odconv.ui.engine import DEVICES, Engine
-from odconv.ui.view import View, bound, change
+from odconv.ui.link import View
+from odconv.ui.text import language, say
+from odconv.ui.view import bound, change
+from odconv.words import LANGUAGES
+
+
+def choose_language() -> None:
+    """The switch between languages, each named in itself."""
+    bound(
+        st.segmented_control,
+        say("page.language"),
+        key="language",
+        value=language(),
+        then=lambda chosen: change(language=chosen),
+        options=list(LANGUAGES),
+        format_func=LANGUAGES.__getitem__,
+        required=True,
+        label_visibility="collapsed",
+    )
 
 
 def choose_engine(view: View) -> Engine | None:
     """The model picker and the device; None, with a sentence on the page, where the chosen weights cannot be used."""
+    st.subheader(say("network.title"), anchor=False)
     names = list(engines.weights())
     if not names:
-        st.error("There are no weights in assets/weights; put a checkpoint there and reload the page.")
+        st.error(say("network.none"))
         return None
     chosen = view.model if view.model in names else names[0]
+    shown = labels(names)
     bound(
         st.selectbox,
-        "Model",
+        say("network.model"),
         key="model",
         value=chosen,
-        then=lambda name: change(model=name, layer=""),
+        then=lambda name: change(model=name),
         options=names,
-        format_func=lambda name: name.rpartition(".")[0],
+        format_func=shown.__getitem__,
     )
-    device = st.selectbox("Device", engines.devices(), key="device", format_func=DEVICES.__getitem__)
+    devices = engines.devices()
+    bound(
+        st.selectbox,
+        say("network.device"),
+        key="device",
+        value=st.session_state.get("device", devices[0]),
+        then=lambda device: change(),
+        options=devices,
+        format_func=_device,
+    )
+    device = st.session_state["device"] if st.session_state["device"] in devices else devices[0]
     try:
         engine = engines.open_engine(chosen, device)
     except CheckpointError as error:
-        st.error(str(error))
+        st.error(text.refusal(error))
         return None
-    st.caption(f"Runs on {DEVICES[engine.device]}.")
+    st.caption(say("network.runs_on", device=_device(engine.device)))
     return engine
+
+
+def _device(name: str) -> str:
+    return say("network.auto") if name == "auto" else DEVICES[name]
 
 
 def describe(engine: Engine) -> None:
     """What the network is, costs, knows and how it was trained, from its weights and its card."""
     card, architecture = engine.checkpoint.card, engine.checkpoint.architecture
-    with st.expander(f"The {len(card.classes)} classes it knows"):
-        st.write(", ".join(name.partition(",")[0] for name in card.classes))
-    with st.expander("How it was trained"):
-        kernels = "ordinary convolutions" if architecture.num_kernels is None else f"K = {architecture.num_kernels}"
-        st.write(f"{architecture.backbone}, width {architecture.width:g}, {kernels}, {card.image_size} px.")
-        costs = engines.costs(engine).values()
-        st.write(
-            f"{count(sum(layer.parameters for layer in costs))} parameters and "
-            f"{count(sum(layer.multiply_adds for layer in costs))} multiply-adds for a picture, in convolutions and classifier."
+    with st.expander(say("network.classes", count=len(card.classes))):
+        st.text(", ".join(name.partition(",")[0] for name in card.classes))
+    with st.expander(say("network.training")):
+        kernels = architecture.num_kernels
+        st.text(
+            say(
+                "network.static" if kernels is None else "network.dynamic",
+                backbone=architecture.backbone,
+                width=f"{architecture.width:g}",
+                kernels=kernels,
+                size=card.image_size,
+            )
         )
-        for text in (card.data, _accuracy(card.measured), card.recipe, card.known_weaknesses):
-            if text:
-                st.text(text)
+        costs = engines.costs(engine).values()
+        parameters, multiply_adds = sum(one.parameters for one in costs), sum(one.multiply_adds for one in costs)
+        st.text(
+            say(
+                "network.cost",
+                parameters=count(language(), parameters),
+                multiply_adds=count(language(), multiply_adds),
+            )
+        )
+        for sentence in (card.data, accuracy(card.measured), card.recipe, card.known_weaknesses):
+            if sentence:
+                st.text(sentence)
 
 
-def _accuracy(measured: Mapping[str, Any]) -> str:
+def accuracy(measured: Mapping[str, Any]) -> str:
     """How often the network is right, as its card says; empty where a card says no such numbers."""
     n, top1, top5 = (measured.get(name) for name in ("n", "top1", "top5"))
     shares = all(isinstance(share, (int, float)) and 0 <= share <= 100 for share in (top1, top5))
     if not (shares and type(n) is int and 1 <= n < 10**12):
         return ""
-    return (
-        f"Right in {top1:.1f} % of {n:,} validation pictures; the right class is among its first five in {top5:.1f} %."
-    )
+    return say("network.accuracy", top1=f"{top1:.1f}", top5=f"{top5:.1f}", n=f"{n:,}")

@@ -1,4 +1,4 @@
-"""Where pictures come from: samples, upload, camera, controlled stimuli."""
+"""Where pictures come from: samples, the visitor's own photos, the camera, controlled stimuli."""
 
 from __future__ import annotations
 
@@ -6,23 +6,29 @@ import base64
 import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 from PIL import Image
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from odconv import images
-from odconv.stimuli import STIMULI, draw
-from odconv.ui import components
-from odconv.ui.view import MOST_PICTURES, SOURCES, View, bound, change, current
+from odconv.stimuli import STIMULI, clamp_knob, draw
+from odconv.ui import components, text
+from odconv.ui.link import MOST_PICTURES, SOURCES, View
+from odconv.ui.text import say
+from odconv.ui.view import bound, change, current
+from odconv.words import SayableError
 
 log = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parents[2] / "assets" / "samples"
 THUMBNAIL = 96  # px
+MOST_FILES = 4 * MOST_PICTURES  # of one upload that are looked at, good or bad
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,110 @@ class Picture:
     title: str
     alt: str
     image: Image.Image
+
+
+# --- choosing ------------------------------------------------------------------------------------------------------
+
+
+def choose(view: View, size: int) -> list[Picture]:
+    """The choice of a source and, under it, that source's own; the pictures that come of it, at most ``MOST_PICTURES``.
+
+    ``size``: side in px in which stimuli are drawn: what the network cuts its own square from, so that nothing is enlarged.
+    """
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        bound(
+            st.segmented_control,
+            say("source.label"),
+            key="source",
+            value=view.source,
+            then=lambda source: change(source=source, shown=1),
+            options=SOURCES,
+            format_func=lambda source: say(f"source.{source}"),
+            required=True,
+        )
+        if view.source != "stimuli":
+            bound(
+                st.toggle,
+                say("source.compare"),
+                key="compare",
+                value=comparing(view),
+                then=_compare,
+                help=say("source.compare_help", most=MOST_PICTURES),
+            )
+    if view.source == "stimuli":
+        return _from_stimuli(view, size)
+    if view.source == "samples":
+        return _from_samples(view)
+    return _from_visitor(view)
+
+
+def comparing(view: View) -> bool:
+    """Whether a click adds a picture and does not replace the one before."""
+    return view.compare or (view.source == "samples" and len(view.samples) > 1)
+
+
+def _compare(on: bool) -> None:
+    """Compare or not; when it ends, the picture that is shown stays."""
+    view, chosen = current(), _chosen(current())
+    one = chosen[min(view.shown, len(chosen)) - 1 :][:1]
+    change(compare=bool(on))
+    if not on and chosen:
+        change(shown=1)
+        _keep(view, one)
+
+
+def _pick(id: object) -> None:
+    """A thumbnail was clicked; ``id`` comes from a browser."""
+    view = current()
+    if not isinstance(id, str) or id not in _available(view):
+        return
+    chosen = _chosen(view)
+    if not comparing(view):
+        _keep(view, [id])
+    elif id not in chosen:
+        _keep(view, [*chosen, id][-MOST_PICTURES:])
+    elif len(chosen) > 1:
+        _keep(view, [other for other in chosen if other != id])
+    change(shown=_chosen(current()).index(id) + 1 if id in _chosen(current()) else 1)
+
+
+def _available(view: View) -> Iterable[str]:
+    return samples() if view.source == "samples" else own_pictures(view.source)
+
+
+def _chosen(view: View) -> list[str]:
+    """Ids of the chosen pictures of a gallery, in the order of choice."""
+    if view.source == "samples":
+        return chosen_samples(view)
+    own = own_pictures(view.source)
+    return [id for id in st.session_state.get(f"chosen-{view.source}", []) if id in own] or list(own)[-1:]
+
+
+def _keep(view: View, ids: Sequence[str]) -> None:
+    if view.source == "samples":
+        change(samples=tuple(ids))
+    else:
+        st.session_state[f"chosen-{view.source}"] = list(ids)
+        change()
+
+
+def _gallery(pictures: Iterable[dict[str, str]], chosen: list[str]) -> None:
+    components.gallery(list(pictures), chosen, _pick, say("source.gallery"))
+
+
+def thumbnail(picture: Picture) -> str:
+    """A small square of ``picture`` as a data URI."""
+    return data_uri(images.crop(picture.image, THUMBNAIL), "JPEG")
+
+
+def data_uri(picture: Image.Image, kind: str) -> str:
+    """``picture`` as JPEG or PNG inside an address, so that it lies on no server for others to fetch."""
+    buffer = BytesIO()
+    picture.save(buffer, kind, **({"quality": 88} if kind == "JPEG" else {}))
+    return f"data:image/{kind.lower()};base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+# --- samples -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -60,54 +170,11 @@ def _sample_picture(id: str) -> Picture:
 
 
 @st.cache_resource
-def _thumbnails() -> list[dict[str, str]]:
+def _sample_thumbnails() -> list[dict[str, str]]:
     return [
-        {
-            "id": sample.id,
-            "title": sample.title,
-            "alt": sample.alt,
-            "thumbnail": _data_uri(_sample_picture(sample.id).image),
-        }
-        for sample in samples().values()
+        {"id": one.id, "title": one.title, "alt": one.alt, "thumbnail": thumbnail(_sample_picture(one.id))}
+        for one in samples().values()
     ]
-
-
-def _data_uri(picture: Image.Image) -> str:
-    buffer = BytesIO()
-    images.crop(picture, THUMBNAIL).save(buffer, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def asked(view: View) -> str:
-    """What to tell a visitor who has chosen a source and not yet a picture."""
-    if view.source == "camera":
-        return "Take a picture in the sidebar, and it is shown here."
-    return "Upload a photo in the sidebar, and it is shown here. A link to an uploaded photo asks for the photo again."
-
-
-def choose(view: View, size: int) -> list[Picture]:
-    """The source choice and, under it, that source's own; the pictures that come of it, at most ``MOST_PICTURES``.
-
-    ``size``: side in px in which stimuli are drawn: drawn in the size that the network sees, fine patterns do not fade.
-    """
-    bound(
-        st.segmented_control,
-        "Pictures from",
-        key="source",
-        value=view.source,
-        then=lambda source: change(source=source),
-        options=list(SOURCES),
-        format_func=SOURCES.__getitem__,
-        required=True,
-        width="stretch",
-    )
-    if view.source == "samples":
-        return _from_samples(view)
-    if view.source == "upload":
-        return _from_upload()
-    if view.source == "camera":
-        return _from_camera()
-    return _from_stimuli(view, size)
 
 
 def chosen_samples(view: View) -> list[str]:
@@ -117,107 +184,144 @@ def chosen_samples(view: View) -> list[str]:
 
 def _from_samples(view: View) -> list[Picture]:
     chosen = chosen_samples(view)
-    components.gallery(_thumbnails(), chosen, _pick)
-    st.caption(
-        f"Click to add or remove, up to {MOST_PICTURES} at once. Authors and licences: `assets/samples/CREDITS.md`."
-    )
+    _gallery(_sample_thumbnails(), chosen)
     return [_sample_picture(id) for id in chosen]
 
 
-def _pick(id: object) -> None:
-    if id not in samples():
-        return
-    chosen = chosen_samples(current())
-    if id not in chosen:
-        change(samples=tuple([*chosen, str(id)][-MOST_PICTURES:]))
-    elif len(chosen) > 1:
-        change(samples=tuple(other for other in chosen if other != id))
+# --- the visitor's own ---------------------------------------------------------------------------------------------
 
 
-def _from_upload() -> list[Picture]:
-    megabytes = images.MAX_BYTES // 2**20
-    files = st.file_uploader(
-        "Photos", type=_endings(st.context.headers.get("User-Agent", "")), accept_multiple_files=True, key="uploads",
-        help=f"JPEG, PNG or WebP, up to {megabytes} MB each, up to {MOST_PICTURES} at once. They stay in this server's memory.",
-    )  # fmt: skip
-    if len(files) > MOST_PICTURES:
-        st.warning(f"The first {MOST_PICTURES} of {len(files)} pictures are shown.")
-    return read(files[:MOST_PICTURES])
+def own_pictures(source: str) -> dict[str, Picture]:
+    """Digest -> picture of all that this visitor has brought from ``source``: a look at other sources loses nothing.
+
+    They live in the session and nowhere else, small and decoded, and go with it.
+    """
+    return st.session_state.setdefault(f"pictures-{source}", {})
+
+
+def _from_visitor(view: View) -> list[Picture]:
+    source, round_ = view.source, st.session_state.setdefault("upload-round", 0)
+    if source == "upload":
+        st.file_uploader(
+            say("source.photos"),
+            type=_endings(st.context.headers.get("User-Agent", "")),
+            accept_multiple_files=True,
+            key=f"uploads-{round_}",  # a new key empties it: the server holds no file that has been read
+            on_change=lambda: _take(source, st.session_state[f"uploads-{round_}"]),
+            help=say("source.photos_help", megabytes=images.MAX_BYTES // 2**20, most=MOST_PICTURES),
+        )
+    else:
+        st.camera_input(
+            say("source.camera"),
+            key="camera",
+            on_change=lambda: _take(source, [st.session_state["camera"]]),
+            width=420,
+        )
+    for title, error in st.session_state.get(f"refused-{source}", []):
+        reason = error.say(text.language())
+        st.error(text.markdown("source.refused", title=title, reason=reason) if title else reason)
+    own, chosen = own_pictures(source), _chosen(view)
+    if not own:
+        return []
+    entries = ({"id": d, "title": p.title, "alt": p.alt, "thumbnail": thumbnail(p)} for d, p in own.items())
+    with st.container(horizontal=True, vertical_alignment="center"):
+        _gallery(entries, chosen)
+        st.button(say("source.forget"), key="forget", on_click=_forget, args=(source,), icon=":material/delete:")
+    st.caption(say("source.lifetime"))
+    return [own[digest] for digest in chosen]
 
 
 def _endings(browser: str) -> list[str]:
     """The endings that the file dialog offers to a browser that names itself so.
 
-    HEIC cannot be shown; it is let in so that the visitor reads why. An iPhone or iPad that is not offered HEIC converts
-    its photos to JPEG by itself, so there it stays out.
+    An iPhone or iPad that is not offered HEIC converts its photos to JPEG by itself, which loads faster.
     """
-    shown = ["jpg", "jpeg", "png", "webp", "mpo"]
-    return shown if re.search("iPhone|iPad", browser) else [*shown, "heic", "heif"]
+    light = [ending for ending in images.ENDINGS if ending not in ("heic", "heif")]
+    return light if re.search("iPhone|iPad", browser) else list(images.ENDINGS)
 
 
-def _from_camera() -> list[Picture]:
-    shot = st.camera_input("Camera", key="camera")
-    return read([shot] if shot else [])
-
-
-def read(files: Sequence[st.runtime.uploaded_file_manager.UploadedFile]) -> list[Picture]:
-    """The pictures in uploaded files; for a file that is none, one sentence on the page and in the log."""
-    pictures: dict[str, Picture] = {}
-    for file in files:
-        data = file.getvalue()
-        title = _title(file.name)
+def _take(source: str, files: Sequence[Any]) -> None:
+    """Read what a visitor has brought, keep the good pictures, say why the others were refused, and drop the files."""
+    own = own_pictures(source)
+    new: list[str] = []
+    refused: list[tuple[str, SayableError]] = []
+    brought = [file for file in files if file is not None]
+    for file in brought[:MOST_FILES]:
+        if len(new) == MOST_PICTURES:
+            break
+        title, data = images.title_of(file.name) or say("picture.untitled"), file.getvalue()
+        digest = images.digest(data)
         try:
-            digest = images.digest(data)
-            pictures.setdefault(digest, Picture(digest, title, f"the picture {title}", _decoded(digest, data)))
+            if digest not in own:
+                own[digest] = Picture(digest, title, title, images.decode(data))
+            if digest not in new:
+                new.append(digest)
         except images.PictureError as error:
             log.warning("picture refused: %s: %s", title, error)
-            st.error(f"{plain(title)}: {error}")
-    return list(pictures.values())
+            refused.append((title, error))
+    for file in brought:
+        _release(file)
+    if len(new) + len(refused) < len(brought):
+        refused.append(("", SayableError("source.too_many", most=MOST_PICTURES)))
+    for digest in [digest for digest in own if digest not in new][: max(0, len(own) - MOST_PICTURES)]:
+        del own[digest]
+    st.session_state[f"refused-{source}"] = refused
+    st.session_state["upload-round"] += 1
+    if new:
+        before = [digest for digest in _chosen(current()) if digest not in new] if current().compare else []
+        chosen = [*before, *new][-MOST_PICTURES:]
+        st.session_state[f"chosen-{source}"] = chosen
+        change(compare=current().compare or len(new) > 1, shown=chosen.index(new[0]) + 1)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def _decoded(digest: str, _data: bytes) -> Image.Image:
-    return images.decode(_data)
+def _release(file: Any) -> None:
+    """Drop an uploaded file's bytes at once: its picture has been decoded."""
+    context = get_script_run_ctx()
+    if context is not None and context.uploaded_file_mgr is not None:
+        context.uploaded_file_mgr.remove_file(session_id=context.session_id, file_id=file.file_id)
 
 
-def _title(name: str) -> str:
-    """A file name made harmless and short: no folders, no control characters."""
-    return re.sub(r"[\x00-\x1f\x7f]", "", re.split(r"[/\\]", name)[-1])[:60] or "picture"
+def _forget(source: str) -> None:
+    for name in ("pictures", "chosen", "refused"):
+        st.session_state.pop(f"{name}-{source}", None)
+    change(shown=1)
 
 
-def plain(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    return re.sub(r"([\\`*_{}\[\]()#+\-.!|<>~$:])", r"\\\1", text)
+def asked(view: View) -> str:
+    """What to tell a visitor who has chosen a source and not yet a picture."""
+    return say("source.ask_camera" if view.source == "camera" else "source.ask_upload")
+
+
+# --- stimuli -------------------------------------------------------------------------------------------------------
 
 
 def _from_stimuli(view: View, size: int) -> list[Picture]:
-    bound(
-        st.selectbox,
-        "Stimulus",
-        key="stimulus",
-        value=view.stimulus,
-        then=lambda name: change(stimulus=name, knob=None),
-        options=list(STIMULI),
-        format_func=str.capitalize,
-    )
-    stimulus = STIMULI[view.stimulus]
-    value = stimulus.default if view.knob is None else view.knob
-    value = bound(
-        st.slider,
-        f"{stimulus.knob} ({stimulus.unit})" if stimulus.unit else stimulus.knob,
-        key=f"knob_{stimulus.name}",
-        value=float(value),
-        then=lambda knob: change(knob=knob),
-        min_value=float(stimulus.low),
-        max_value=float(stimulus.high),
-        step=float(stimulus.step),
-        format="%g",
-    )
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        bound(
+            st.selectbox,
+            say("source.stimulus"),
+            key="stimulus",
+            value=view.stimulus,
+            then=lambda name: change(stimulus=name, knob=None),
+            options=list(STIMULI),
+            format_func=lambda name: say(f"source.stimulus_{name}"),
+            width=220,
+        )
+        stimulus = STIMULI[view.stimulus]
+        knob = clamp_knob(stimulus.name, stimulus.default if view.knob is None else view.knob)
+        bound(
+            st.slider,
+            say(f"source.knob_{stimulus.name}"),
+            key=f"knob_{stimulus.name}",
+            value=float(knob),
+            then=lambda value: change(knob=clamp_knob(current().stimulus, value)),
+            min_value=float(stimulus.low),
+            max_value=float(stimulus.high),
+            step=float(stimulus.step),
+            format="%g",
+            width=420,
+        )
     photo = _sample_picture(chosen_samples(view)[0]) if stimulus.needs_photo else None
-    try:
-        picture = draw(stimulus.name, value, photo.image if photo else None, size)
-    except ValueError as error:
-        st.error(str(error))
-        return []
-    named = f"{stimulus.name}, {stimulus.knob.lower()} {value:g} {stimulus.unit}".strip()
-    return [Picture(f"stimulus:{named}:{size}:{photo.digest if photo else ''}", named.capitalize(), named, picture)]
+    picture = draw(stimulus.name, knob, photo.image if photo else None, size)
+    title = say("source.drawn", stimulus=say(f"source.stimulus_{stimulus.name}"), knob=say(f"source.knob_{stimulus.name}"), value=f"{knob:g}")  # fmt: skip
+    return [Picture(f"stimulus:{stimulus.name}:{knob:g}:{size}:{photo.digest if photo else ''}", title, title, picture)]

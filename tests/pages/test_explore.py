@@ -1,6 +1,7 @@
 """The Explore page without a browser: what it says, and that nothing in a link or folder breaks it."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,12 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from odconv.atlas import load_atlas, save_atlas
+from odconv.attention import HEADS, Settings
 from odconv.backbones import resnet18
 from odconv.checkpoint import load_checkpoint, save_checkpoint
 from odconv.stimuli import STIMULI
 from odconv.ui import engine
+from odconv.words import say
 
 APP = str(Path(__file__).parents[2] / "app.py")
 
@@ -49,8 +52,9 @@ def works(app):
 def test_the_page_opens_on_the_first_layer_and_says_nothing_alarming():
     app = opened()
     assert works(app)
-    assert "One layer: layer1.0.conv1" in headings(app)
+    assert "One layer: layer1\\.0\\.conv1" in headings(app)
     assert sentences(app) == []
+    assert dict(app.query_params) == {}
 
 
 def test_the_first_model_offered_has_all_four_heads():
@@ -83,6 +87,8 @@ def test_every_bundled_network_opens_on_several_pictures(name):
         {"source": "stimuli", "knob": "1e9"},
         {"stimulus": "<img src=x>"},
         {"ablate": "everything"},
+        {"lang": "tlh"},
+        {"layer": "![x](https://example.org/x.png)"},
     ],
     ids=lambda query: str(query)[:40],
 )
@@ -91,26 +97,42 @@ def test_a_bad_link_is_harmless_and_one_sentence_says_so(query):
     assert works(app)
     assert len(sentences(app)) == 1
     assert "default" in sentences(app)[0] or "its first one is shown" in sentences(app)[0]
-    assert sentences(app.run()) == []
+    again = sentences(app.run())
+    assert again == ([] if "default" in sentences(opened(**query))[0] else sentences(app))
+
+
+@pytest.mark.parametrize(
+    "hostile", ["![x](https://example.org/x.png)", "<img src=x>", "[a](b)", ":red[x]", "$x$", "`x`"]
+)
+def test_what_a_link_names_is_shown_as_it_is_and_never_read_as_markdown(hostile):
+    app = opened(layer=hostile)
+    assert works(app)
+    shown = sentences(app)[0]
+    assert hostile not in shown
+    assert re.sub(r"\\(.)", r"\1", shown) == f"This network has no layer {hostile}; its first one is shown."
 
 
 def test_a_link_restores_the_settings():
     app = opened(t="3", kernels="2", ablate="channel", layer="layer2.0.conv1", sample="rocket")
     assert works(app)
-    assert "One layer: layer2.0.conv1" in headings(app)
+    assert "One layer: layer2\\.0\\.conv1" in headings(app)
     assert app.session_state["view"].settings.temperature == 3
     assert app.session_state["view"].settings.kernels == 2
     assert app.session_state["view"].settings.ablate == ("channel",)
 
 
-def test_fewer_kernels_than_a_link_asks_for_are_clamped():
-    assert works(opened(kernels="64"))
+@pytest.mark.parametrize("same", [{"kernels": "64"}, {"kernels": "4"}, {"keep": "first"}, {"compensate": "1"}])
+def test_settings_that_change_nothing_draw_no_ghosts_and_leave_nothing_to_reset(same):
+    app = opened(**same)
+    assert works(app)
+    assert app.button(key="reset").disabled
+    assert not opened(t="3", **same).button(key="reset").disabled
 
 
 def test_several_samples_are_compared():
     app = opened(sample="rocket,espresso,raccoon")
     assert works(app)
-    assert "3 pictures in layer1.0.conv1" in headings(app)
+    assert "3 pictures in layer1\\.0\\.conv1" in headings(app)
     assert len(app.get("plotly_chart")) == 1
 
 
@@ -135,7 +157,7 @@ def test_a_source_without_a_picture_asks_for_one(source):
     app = opened(source=source)
     assert not app.exception
     assert len(sentences(app)) == 1
-    assert "in the sidebar" in sentences(app)[0]
+    assert "it is shown here" in sentences(app)[0]
 
 
 def test_a_static_network_says_that_it_has_no_attention_to_show(tmp_path, monkeypatch):
@@ -150,7 +172,7 @@ def test_a_static_network_says_that_it_has_no_attention_to_show(tmp_path, monkey
 
 
 @pytest.mark.parametrize(
-    ("measured", "said"),
+    ("measured", "right"),
     [
         ({"n": 10000, "top1": 51.26, "top5": 76.3}, True),
         ({"top1": 51.26, "top5": 76.3}, False),
@@ -162,7 +184,7 @@ def test_a_static_network_says_that_it_has_no_attention_to_show(tmp_path, monkey
     ],
 )
 def test_the_page_says_how_often_a_network_is_right_where_its_card_has_the_numbers(
-    tmp_path, monkeypatch, measured, said
+    tmp_path, monkeypatch, measured, right
 ):
     monkeypatch.setenv("ODCONV_WEIGHTS", str(tmp_path))
     card = {"classes": list("abcdefghij"), "image_size": 64, "resize": 64, "stem": "small", "measured": measured}
@@ -171,7 +193,7 @@ def test_the_page_says_how_often_a_network_is_right_where_its_card_has_the_numbe
     app = opened(model="static.safetensors")
     assert not app.exception
     sentence = "Right in 51.3 % of 10,000 validation pictures; the right class is among its first five in 76.3 %."
-    assert [text.value for text in app.text if text.value.startswith("Right in")] == ([sentence] if said else [])
+    assert [text.value for text in app.text if text.value.startswith("Right in")] == ([sentence] if right else [])
 
 
 def test_a_broken_checkpoint_gives_one_sentence_and_the_other_models_still_work(tmp_path, monkeypatch):
@@ -216,11 +238,10 @@ def test_a_busy_queue_is_said_in_a_sentence_and_is_not_remembered(monkeypatch):
 
 def test_ablating_a_head_and_resetting_goes_through_the_link():
     app = opened()
-    assert app.query_params.get("layer") in ("layer1.0.conv1", ["layer1.0.conv1"])
     app.button_group(key="ablate").set_value(["kernel"]).run()
     assert works(app)
     assert app.query_params["ablate"] in ("kernel", ["kernel"])
-    next(button for button in app.button if button.label == "Reset").click().run()
+    app.button(key="reset").click().run()
     assert works(app)
     assert "ablate" not in app.query_params
 
@@ -228,12 +249,24 @@ def test_ablating_a_head_and_resetting_goes_through_the_link():
 def test_where_there_is_one_kernel_nothing_can_be_done_to_the_kernel_head():
     single = "od_resnet18_w32_1x_tiny_imagenet.safetensors"
     app = opened(model=single)
-    assert app.button_group(key="tempered").disabled
     assert app.button_group(key="keep").disabled
+    assert app.button_group(key="tempered").options == ["Spatial", "Channel", "Filter"]
     assert app.button_group(key="ablate").options == ["Spatial", "Channel", "Filter"]
     app = opened(model=single, ablate="kernel,filter", tempered="kernel")
     assert works(app)
     assert app.button_group(key="ablate").value == ["filter"]
+
+
+@pytest.mark.parametrize("heads", ["channel", "spatial,kernel", "none"])
+def test_the_control_shows_the_very_heads_that_temperature_acts_on(heads):
+    app = opened(t="3", tempered=heads)
+    assert works(app)
+    assert app.button_group(key="tempered").value == [head for head in heads.split(",") if head != "none"]
+    app.button_group(key="tempered").set_value(list(HEADS)).run()
+    assert "tempered" not in app.query_params
+    app.button_group(key="tempered").set_value([]).run()
+    assert works(app)
+    assert app.query_params["tempered"] in ("none", ["none"])
 
 
 def test_the_page_says_where_the_picture_is_most_unusual_and_stays_with_it_under_other_settings():
@@ -270,7 +303,6 @@ def test_without_an_atlas_a_link_to_a_difference_says_so_and_shows_attention(tmp
     app = opened(model="other.safetensors", show="difference")
     assert works(app)
     assert any("There is no usable atlas" in info.value for info in app.info)
-    assert "show" not in app.query_params
     assert not any(group.label == "Attention shown" for group in app.button_group)
 
 
@@ -301,3 +333,93 @@ def test_an_atlas_with_other_layers_is_logged_and_not_used(tmp_path, monkeypatch
     assert works(app)
     assert not any("Most unusual" in caption.value for caption in app.caption)
     assert "atlas refused" in caplog.text
+
+
+# --- the address -------------------------------------------------------------------------------------------------------
+
+
+def test_an_address_that_the_page_did_not_write_is_read():
+    app = opened(t="3", kernels="2")
+    app.query_params.clear()
+    app.query_params["t"] = "5"
+    app.run()
+    assert works(app)
+    assert app.session_state["view"].settings == Settings(temperature=5)
+
+
+def test_a_choice_sent_before_the_browser_knew_the_last_address_is_not_taken_for_a_way_back():
+    app = opened()
+    app.button_group(key="ablate").set_value(["kernel"]).run()
+    assert app.query_params["ablate"] in ("kernel", ["kernel"])
+    app.query_params.clear()  # what a browser says that has not heard of it yet
+    app.button_group(key="keep").set_value("first").run()
+    assert app.session_state["view"].settings == Settings(ablate=("kernel",), keep="first")
+
+
+def test_another_model_keeps_the_layer():
+    app = opened(layer="layer2.0.conv1")
+    app.selectbox(key="model").set_value("od_resnet18_w32_1x_tiny_imagenet.safetensors").run()
+    assert "One layer: layer2\\.0\\.conv1" in headings(app)
+
+
+def test_which_of_several_pictures_is_shown_is_in_the_link():
+    app = opened(sample="rocket,espresso")
+    app.button_group(key="shown").set_value(2).run()
+    assert app.query_params["shown"] in ("2", ["2"])
+    assert opened(sample="rocket,espresso", shown="2").button_group(key="shown").value == 2
+    assert works(opened(sample="rocket", shown="8"))
+
+
+# --- languages ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_speaks_chinese_by_link_and_by_switch():
+    app = opened(lang="zh")
+    assert not app.exception
+    assert say("zh", "page.glance") in headings(app)
+    app.button_group(key="language").set_value("en").run()
+    assert works(app)
+    assert app.query_params["lang"] in ("en", ["en"])
+
+
+# --- under load --------------------------------------------------------------------------------------------------------
+
+
+def test_a_busy_server_leaves_the_page_whole_and_says_one_sentence_for_each_part_that_waits(monkeypatch):
+    app = opened(sample="rocket,espresso")
+    monkeypatch.setattr(engine, "PATIENCE", 0.01)
+    with engine._turn(engine.pick_device("auto")):
+        app.button_group(key="ablate").set_value(["kernel"]).run()
+        assert not app.exception
+        assert {sentence for sentence in sentences(app)} == {say("en", "busy.network")}
+        assert app.button_group(key="ablate").value == ["kernel"]  # settings stay at hand
+    assert works(app.run())
+    assert sentences(app) == []
+    assert app.session_state["view"].settings.ablate == ("kernel",)
+
+
+# --- a hostile browser -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("picked", [["rocket"], {"id": "rocket"}, None, 3, "nope", "../rocket", "\ud800"])
+def test_a_gallery_that_sends_nonsense_changes_nothing(picked):
+    def page(picked):
+        import streamlit as st
+
+        from odconv.ui import sources, view
+        from odconv.ui.link import Offer
+
+        view.start(Offer(["a.pth"], list(sources.samples())))
+        sources._pick(picked)
+        st.text(view.current().samples)
+
+    app = AppTest.from_function(page, kwargs={"picked": picked}).run()
+    assert not app.exception
+    assert app.text[0].value == "()"
+
+
+def test_a_stimulus_and_a_knob_that_no_widget_offers_change_nothing():
+    app = opened(source="stimuli")
+    app.session_state["stimulus"] = "<script>"
+    assert works(app.run())
+    assert app.session_state["view"].stimulus == "grating"

@@ -48,7 +48,13 @@ _gallery = _widget(
     style() + _text("gallery.css"),
     "drawGallery(root, data, { toggle: (id) => setTriggerValue('picked', id) })",
 )
+_photo = _widget("photo", script() + _text("photo.js"), style() + _text("photo.css"), "drawPhoto(root, data)")
 _copy_link = _widget("copy_link", script() + _text("copy_link.js"), style(), "drawCopyLink(root)")
+
+
+def photo(data: dict[str, str]) -> None:
+    """The photo and what the network sees of it: data URIs and their texts."""
+    _photo(key="photo", data=data)
 
 
 def prediction(data: dict[str, Any]) -> None:
@@ -80,9 +86,9 @@ def dials(temperature: float, kernels: int, most: int, answered: int, on_turn: C
     _dials(key="dials", data=data, on_turned_change=lambda: on_turn(_sent("dials", "turned")))
 
 
-def gallery(pictures: list[dict[str, str]], chosen: list[str], on_pick: Callable[[object], None]) -> None:
+def gallery(pictures: list[dict[str, str]], chosen: list[str], on_pick: Callable[[object], None], label: str) -> None:
     """Thumbnails {id, title, thumbnail, alt}; ``on_pick`` gets the id of the one that was clicked."""
-    data = {"pictures": pictures, "chosen": chosen}
+    data = {"pictures": pictures, "chosen": chosen, "label": label}
     _gallery(key="gallery", data=data, on_picked_change=lambda: on_pick(_sent("gallery", "picked")))
 
 

@@ -1,0 +1,44 @@
+"""What the page says, in the visitor's language, and safe in Markdown."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import streamlit as st
+
+from odconv import words
+from odconv.ui import view
+from odconv.words import LANGUAGES, SayableError
+
+
+def language() -> str:
+    """The visitor's choice; without one the browser's, where it is spoken here."""
+    wanted = (st.context.locale or "").lower().partition("-")[0]
+    return view.current().language or (wanted if wanted in LANGUAGES else next(iter(LANGUAGES)))
+
+
+def say(key: str, /, **values: Any) -> str:
+    """The text ``key``, as it is: for what does not read Markdown."""
+    return words.say(language(), key, **values)
+
+
+def markdown(key: str, /, **values: Any) -> str:
+    """The text ``key`` as Markdown, in which ``values`` are shown as they are."""
+    return words.say(language(), key, **{name: _inert(value) for name, value in values.items()})
+
+
+def refusal(error: SayableError) -> str:
+    """An error's sentence as Markdown."""
+    return markdown(error.key, **error.values)
+
+
+def _inert(value: Any) -> Any:
+    return escape_markdown(value) if isinstance(value, str) else value
+
+
+def escape_markdown(text: str) -> str:
+    """``text`` so that Markdown, with Streamlit's colours, icons and formulas, shows it as it is, on one line."""
+    text = re.sub(r"\s+", " ", text)
+    text = re.sub(r"([\\`*_{}\[\]()#+\-.!|<>~$:&@/=^])", r"\\\1", text)
+    return text

@@ -1,0 +1,94 @@
+"""What the browser tests of Explore share: how to open it, read its numbers, and compute them with PyTorch."""
+
+from functools import cache
+from io import BytesIO
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import TimeoutError as TooLate
+from playwright.sync_api import expect
+
+from odconv import explain, images, load_checkpoint
+from odconv.ui import engine
+from odconv.ui.sources import FOLDER
+
+expect.set_options(timeout=20_000)
+FIRST = "layer1.0.conv1"
+
+ROOT = """(key) => document.querySelector(`.st-key-${key} [data-testid=stBidiComponentIsolated]`)?.shadowRoot
+  ?.querySelector('.od')"""
+# The numbers that stand on the page: probabilities, spatial taps row by row, kernel shares.
+NUMBERS = f"""() => {{
+  const inside = {ROOT};
+  const read = (key, selector, number) => [...(inside(key)?.querySelectorAll(selector) ?? [])].map(number);
+  return [
+    ...read("prediction", ".value", (element) => parseFloat(element.firstChild.textContent)),
+    ...read("layer", "title", (element) => Number(element.textContent.split(": ")[1])),
+  ];
+}}"""
+AGREE = f"""(wanted) => {{
+  const shown = ({NUMBERS})();
+  const close = (value, i) => Math.abs(value - wanted[i]) < (i < 5 ? 0.0075 : 0.002);
+  return shown.length === wanted.length && shown.every(close);
+}}"""
+
+WEIGHTS = engine.BUNDLED / engine.FIRST
+
+
+@cache
+def network():
+    return load_checkpoint(WEIGHTS)
+
+
+def record_of(data, settings=None):
+    return explain(network().model, images.prepare(images.decode(data), network().card), settings)
+
+
+def sample(name):
+    return (FOLDER / f"{name}.jpg").read_bytes()
+
+
+def numbers(record, layer=FIRST):
+    attention = record.layers[layer].attention
+    best = np.sort(record.probabilities[0])[::-1][:5]
+    return [*map(float, best), *map(float, attention.spatial[0].ravel()), *map(float, attention.kernel[0])]
+
+
+def expect_numbers(page, record, layer=FIRST):
+    wanted = numbers(record, layer)
+    try:
+        page.wait_for_function(AGREE, arg=wanted)
+    except TooLate:
+        assert page.evaluate(NUMBERS) == pytest.approx(wanted, abs=0.005)  # says which
+
+
+def open_page(page, url):
+    page.goto(url)
+    expect(page.get_by_role("listbox", name="at a glance")).to_be_visible()
+    expect(page.locator(".st-key-layer h4")).to_have_count(4)
+    return page
+
+
+def query(page):
+    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
+
+
+def photo():
+    """A photo that nobody has seen: gradients under noise."""
+    y, x = np.mgrid[:300, :420]
+    pixels = np.stack([x * 0.6, y * 0.8, 255 - x * 0.5], -1) + np.random.default_rng(7).normal(0, 25, (300, 420, 3))
+    buffer = BytesIO()
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()
+
+
+def upload(page, name, data):
+    file = {"name": name, "mimeType": "image/jpeg", "buffer": data}
+    page.get_by_test_id("stFileUploader").locator("input[type=file]").set_input_files([file])
+
+
+def place_on(dial, share):
+    box = dial.bounding_box()
+    return box["x"] + box["width"] * share, box["y"] + box["height"] / 2

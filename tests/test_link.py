@@ -1,0 +1,116 @@
+import math
+from dataclasses import fields
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from odconv.attention import HEADS, Settings
+from odconv.stimuli import STIMULI
+from odconv.ui.link import MOST_PICTURES, PARAMETERS, SETTINGS, SOURCES, TEMPERATURES, Offer, View, from_query, to_query
+from odconv.words import LANGUAGES
+
+OFFER = Offer(["first.safetensors", "second.pth"], [f"picture-{i}" for i in range(12)])
+SAMPLES = OFFER.samples
+
+# What the dials send: three significant digits.
+temperatures = st.floats(math.log10(TEMPERATURES[0]), math.log10(TEMPERATURES[1])).map(lambda x: float(f"{10**x:.3g}"))
+some_heads = st.lists(st.sampled_from(HEADS), unique=True).map(tuple)
+settings = st.builds(
+    Settings,
+    temperature=temperatures,
+    tempered=some_heads,
+    kernels=st.none() | st.integers(1, 64),
+    keep=st.sampled_from(["first", "strongest"]),
+    compensate=st.booleans(),
+    ablate=some_heads,
+)
+
+
+@st.composite
+def views(draw):
+    source, stimulus = draw(st.sampled_from(list(SOURCES))), draw(st.sampled_from(list(STIMULI)))
+    low, high, step = (getattr(STIMULI[stimulus], name) for name in ("low", "high", "step"))
+    knob = draw(st.none() | st.integers(0, int((high - low) / step)).map(lambda i: float(f"{low + i * step:g}")))
+    return View(
+        language=draw(st.sampled_from(["", *LANGUAGES])),
+        model=draw(st.sampled_from(["", *OFFER.models])),
+        source=source,
+        samples=tuple(draw(st.lists(st.sampled_from(SAMPLES), unique=True, max_size=MOST_PICTURES))),
+        compare=draw(st.booleans()),
+        stimulus=stimulus,
+        knob=knob,
+        shown=draw(st.integers(1, MOST_PICTURES)),
+        layer=draw(st.sampled_from(["", "layer1.0.conv1", "features.3.conv.1.0", "layer1.0.conv2#2"])),
+        difference=draw(st.booleans()),
+        settings=draw(settings),
+    )
+
+
+@given(views())
+def test_a_link_gives_back_the_view_it_was_made_of(view):
+    assert from_query(to_query(view), OFFER) == (view, [])
+
+
+def test_the_default_view_has_an_empty_link():
+    assert to_query(View()) == {}
+    assert from_query({}, OFFER) == (View(), [])
+
+
+def test_every_field_of_a_view_and_its_settings_has_one_parameter():
+    chosen = [parameter.field for parameter in PARAMETERS]
+    assert len(set(chosen)) == len({parameter.name for parameter in PARAMETERS}) == len(chosen)
+    views = {known.name for known in fields(View)} - {"settings"}
+    assert set(chosen) == views | set(SETTINGS) - {"layers"}  # which layers settings are for, no page asks yet
+
+
+@pytest.mark.parametrize("shown", ["1.0000001", "1", "1.00"])
+def test_a_temperature_is_what_the_page_can_show_of_it(shown):
+    assert from_query({"t": shown}, OFFER) == (View(), [])
+    assert from_query({"t": "15.04"}, OFFER)[0].settings.temperature == 15
+    assert to_query(from_query({"t": "1.02"}, OFFER)[0]) == {"t": "1.02"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("show", value) for value in ("", "1", "Difference", "attention")],
+        *[("t", value) for value in ("", "abc", "nan", "inf", "-inf", "-1", "0", "1e9", "0x1", "1,5", "9" * 5000)],
+        *[("kernels", value) for value in ("", "0", "65", "-1", "2.5", "²", "٣", "1e1", "nan", "9" * 5000)],
+        *[("shown", value) for value in ("", "0", "9", "-1", "²", "9" * 5000)],
+        *[("model", value) for value in ("../../etc/passwd", "/etc/passwd", "first", "FIRST.SAFETENSORS", "")],
+        *[("sample", value) for value in ("nope", "picture-1,nope", ",", "picture-1,", "picture-1;picture-2")],
+        *[(name, value) for name in ("tempered", "ablate") for value in ("", "spatial,", "Kernel", "none,kernel")],
+        *[(name, value) for name in ("compensate", "compare") for value in ("0", "true", "")],
+        *[("knob", value) for value in ("abc", "1e9", "-1e9", "nan", "inf")],
+        *[("lang", value) for value in ("tlh", "EN", "")],
+        ("source", "zzz"),
+        ("keep", "last"),
+        ("stimulus", "<script>"),
+        *[("layer", value) for value in ("x" * 101, "a\nb", "\u202ea", "\x00", "\ud800")],
+    ],
+)
+def test_a_parameter_that_is_not_understood_is_named_and_leaves_the_default(name, value):
+    assert from_query({name: value}, OFFER) == (View(), [name])
+
+
+@given(st.dictionaries(st.sampled_from([parameter.name for parameter in PARAMETERS]), st.text()))
+def test_no_text_in_a_link_raises_or_gets_out_of_range(query):
+    view, ignored = from_query(query, OFFER)
+    assert set(ignored) <= set(query)
+    assert TEMPERATURES[0] <= view.settings.temperature <= TEMPERATURES[1]
+    assert view.settings.kernels is None or 1 <= view.settings.kernels <= 64
+    assert 1 <= view.shown <= MOST_PICTURES
+    assert set(view.samples) <= set(SAMPLES)
+    assert len(view.layer) <= 100
+
+
+def test_a_bad_parameter_does_not_take_the_good_ones_with_it():
+    view, ignored = from_query({"t": "abc", "kernels": "2", "sample": "picture-3", "extra": "1"}, OFFER)
+    assert view == View(samples=("picture-3",), settings=Settings(kernels=2))
+    assert ignored == ["t"]
+
+
+def test_samples_in_a_link_are_shown_once_each_and_at_most_eight():
+    view, _ = from_query({"sample": ",".join(SAMPLES[:1] + SAMPLES)}, OFFER)
+    assert view.samples == tuple(SAMPLES[:MOST_PICTURES])
