@@ -15,13 +15,14 @@ import streamlit as st
 from PIL import Image
 
 from odconv import drawings, images
-from odconv.atlas import Atlas, said, unusual
+from odconv.atlas import Atlas, Unusual, unusual
 from odconv.attention import HEADS, Heads, Settings
 from odconv.explain import Explanation
 from odconv.ui import components, view
 from odconv.ui import engine as engines
 from odconv.ui.engine import BusyError, Engine
 from odconv.ui.sources import Picture, plain
+from odconv.words import say
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +60,8 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
         _choose_difference(atlas)
     components.glance(drawings.glance(answer.explanation, reference, layer, typical), _choose_layer)
     if atlas:
-        sentence = said(unusual(trained, atlas))
-        st.caption(sentence if reference is None else f"{sentence} That is as trained.")
+        sentence = _most_unusual("en", unusual(trained, atlas))
+        st.caption(sentence if reference is None else f"{sentence} {say('en', 'glance.unusual_as_trained')}")
     st.subheader(f"One layer: {layer}", anchor=False)
     components.layer(
         drawings.layer(
@@ -233,6 +234,13 @@ def _typical(atlas: Atlas | None) -> dict[str, Heads[np.ndarray]] | None:
         view.change(difference=False)
         return None
     return atlas.means()
+
+
+def _most_unusual(language: str, found: Unusual) -> str:
+    where = {"head": say(language, f"head.{found.head}"), "layer": found.layer, "pictures": f"{found.pictures:,}"}
+    if found.share == 1:
+        return say(language, "glance.unusual_all", **where)
+    return say(language, "glance.unusual", percent=f"{100 * found.share:.1f}", **where)
 
 
 def _choose_difference(atlas: Atlas) -> None:
