@@ -1,19 +1,16 @@
 """The measurements behind the rule in ``odconv/forms.py``, repeated on this machine. Some minutes.
 
-    python benchmarks/forms.py [--threads 2] [--device cpu] [--seconds 0.3]
+    python benchmarks/forms.py [--device cpu] [--seconds 0.3]
 
 First, how many times slower forging is than mixing, by K and the positions of the output map, without and with gradients:
 the rule mixes where K · positions is at most the device's limit, which should be about where the ratio passes 1. Then, how
 long forging takes by how much is forged at once, as a multiple of one ordinary convolution of the same shape. Medians; 3x3
-layers.
+layers; as many threads as ``OMP_NUM_THREADS`` says.
 """
 
 import argparse
-import os
 import platform
-import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +19,7 @@ from unittest.mock import patch
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.benchmark import Timer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from odconv import Heads, forms
@@ -38,19 +36,16 @@ LAYERS = (
     (128, 8, 32),
     (256, 4, 32),
 )  # C, side, batch
+PIECES = [(pictures, weights) for pictures in (4, 16, 64) for weights in (400_000, 1_600_000, 6_400_000)]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--threads", type=int, default=os.cpu_count())
     options.add_argument("--device", default="cpu")
     options.add_argument("--seconds", type=float, default=0.3, help="for each number")
     chosen = options.parse_args(arguments)
-    torch.set_num_threads(chosen.threads)
-    processor = platform.processor() or platform.machine()
-    print(
-        f"{processor}, {chosen.threads} threads, {chosen.device}, Python {platform.python_version()}, torch {torch.__version__}"
-    )
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+    print(f"{platform.machine()}, {torch.get_num_threads()} threads, {chosen.device}, {versions}")
     for training in (False, True):
         forging_or_mixing(chosen.device, chosen.seconds, training)
     pieces(chosen.device, chosen.seconds)
@@ -59,45 +54,41 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def forging_or_mixing(device: str, seconds: float, training: bool) -> None:
     limits = forms.CPU if device == "cpu" else forms.GPU
     limit = limits.mix_in_training if training else limits.mix
-    print(
-        f"\nforge / mix, {'forward and backward' if training else 'forward'}; the rule mixes up to the positions in the last column\n"
-    )
-    print("| K | channels | batch | " + " | ".join(f"{side * side}" for side in SIDES) + " | rule |")
-    print("|---" * (len(SIDES) + 4) + "|")
+    what = "forward and backward" if training else "forward"
+    print(f"\nforge / mix, {what}; the rule mixes up to the positions in the last column\n")
+    row("K", "channels", "batch", *(side * side for side in SIDES), "rule")
+    row(*["---"] * (len(SIDES) + 4))
     for kernels in (1, 2, 4, 8):
         for channels, batch in CHANNELS:
             ratios = []
             for side in SIDES:
                 layer = a_layer(kernels, channels, side, batch, device, training)
                 with limited(mix=0, mix_in_training=0):
-                    forge = median(layer, seconds, device)
+                    forge = median(layer, seconds)
                 with limited(mix=10**9, mix_in_training=10**9):
-                    mix = median(layer, seconds, device)
-                ratios.append(f"{forge / mix:.1f}")
-            print(
-                f"| {kernels} | {channels} | {batch} | " + " | ".join(ratios) + f" | {limit // kernels} |",
-                flush=True,
-            )
+                    ratios.append(f"{forge / median(layer, seconds):.1f}")
+            row(kernels, channels, batch, *ratios, limit // kernels)
 
 
 def pieces(device: str, seconds: float) -> None:
-    print(
-        f"\nforge / one ordinary convolution, K = 4, forward; the rule: {forms.CPU.pictures} pictures, {forms.CPU.weights:,} weights\n"
-    )
-    choices = [(pictures, weights) for pictures in (4, 16, 64) for weights in (400_000, 1_600_000, 6_400_000)]
-    print("| channels | side | batch | " + " | ".join(f"{p}, {w / 1e6:g} M" for p, w in choices) + " |")
-    print("|---" * (len(choices) + 3) + "|")
+    rule = f"{forms.CPU.pictures} pictures, {forms.CPU.weights:,} weights"
+    print(f"\nforge / one ordinary convolution, K = 4, forward; the rule: {rule}\n")
+    row("channels", "side", "batch", *(f"{pictures}, {weights / 1e6:g} M" for pictures, weights in PIECES))
+    row(*["---"] * (len(PIECES) + 3))
     for channels, side, batch in LAYERS:
         layer = a_layer(4, channels, side, batch, device, training=False)
-        x, weight = (
-            torch.randn(shape, device=device) for shape in ((batch, channels, side, side), (channels, channels, 3, 3))
-        )
-        plain = median(lambda x=x, weight=weight: F.conv2d(x, weight, padding=1), seconds, device)
+        x = torch.randn(batch, channels, side, side, device=device)
+        weight = torch.randn(channels, channels, 3, 3, device=device)
+        ordinary = median(lambda x=x, weight=weight: F.conv2d(x, weight, padding=1), seconds)
         ratios = []
-        for pictures, weights in choices:
+        for pictures, weights in PIECES:
             with limited(pictures=pictures, weights=weights, mix=0):
-                ratios.append(f"{median(layer, seconds, device) / plain:.1f}")
-        print(f"| {channels} | {side} | {batch} | " + " | ".join(ratios) + " |", flush=True)
+                ratios.append(f"{median(layer, seconds) / ordinary:.1f}")
+        row(channels, side, batch, *ratios)
+
+
+def row(*cells: object) -> None:
+    print(f"| {' | '.join(map(str, cells))} |", flush=True)
 
 
 def a_layer(kernels: int, channels: int, side: int, batch: int, device: str, training: bool) -> Callable[[], None]:
@@ -126,17 +117,10 @@ def limited(**limits: int) -> Iterator[None]:
         yield
 
 
-def median(step: Callable[[], object], seconds: float, device: str) -> float:
-    """Median seconds of ``step`` over as many calls as fit into ``seconds``, at least three, after one to warm up."""
-    step()
-    times: list[float] = []
-    while len(times) < 3 or sum(times) < seconds:
-        began = time.perf_counter()
-        step()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - began)
-    return statistics.median(times)
+def median(step: Callable[[], object], seconds: float) -> float:
+    """Median seconds of ``step``."""
+    timer = Timer("step()", globals={"step": step}, num_threads=torch.get_num_threads())
+    return timer.blocked_autorange(min_run_time=seconds).median
 
 
 if __name__ == "__main__":

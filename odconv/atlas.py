@@ -30,9 +30,11 @@ MAX_LAYERS = 10_000
 # A gate that moves by a thousandth between pictures is still for every chart and for the network: without a floor, a shift
 # nobody could see would count as many deviations. 0.01 is one hundredth of a gate's range.
 FLOOR = 0.01
-ROUNDING = 1e-3  # a score that float32 gives to a head that is the same for every picture; others are about 1
+ROUNDING = 1e-3  # a distance that float32 gives to a head that is the same for every picture; others are about 1
 
-PARTS = ("mean", "deviation", "by_class", "spread", "scores")  # what a file holds of a head
+ABOUT_ALL = ("network", "counts", "layers")  # what a file holds once,
+ABOUT_HEAD = ("mean", "deviation", "distances")  # of every head of every layer,
+BY_CLASS = "by_class"  # and of every kernel head; anything else in it is not read
 
 RANKS = 1000  # an atlas knows how far pictures are from what is typical to a thousandth of them
 
@@ -47,13 +49,12 @@ class TypicalHead:
 
     mean: np.ndarray  # the head's shape without N, float32
     deviation: np.ndarray  # the same: standard deviation over pictures (population), float32
-    by_class: np.ndarray  # (classes, entries) of float16: mean over the pictures of each class
-    within: float  # mean over entries of sqrt(variance within a class, averaged over classes)
-    between: float  # mean over entries of sqrt(variance of the class means); each class counts the same in both
-    scores: np.ndarray  # (RANKS + 1,) of float32, rising: quantiles of the pictures' scores, see :func:`scores`
+    distances: (
+        np.ndarray
+    )  # (RANKS + 1,) of float32, rising: quantiles of the pictures' distances, see :func:`distances`
 
     @property
-    def between_pictures(self) -> float:
+    def spread(self) -> float:
         """How far pictures differ: mean over entries of the standard deviation over pictures."""
         return float(self.deviation.mean(dtype=np.float64))
 
@@ -63,14 +64,16 @@ class TypicalLayer:
     """One layer over all pictures."""
 
     heads: Heads[TypicalHead]  # None where the layer has no such head
-    effective_kernels: float | None  # mean over pictures of exp(entropy); None when K = 1
+    kernel_by_class: (
+        np.ndarray | None
+    )  # (classes, K) of float16: kernel attention, mean over each class; None when K = 1
 
 
 @dataclass(frozen=True, eq=False)
 class Atlas:
     """One network over a validation set.
 
-    Means of n pictures differ between classes by chance, too: by about ``within`` / sqrt(n).
+    Means of a class's n pictures differ from the mean of all by chance, too: by about the deviation / sqrt(n).
     """
 
     network: str  # fingerprint of the weights it was made from
@@ -99,8 +102,8 @@ class Unusual:
 
     layer: str
     head: str
-    share: float  # of the atlas's pictures whose score in this head is lower, rounded down to a thousandth
-    score: float
+    share: float  # of the atlas's pictures whose distance in this head is lower, rounded down to a thousandth
+    distance: float  # from what is typical, see :func:`distances`
     pictures: int  # how many the atlas is made of
 
 
@@ -134,7 +137,7 @@ def expected_spread(atlas: Atlas, pictures: int) -> dict[str, list[float | None]
     n = pictures
     share = math.sqrt(2 / n) * math.exp(math.lgamma(n / 2) - math.lgamma((n - 1) / 2))
     return {
-        head: [None if of is None else share * of.between_pictures for of in heads]
+        head: [None if of is None else share * of.spread for of in heads]
         for head, heads in zip(HEADS, zip(*(layer.heads for layer in atlas.layers.values()), strict=True), strict=True)
     }
 
@@ -153,7 +156,7 @@ def check_fits(explanation: Explanation, atlas: Atlas) -> None:
         _check_heads(explanation.layers[name].attention, layer)
 
 
-def scores(attention: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+def distances(attention: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
     """How far each of N pictures is from what is typical in one head: (N, ...), (...), (...) -> (N,).
 
     Root mean square, over the head's entries, of the distance from the mean in standard deviations. The mean square over
@@ -165,9 +168,9 @@ def scores(attention: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np
 
 def unusual(explanation: Explanation, atlas: Atlas) -> Unusual:
     """The layer and head where one picture (N = 1) is most unusual: where the fewest of the atlas's pictures are further
-    from what is typical. Ties go to the score that is highest against the highest of the atlas's, then to the earlier.
+    from what is typical. Ties go to the distance that is largest against the largest of the atlas's, then to the earlier.
 
-    Pictures are counted, and scores not compared between heads, since those of heads with few entries vary more.
+    Pictures are counted, and distances not compared between heads, since those of heads with few entries vary more.
 
     Raises:
         AtlasError: the atlas is of another network.
@@ -182,21 +185,12 @@ def unusual(explanation: Explanation, atlas: Atlas) -> Unusual:
     for name, layer in atlas.layers.items():
         for head, values, typical in zip(HEADS, explanation.layers[name].attention, layer.heads, strict=True):
             if values is not None and typical is not None:
-                score = float(scores(values, typical.mean, typical.deviation)[0])
-                lower = 0 if score < ROUNDING else int(np.searchsorted(typical.scores, score))
+                distance = float(distances(values, typical.mean, typical.deviation)[0])
+                lower = 0 if distance < ROUNDING else int(np.searchsorted(typical.distances, distance))
                 share = min(lower, RANKS) / RANKS
-                against = score / max(float(typical.scores[-1]), 1e-9)
-                found.append((against, Unusual(name, head, share, score, atlas.pictures)))
+                against = distance / max(float(typical.distances[-1]), 1e-9)
+                found.append((against, Unusual(name, head, share, distance, atlas.pictures)))
     return max(found, key=lambda one: (one[1].share, one[0]))[1]
-
-
-def said(one: Unusual) -> str:
-    """The same as a sentence."""
-    others = f"{100 * one.share:.1f} % of {one.pictures:,}" if one.share < 1 else f"all {one.pictures:,}"
-    return (
-        f"Most unusual here: the {one.head} attention of {one.layer}, further from what is typical than in {others} "
-        "validation pictures. Some head is always the most unusual one."
-    )
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
@@ -232,8 +226,7 @@ def save_atlas(atlas: Atlas, path: str | Path) -> None:
     """Write ``atlas`` as compressed NPZ, under a temporary name until it is complete.
 
     ``network``, ``counts``, ``layers`` (names, in execution order), and for every layer and head that exists
-    ``<layer>/<head>/mean``, ``/deviation``, ``/by_class``, ``/spread`` (within, between) and ``/scores``; where there is a
-    kernel head, ``<layer>/effective_kernels``.
+    ``<layer>/<head>/mean``, ``/deviation`` and ``/distances``; where there is a kernel head, ``<layer>/kernel/by_class``.
     """
     arrays: dict[str, Any] = {
         "network": np.array(atlas.network),
@@ -241,15 +234,12 @@ def save_atlas(atlas: Atlas, path: str | Path) -> None:
         "layers": np.array(list(atlas.layers)),
     }
     for name, layer in atlas.layers.items():
-        if layer.effective_kernels is not None:
-            arrays[f"{name}/effective_kernels"] = np.array(layer.effective_kernels, np.float64)
+        if layer.kernel_by_class is not None:
+            arrays[f"{name}/kernel/{BY_CLASS}"] = layer.kernel_by_class.astype(np.float16)
         for head, typical in zip(HEADS, layer.heads, strict=True):
             if typical is not None:
-                arrays[f"{name}/{head}/mean"] = typical.mean.astype(np.float32)
-                arrays[f"{name}/{head}/deviation"] = typical.deviation.astype(np.float32)
-                arrays[f"{name}/{head}/by_class"] = typical.by_class.astype(np.float16)
-                arrays[f"{name}/{head}/spread"] = np.array([typical.within, typical.between], np.float64)
-                arrays[f"{name}/{head}/scores"] = typical.scores.astype(np.float32)
+                for part in ABOUT_HEAD:
+                    arrays[f"{name}/{head}/{part}"] = getattr(typical, part).astype(np.float32)
     path = Path(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -261,7 +251,7 @@ def save_atlas(atlas: Atlas, path: str | Path) -> None:
 
 
 def load_atlas(path: str | Path) -> Atlas:
-    """Read what :func:`save_atlas` wrote.
+    """Read what :func:`save_atlas` wrote. What else a file holds is not read.
 
     Raises:
         AtlasError: the file is too large, damaged, holds Python objects, or lacks or misshapes something, which is named.
@@ -283,7 +273,8 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         if unpacked > MAX_UNPACKED:
             raise AtlasError(f"it unpacks to {unpacked / 2**20:.0f} MiB, and up to {MAX_UNPACKED >> 20} are read")
         with np.load(path, allow_pickle=False) as archive:
-            return {name: np.asarray(archive[name]) for name in archive.files}
+            known = {*ABOUT_ALL, *ABOUT_HEAD, BY_CLASS}
+            return {name: np.asarray(archive[name]) for name in archive.files if name.rpartition("/")[2] in known}
     except AtlasError:
         raise
     except Exception as error:  # a damaged file makes the readers raise almost anything
@@ -303,27 +294,25 @@ def _parsed(arrays: Mapping[str, np.ndarray]) -> Atlas:
 
 
 def _layer(arrays: Mapping[str, np.ndarray], name: str, classes: int) -> TypicalLayer:
-    heads: Heads[TypicalHead] = Heads(*(_head(arrays, name, head, classes) for head in HEADS))
+    heads: Heads[TypicalHead] = Heads(*(_head(arrays, name, head) for head in HEADS))
     if heads.kernel is None:
         return TypicalLayer(heads, None)
-    most = float(heads.kernel.mean.size) + 1e-3  # shares of float32 add up to 1 only nearly
-    return TypicalLayer(heads, float(_number(arrays, f"{name}/effective_kernels", np.float64, (), most)))
+    shape = (classes, heads.kernel.mean.size)
+    return TypicalLayer(heads, _number(arrays, f"{name}/kernel/{BY_CLASS}", np.float16, shape))
 
 
-def _head(arrays: Mapping[str, np.ndarray], layer: str, head: str, classes: int) -> TypicalHead | None:
-    if not any(f"{layer}/{head}/{part}" in arrays for part in PARTS):
+def _head(arrays: Mapping[str, np.ndarray], layer: str, head: str) -> TypicalHead | None:
+    if not any(f"{layer}/{head}/{part}" in arrays for part in ABOUT_HEAD):
         return None
     shape: tuple[int | None, ...] = (None, None) if head == "spatial" else (None,)
     mean = _number(arrays, f"{layer}/{head}/mean", np.float32, shape)
     if not mean.size or mean.shape[0] != mean.shape[-1]:
         raise AtlasError(f"{layer}/{head}/mean is of shape {mean.shape}")
     deviation = _number(arrays, f"{layer}/{head}/deviation", np.float32, mean.shape)
-    by_class = _number(arrays, f"{layer}/{head}/by_class", np.float16, (classes, mean.size))
-    within, between = _number(arrays, f"{layer}/{head}/spread", np.float64, (2,)).tolist()
-    scores = _number(arrays, f"{layer}/{head}/scores", np.float32, (RANKS + 1,), 1 / FLOOR)
-    if (np.diff(scores) < 0).any():
-        raise AtlasError(f"{layer}/{head}/scores do not rise")
-    return TypicalHead(mean, deviation, by_class, within, between, scores)
+    quantiles = _number(arrays, f"{layer}/{head}/distances", np.float32, (RANKS + 1,), 1 / FLOOR)
+    if (np.diff(quantiles) < 0).any():
+        raise AtlasError(f"{layer}/{head}/distances do not rise")
+    return TypicalHead(mean, deviation, quantiles)
 
 
 def _number(

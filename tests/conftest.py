@@ -12,6 +12,19 @@ settings.load_profile("odconv")
 torch.set_num_threads(1)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Every test draws the same numbers, alone or after others; before fixtures are set up, since those draw, too."""
+    torch.manual_seed(0)
+
+
+def pytest_runtest_teardown(item):
+    """A number of threads that a test leaves behind changes the time, and the rounding, of all that come after it."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    assert threads == 1, f"{item.nodeid} left torch with {threads} threads"
+
+
 @pytest.fixture(scope="session")
 def shake():
     """Moves every bias, norm and statistic off its initial value, so that none can be forgotten unnoticed."""

@@ -24,13 +24,14 @@ def _full_float32(monkeypatch):
 )
 def test_a_network_on_cuda_gives_what_it_gives_on_the_cpu(settings):
     torch.manual_seed(0)
-    model = backbones.od_resnet18(10, width=16, stem="small").eval()
+    model = backbones.od_resnet18(10, width=16, stem="small").double().eval()
     images = torch.randn(3, 3, 64, 64)
     here, there = explain(model, images, settings), explain(copy.deepcopy(model).cuda(), images, settings)
-    torch.testing.assert_close(torch.from_numpy(there.logits), torch.from_numpy(here.logits), rtol=1e-4, atol=1e-4)
+    ulp = torch.finfo(torch.float32).eps  # computed in float64, recorded in float32
+    torch.testing.assert_close(torch.from_numpy(there.logits), torch.from_numpy(here.logits), rtol=ulp, atol=1e-9)
     for name, layer in here.layers.items():
         for ours, theirs in zip(layer.attention, there.layers[name].attention, strict=True):
-            torch.testing.assert_close(torch.from_numpy(theirs), torch.from_numpy(ours), rtol=1e-3, atol=1e-4)
+            torch.testing.assert_close(torch.from_numpy(theirs), torch.from_numpy(ours), rtol=ulp, atol=1e-9)
 
 
 CASES = {
@@ -72,11 +73,12 @@ def _values_and_gradients(layer, x):
 @pytest.mark.parametrize("drop", ["strongest", "random"])
 def test_a_replayed_step_leaves_the_gradients_of_an_ordinary_one(drop):
     recipe = Recipe(width=8, kernel_drop=drop, precision="float32", dropout=0.0, balance=0.1)
-    model = build(recipe, 5).cuda()
+    model = build(recipe, 5).double().cuda()  # what atomic additions do in another order stays far below what is asked
     replays, last = Gradients(copy.deepcopy(model), recipe), None
     for step in range(4):
         torch.manual_seed(step)
-        parts = torch.randn(16, 3, 32, 32), torch.randint(5, (16,)), torch.rand(16) + 0.5, torch.randint(1, 5, (16,))
+        x, labels = torch.randn(16, 3, 32, 32, dtype=torch.float64), torch.randint(5, (16,))
+        parts = x, labels, torch.rand(16, dtype=torch.float64) + 0.5, torch.randint(1, 5, (16,))
         batch = Batch(*(part.cuda() for part in parts))
         torch.manual_seed(100 + step)
         loss = replays(batch)
@@ -86,6 +88,7 @@ def test_a_replayed_step_leaves_the_gradients_of_an_ordinary_one(drop):
         last = loss
         torch.testing.assert_close(loss, expected)
         for ours, theirs in zip(replays._model.parameters(), model.parameters(), strict=True):
-            torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-5)
+            # The loss alone is float32: where rounding to it falls to the other side, a gradient is off by some eps of it.
+            assert (ours.grad - theirs.grad).abs().max() <= 1e-4 * theirs.grad.abs().max()
     for ours, theirs in zip(replays._model.buffers(), model.buffers(), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)

@@ -1,3 +1,5 @@
+"""The layer is the equation: in float64 to rounding, in float32 to what rounding can do, in half precision by its route."""
+
 import itertools
 from dataclasses import dataclass
 
@@ -5,13 +7,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import odconv.layer
 from odconv import HEADS, Heads, ODConv2d, Settings, apply_settings, forms, probe
+from odconv.attention import attend
 from tests import oracle
-
-# Relative to the largest value; for the half precisions a few of their own last digits.
-TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 8 * 2**-8, torch.float16: 8 * 2**-11}
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ CASES = [
 ]
 cases = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 all_k = pytest.mark.parametrize("num_kernels", [1, 2, 4], ids=lambda k: f"K={k}")
-dtypes = pytest.mark.parametrize("dtype", TOLERANCE, ids=lambda dtype: str(dtype).removeprefix("torch."))
+halves = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bfloat16", "float16"])
 
 
 @dataclass(frozen=True)
@@ -86,12 +87,28 @@ FORMS = [
 ]
 
 
-def assert_close(actual, expected, dtype, what=""):
+def assert_close(actual, expected, what=""):
+    """Equal to what rounding in float64 leaves, relative to the largest value."""
     assert actual.shape == expected.shape, what
-    assert actual.dtype == dtype, what
-    error = (actual.double() - expected).abs().max() if expected.numel() else torch.tensor(0.0)
-    scale = expected.abs().max() if expected.numel() else 1.0
-    assert error <= TOLERANCE[dtype] * scale, f"{what}: off by {error:.3g} where the largest is {scale:.3g}"
+    assert actual.dtype == torch.float64, what
+    if expected.numel():
+        error, scale = (actual - expected).abs().max(), expected.abs().max()
+        assert error <= 1e-10 * scale, f"{what}: off by {error:.3g} where the largest is {scale:.3g}"
+
+
+FACTORS = 6  # a product in the equation has at most these: x, W and four attentions
+
+
+def assert_rounded(actual, expected, terms, absolute, what=""):
+    """``actual`` is a sum of ``terms`` products as any processor may round it: in any order, fused or not.
+
+    A sum of m products, each of f factors, is off by less than (m + f) eps times the sum of the products' absolute values
+    (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1), which is ``absolute``.
+    """
+    assert actual.shape == expected.shape, what
+    bound = (terms.max() + FACTORS) * torch.finfo(actual.dtype).eps * absolute.max()
+    error = (actual.double() - expected).abs().max()
+    assert error <= bound, f"{what}: off by {error:.3g} where rounding makes less than {bound:.3g}"
 
 
 def doubles(layer):
@@ -126,18 +143,9 @@ def random_attention(case, num_kernels, dtype):
 def test_the_oracle_convolves_like_an_ordinary_convolution():
     for case in CASES:
         x = case.input()
-        kernel = torch.randn(case.c_out, case.c_in // case.groups, case.k, case.k, dtype=torch.float64)
+        kernel = case.layer(1).weight[0].detach()
         ours = oracle.od_conv2d(x, kernel[None], {}, **case.where)
         torch.testing.assert_close(ours, F.conv2d(x, kernel, None, **case.where), msg=case.name)
-
-
-@cases
-@all_k
-@dtypes
-def test_the_layer_is_the_equation_in_eval_mode(shake, case, num_kernels, dtype):
-    layer = shake(case.layer(num_kernels, dtype)).eval()
-    x = case.input(dtype)
-    assert_close(layer(x), oracle.layer(doubles(layer), x.double(), **case.where), dtype)
 
 
 MODES = [
@@ -150,30 +158,26 @@ MODES = [
 
 @pytest.mark.parametrize(("case", "train"), MODES)
 @all_k
-def test_the_gradients_of_the_layer_are_those_of_the_equation(shake, case, num_kernels, train):
+def test_the_layer_is_the_equation_values_and_gradients(shake, case, num_kernels, train):
     layer = shake(case.layer(num_kernels)).train(train)
     state, x = doubles(layer), case.input()
     ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
     expected = oracle.layer(state, theirs, train=train, **case.where)
     y = layer(ours)
-    assert_close(y, expected, torch.float64)
+    assert_close(y, expected)
     towards = torch.randn(expected.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
     y.backward(towards)
     expected.backward(towards)
-    assert_close(ours.grad, theirs.grad, torch.float64, "x")
+    assert_close(ours.grad, theirs.grad, "x")
     for name, parameter in layer.named_parameters():
-        assert_close(parameter.grad, state[name].grad, torch.float64, name)
+        assert_close(parameter.grad, state[name].grad, name)
 
 
-@pytest.mark.parametrize("case", CASES[:8:7], ids=lambda case: case.name)
-def test_the_gradients_in_float32_are_those_of_the_equation(shake, case):
-    layer = shake(case.layer(4, torch.float32)).eval()
-    state, x = doubles(layer), case.input().requires_grad_()
-    oracle.layer(state, x, **case.where).square().sum().backward()
-    layer(ours := x.detach().float().requires_grad_()).square().sum().backward()
-    assert_close(ours.grad, x.grad, torch.float32, "x")
-    for name, parameter in layer.named_parameters():
-        assert_close(parameter.grad, state[name].grad, torch.float32, name)
+@cases
+def test_in_float32_the_layer_is_its_branch_and_then_its_convolution_to_the_bit(shake, case):
+    layer, x = shake(case.layer(4, torch.float32)).eval(), case.input(torch.float32)
+    attention = attend(layer.attention(x), Settings())
+    assert torch.equal(layer(x), odconv.layer.od_conv2d(x, layer.weight, attention, **case.where))
 
 
 @pytest.mark.parametrize("temperature", [0.5, 30.0])
@@ -182,7 +186,7 @@ def test_the_temperature_divides_the_logits_of_all_four_heads(shake, temperature
     layer, x = shake(case.layer(4)).eval(), case.input()
     with apply_settings(Settings(temperature=temperature)):
         y = layer(x)
-    assert_close(y, oracle.layer(doubles(layer), x, temperature=temperature, **case.where), torch.float64)
+    assert_close(y, oracle.layer(doubles(layer), x, temperature=temperature, **case.where))
 
 
 @pytest.mark.parametrize(
@@ -204,7 +208,7 @@ def test_what_a_layer_is_told_is_what_it_convolves_with(shake, settings):
     expected = oracle.od_conv2d(x, state["weight"], {h: torch.tensor(v) for h, v in applied.items()}, **case.where)
     with probe(layer, settings):
         y = layer(x)
-    assert_close(y, expected, torch.float64)
+    assert_close(y, expected)
 
 
 # --- every form of the convolution ------------------------------------------------------------------------------------
@@ -217,29 +221,43 @@ PERMITTED = [
 ]
 
 
-@pytest.mark.parametrize(("form", "case", "num_kernels"), PERMITTED)
-@dtypes
-def test_every_form_is_the_equation(form, case, num_kernels, dtype):
-    flat, heads = random_attention(case, num_kernels, dtype)
-    weight = case.layer(num_kernels, dtype).weight.detach().clone().requires_grad_()
-    x = case.input(dtype).requires_grad_()
-    names, taps = ["kernel"], None
-    if heads.spatial is not None:
-        names, taps = ["spatial", "kernel"], heads.spatial.flatten(1)[:, None]
-        if case.groups == 1:
-            names, taps = ["spatial", "channel", "kernel"], taps * heads.channel[:, :, None]
-    y = getattr(forms, form.function)(x, weight, taps, heads.kernel, **case.where)
+def value_and_gradients(function, x, weight, heads, towards):
+    """What ``function`` makes of x, weight and heads (head -> (N, entries)), and the gradient of each, by name."""
+    leaves = {"x": x, "weight": weight, **heads}
+    leaves = {name: leaf.detach().requires_grad_() for name, leaf in leaves.items()}
+    y = function(leaves["x"], leaves["weight"], {head: leaves[head] for head in heads})
+    return {"y": y, **dict(zip(leaves, torch.autograd.grad(y, list(leaves.values()), towards), strict=True))}
 
-    wanted = {head: flat[head] for head in names if head in flat}
-    weight64, x64 = (tensor.detach().double().requires_grad_() for tensor in (weight, x))
-    rounded = {head: flat[head].detach().to(dtype).double().requires_grad_() for head in wanted}
-    expected = oracle.od_conv2d(x64, weight64, rounded, **case.where)
-    assert_close(y, expected, dtype)
-    towards = torch.randn(expected.shape, generator=torch.Generator().manual_seed(5)).to(dtype)
-    ours = torch.autograd.grad(y, [x, weight, *wanted.values()], towards)
-    theirs = torch.autograd.grad(expected, [x64, weight64, *rounded.values()], towards.double())
-    for what, one, other in zip(["x", "weight", *wanted], ours, theirs, strict=True):
-        assert_close(one.to(dtype), other, dtype, what)
+
+@pytest.mark.parametrize(("form", "case", "num_kernels"), PERMITTED)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+def test_every_form_is_the_equation(form, case, num_kernels, dtype):
+    flat, _ = random_attention(case, num_kernels, dtype)
+    here = ["spatial", "kernel"] if case.groups > 1 or case.k == 1 else ["spatial", "channel", "kernel"]
+    heads = {head: flat[head].detach().to(dtype) for head in here if head in flat}
+
+    def ours(x, weight, heads):
+        taps = heads["spatial"][:, None] if "spatial" in heads else None
+        if "channel" in heads:
+            taps = taps * heads["channel"][:, :, None]
+        return getattr(forms, form.function)(x, weight, taps, heads.get("kernel"), **case.where)
+
+    def theirs(x, weight, heads):
+        return oracle.od_conv2d(x, weight, heads, **case.where)
+
+    x, weight = case.input(dtype), case.layer(num_kernels, dtype).weight.detach()
+    with torch.no_grad():
+        shape = ours(x, weight, heads).shape
+    towards = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(5)).to(dtype)
+    found = value_and_gradients(ours, x, weight, heads, towards)
+    inputs = [x, weight, heads, towards]  # the very numbers of ``dtype``, from here on in float64
+    doubled = [{h: v.double() for h, v in i.items()} if i is heads else i.double() for i in inputs]
+    absolute = [{h: v.abs() for h, v in i.items()} if isinstance(i, dict) else i.abs() for i in doubled]
+    ones = [{h: v**0 for h, v in i.items()} if isinstance(i, dict) else i**0 for i in doubled]
+    expected, sizes, terms = (value_and_gradients(theirs, *some) for some in (doubled, absolute, ones))
+    for what, value in found.items():
+        assert value.dtype == dtype, what
+        assert_rounded(value, expected[what], terms[what], sizes[what], what)
 
 
 @cases
@@ -249,7 +267,7 @@ def test_od_conv2d_applies_all_four_attentions(case, num_kernels):
     weight = case.layer(num_kernels).weight.detach()
     x = case.input()
     y = odconv.layer.od_conv2d(x, weight, heads, **case.where)
-    assert_close(y, oracle.od_conv2d(x, weight, flat, **case.where), torch.float64)
+    assert_close(y, oracle.od_conv2d(x, weight, flat, **case.where))
 
 
 @pytest.mark.parametrize("absent", [heads for n in (1, 2, 3, 4) for heads in itertools.combinations(HEADS, n)])
@@ -259,7 +277,7 @@ def test_od_conv2d_does_without_any_heads(absent):
     flat = {head: values for head, values in flat.items() if head not in absent}
     weight = case.layer(1 if "kernel" in absent else 4).weight.detach()
     y = odconv.layer.od_conv2d(case.input(), weight, heads._replace(**dict.fromkeys(absent)), **case.where)
-    assert_close(y, oracle.od_conv2d(case.input(), weight, flat, **case.where), torch.float64)
+    assert_close(y, oracle.od_conv2d(case.input(), weight, flat, **case.where))
 
 
 @cases
@@ -271,7 +289,7 @@ def test_what_is_forged_at_once_changes_nothing(monkeypatch, case, num_kernels):
     monkeypatch.setattr(forms, "CPU", tiny)
     monkeypatch.setattr(forms, "FILTERS", 4)
     y = odconv.layer.od_conv2d(case.input(), weight, heads, **case.where)
-    assert_close(y, oracle.od_conv2d(case.input(), weight, flat, **case.where), torch.float64)
+    assert_close(y, oracle.od_conv2d(case.input(), weight, flat, **case.where))
 
 
 REACHED = [  # the calls of a form that K and a size are meant to reach, K, and that size
@@ -287,21 +305,25 @@ REACHED = [  # the calls of a form that K and a size are meant to reach, K, and 
 ]
 
 
-@pytest.mark.parametrize(("calls", "num_kernels", "case"), REACHED, ids=lambda value: getattr(value, "name", value))
-def test_a_layer_is_the_equation_at_a_size_that_reaches_each_form(monkeypatch, shake, calls, num_kernels, case):
-    used = []
+@pytest.fixture
+def used(monkeypatch):
+    """Names of the forms that are called, one after the other."""
+    calls = []
 
     def spied(name, function):
-        return lambda *args, **where: (used.append(name), function(*args, **where))[1]
+        return lambda *args, **where: (calls.append(name), function(*args, **where))[1]
 
     for known in FORMS:
         monkeypatch.setattr(forms, known.function, spied(known.function, getattr(forms, known.function)))
-    layer = shake(case.layer(num_kernels, torch.float32)).eval().requires_grad_(False)
-    x = case.input(torch.float32)
+    return calls
+
+
+@pytest.mark.parametrize(("calls", "num_kernels", "case"), REACHED, ids=lambda value: getattr(value, "name", value))
+def test_a_layer_is_the_equation_at_a_size_that_reaches_each_form(used, shake, calls, num_kernels, case):
+    layer, x = shake(case.layer(num_kernels)).eval().requires_grad_(False), case.input()
     y = layer(x)
     assert used == calls
-    state = {name: tensor.double() for name, tensor in layer.state_dict().items()}
-    assert_close(y, oracle.layer(state, x.double(), **case.where), torch.float32)
+    assert_close(y, oracle.layer(layer.state_dict(), x, **case.where))
 
 
 def test_every_form_that_forges_is_reached_by_some_size():
@@ -333,20 +355,68 @@ def test_a_transposed_or_strided_input_gives_the_same(shake):
         torch.testing.assert_close(layer(torch.cat([x, x], 1)[:, :4]), y)
 
 
-def test_bfloat16_autocast_stays_near_the_float32_result(shake):
-    for case in (CASES[0], CASES[3], CASES[9], CASES[14]):
-        layer, x = shake(case.layer(4, torch.float32)).eval(), case.input(torch.float32)
-        with torch.autocast("cpu", torch.bfloat16):
-            y = layer(x)
-        assert (y.float() - layer(x)).abs().max() < 0.05 * layer(x).abs().max(), case.name
+class Made(TorchDispatchMode):
+    """Notes the shape and number type of every tensor that is made while it is on, and of what is converted; not of views."""
+
+    def __init__(self):
+        super().__init__()
+        self.tensors, self.converted = [], []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if not function.is_view:
+            results = result if isinstance(result, (tuple, list)) else (result,)
+            made = [(some.shape, some.dtype) for some in results if isinstance(some, torch.Tensor)]
+            self.tensors += made
+            self.converted += made if function is torch.ops.aten._to_copy.default else []
+        return result
+
+
+SMALL = [(calls, num_kernels, case) for calls, num_kernels, case in REACHED if case.c_in < 512]
+small = pytest.mark.parametrize(
+    ("calls", "num_kernels", "case"), SMALL, ids=lambda value: getattr(value, "name", value)
+)
+
+
+@halves
+@small
+def test_a_layer_of_half_precision_takes_the_same_way_and_makes_no_copy_in_float32(
+    used, shake, calls, num_kernels, case, dtype
+):
+    layer, x = shake(case.layer(num_kernels, dtype)).eval().requires_grad_(False), case.input(dtype)
+    with Made() as made:
+        y = layer(x)
+    assert used == calls
+    assert y.dtype == dtype
+    assert y.shape == (case.batch, case.c_out, *forms.output_size(case.size, case.k, *list(case.where.values())[:3]))
+    assert y.isfinite().all()
+    assert {kind for shape, kind in made.tensors if shape.numel() >= layer.weight[0].numel()} == {dtype}
+
+
+@small
+def test_under_autocast_the_weights_are_converted_once_and_nothing_is_forged_in_float32(
+    used, shake, calls, num_kernels, case
+):
+    layer, x = shake(case.layer(num_kernels, torch.float32)).eval().requires_grad_(False), case.input(torch.float32)
+    with torch.autocast("cpu", torch.bfloat16), Made() as made:
+        y = layer(x)
+    assert used == calls
+    assert y.dtype == torch.bfloat16
+    assert made.converted.count((layer.weight.shape, torch.bfloat16)) == 1
+    kernels = {(case.batch, *shape) for shape in (layer.weight[0].shape, layer.weight[0].flatten(1).shape)}
+    assert not [kind for shape, kind in made.tensors if tuple(shape) in kernels and kind == torch.float32]
 
 
 # --- as a drop-in -----------------------------------------------------------------------------------------------------
 
 
 def test_the_docstring_example_keeps_the_shape():
-    x = torch.randn(2, 256, 40, 40)
-    assert ODConv2d(256, 256, 7, padding=3)(x).shape == x.shape
+    assert ODConv2d(256, 256, 7, padding=3).to("meta")(torch.empty(2, 256, 40, 40, device="meta")).shape == (
+        2,
+        256,
+        40,
+        40,
+    )
 
 
 @cases
@@ -356,12 +426,12 @@ def test_the_output_has_the_shape_of_an_ordinary_convolution(case):
 
 
 def test_with_its_gates_open_and_one_kernel_a_layer_is_an_ordinary_convolution():
-    layer = ODConv2d(4, 6, 1, num_kernels=1).eval()
+    layer = ODConv2d(4, 6, 1, num_kernels=1).double().eval()
     with torch.no_grad():
         for fc in (layer.attention.channel_fc, layer.attention.filter_fc):
             fc.weight.zero_()
             fc.bias.fill_(100.0)  # a gate of 1
-    x = torch.randn(2, 4, 5, 5)
+    x = torch.randn(2, 4, 5, 5, dtype=torch.float64)
     torch.testing.assert_close(layer(x), F.conv2d(x, layer.weight[0]))
 
 
@@ -431,7 +501,22 @@ def test_the_branch_gives_the_logits_of_the_equation(shake, case, num_kernels):
     heads = layer.attention(x)
     assert {head for head in HEADS if getattr(heads, head) is not None} == expected.keys()
     for head, values in expected.items():
-        assert_close(getattr(heads, head).flatten(1), values, torch.float64, head)
+        assert_close(getattr(heads, head).flatten(1), values, head)
+
+
+@cases
+@all_k
+def test_the_branch_in_float32_is_off_by_no_more_than_rounding_makes(shake, case, num_kernels):
+    layer, x = shake(case.layer(num_kernels, torch.float32)).eval(), case.input(torch.float32)
+    state = {name: tensor.double() for name, tensor in layer.state_dict().items()}
+    absolute = {name: tensor.abs() for name, tensor in state.items()}
+    absolute["attention.bn.running_mean"] *= -1  # it is subtracted: without it, absolute values would cancel
+    expected, sizes = oracle.logits(state, x.double()), oracle.logits(absolute, x.double().abs())
+    heads = layer.attention(x)
+    # a mean over positions, a sum over channels, a few for the normalisation, a sum over the hidden width
+    roundings = torch.tensor(case.size[0] * case.size[1] + case.c_in + 8 + len(layer.attention.fc.weight))
+    for head, values in expected.items():
+        assert_rounded(getattr(heads, head).flatten(1), values, roundings, sizes[head], head)
 
 
 @pytest.mark.parametrize(

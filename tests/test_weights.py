@@ -11,7 +11,7 @@ import torch
 
 from benchmarks import cards
 from odconv import HEADS, images, load_checkpoint
-from odconv.atlas import atlas_beside
+from odconv.atlas import atlas_beside, atlas_path
 from odconv.checkpoint import find_checkpoints
 from odconv.layer import AttentionBranch
 from odconv.training import train
@@ -144,9 +144,10 @@ def test_the_atlas_is_of_these_weights_and_agrees_with_the_card(path):
     assert (atlas is not None) == checkpoint.dynamic
     if atlas:
         assert atlas.pictures == 10_000
+        assert atlas_path(path).stat().st_size < 350_000  # every page loads it
         layers = checkpoint.card.measured["between_pictures"]["layers"]
         for name, layer in atlas.layers.items():
             for head, typical in zip(HEADS, layer.heads, strict=True):
                 assert (typical is None) == (head not in layers[name])
                 if typical is not None:
-                    assert typical.between_pictures == pytest.approx(layers[name][head], rel=0.1, abs=0.001)
+                    assert typical.spread == pytest.approx(layers[name][head], rel=0.1, abs=0.001)

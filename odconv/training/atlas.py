@@ -4,8 +4,8 @@
 
 Two passes over the pictures, batch by batch: one for means and deviations, one for how far each picture is from them. Only
 sums, and a number for each picture and head, are kept. What comes out, <weights' stem>.atlas.npz, holds for every layer and
-head the mean and the deviation over all pictures, the mean of each class, how far pictures differ within a class and classes
-from each other, how far from the mean pictures are, and how many kernels are in effect.
+head the mean and the deviation over all pictures and how far from the mean pictures are, and for kernel attention the mean of
+each class.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from odconv.atlas import RANKS, Atlas, TypicalHead, TypicalLayer, atlas_path, fingerprint, save_atlas, scores
+from odconv.atlas import RANKS, Atlas, TypicalHead, TypicalLayer, atlas_path, distances, fingerprint, save_atlas
 from odconv.attention import HEADS, Heads
 from odconv.checkpoint import Checkpoint, CheckpointError
-from odconv.explain import LayerRecord, effective_kernels, explain
+from odconv.explain import LayerRecord, explain
 from odconv.training.data import DataError, Pictures, prepared
 from odconv.training.evaluate import opened, options_of
 
@@ -32,61 +32,52 @@ from odconv.training.evaluate import opened, options_of
 class HeadSums:
     """Running sums of one head over pictures, in float64."""
 
-    def __init__(self, shape: tuple[int, ...], counts: np.ndarray) -> None:
-        """``shape``: the head's, without N; ``counts`` (classes,): pictures of each class that there will be."""
-        entries = int(np.prod(shape))
-        self.shape, self.counts = shape, counts
-        self.by_class = np.zeros((len(counts), entries))
-        self.squares = np.zeros(entries)
-        self.fair_squares = np.zeros(entries)  # weighted so that each class counts the same
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        """``shape``: the head's, without N."""
+        self.pictures = 0
+        self.values = np.zeros(shape)
+        self.squares = np.zeros(shape)
 
-    def add(self, values: np.ndarray, labels: np.ndarray) -> None:
-        """``values`` (N, ...) of pictures with ``labels`` (N,)."""
-        flat = values.reshape(len(values), -1).astype(np.float64)  # (N, entries)
-        member = labels[None] == np.arange(len(self.counts))[:, None]  # (classes, N)
-        self.by_class += member.astype(np.float64) @ flat
-        self.squares += (flat**2).sum(0)
-        self.fair_squares += (1 / (len(self.counts) * self.counts[labels])) @ flat**2
+    def add(self, values: np.ndarray) -> None:
+        """``values`` (N, ...) of N more pictures."""
+        self.pictures += len(values)
+        self.values += values.sum(0, dtype=np.float64)
+        self.squares += np.square(values, dtype=np.float64).sum(0)
 
     def typical(self) -> TypicalHead:
-        n = self.counts.sum()
-        mean, classes = self.by_class.sum(0) / n, self.by_class / self.counts[:, None]
-        deviation = _root(self.squares / n - mean**2)
-        within = _root(self.fair_squares - (classes**2).mean(0))
-        return TypicalHead(
-            mean.reshape(self.shape).astype(np.float32),
-            deviation.reshape(self.shape).astype(np.float32),
-            classes.astype(np.float16),
-            float(within.mean()),
-            float(classes.std(0).mean()),
-            np.zeros(RANKS + 1, np.float32),  # known after a second pass
-        )
-
-
-def _root(variance: np.ndarray) -> np.ndarray:
-    return np.sqrt(np.maximum(variance, 0.0))  # rounding can leave a constant gate a little below 0
+        """What is known after one pass; the distances are 0 until a second one."""
+        mean = self.values / self.pictures
+        variance = np.maximum(self.squares / self.pictures - mean**2, 0.0)  # rounding can leave a still gate below 0
+        unknown = np.zeros(RANKS + 1, np.float32)
+        return TypicalHead(mean.astype(np.float32), np.sqrt(variance).astype(np.float32), unknown)
 
 
 class LayerSums:
     """Running sums of one layer."""
 
     def __init__(self, first: LayerRecord, counts: np.ndarray) -> None:
-        self.pictures = counts.sum()
+        """``counts`` (classes,): pictures of each class that there will be."""
+        kernel = first.attention.kernel
+        self.counts = counts
         self.heads: Heads[HeadSums] = Heads(
-            *(None if head is None else HeadSums(head.shape[1:], counts) for head in first.attention)
+            *(None if head is None else HeadSums(head.shape[1:]) for head in first.attention)
         )
-        self.effective = 0.0
+        self.kernel_by_class = None if kernel is None else np.zeros((len(counts), kernel.shape[1]))
 
     def add(self, record: LayerRecord, labels: np.ndarray) -> None:
+        """What the layer did to N more pictures, of classes ``labels`` (N,)."""
         for sums, values in zip(self.heads, record.attention, strict=True):
             if sums is not None and values is not None:
-                sums.add(values, labels)
-        if record.attention.kernel is not None:
-            self.effective += float(effective_kernels(record.attention.kernel).sum())
+                sums.add(values)
+        kernel = record.attention.kernel
+        if self.kernel_by_class is not None and kernel is not None:
+            np.add.at(self.kernel_by_class, labels, kernel)
 
     def typical(self) -> TypicalLayer:
         heads: Heads[TypicalHead] = Heads(*(None if sums is None else sums.typical() for sums in self.heads))
-        return TypicalLayer(heads, None if heads.kernel is None else self.effective / float(self.pictures))
+        if self.kernel_by_class is None:
+            return TypicalLayer(heads, None)
+        return TypicalLayer(heads, (self.kernel_by_class / self.counts[:, None]).astype(np.float16))
 
 
 def survey(checkpoint: Checkpoint, pictures: Pictures, network: str, batch: int = 128) -> Atlas:
@@ -112,12 +103,12 @@ def survey(checkpoint: Checkpoint, pictures: Pictures, network: str, batch: int 
         for name, record in layers.items():
             for head, values, known in zip(HEADS, record.attention, typical[name].heads, strict=True):
                 if values is not None and known is not None:
-                    found.setdefault((name, head), []).append(scores(values, known.mean, known.deviation))
+                    found.setdefault((name, head), []).append(distances(values, known.mean, known.deviation))
     ranks = np.linspace(0, 1, RANKS + 1)
     for (name, head), some in found.items():
         quantiles = np.quantile(np.concatenate(some), ranks).astype(np.float32)
         heads = typical[name].heads
-        known = replace(getattr(heads, head), scores=quantiles)
+        known = replace(getattr(heads, head), distances=quantiles)
         typical[name] = replace(typical[name], heads=heads._replace(**{head: known}))
     return Atlas(network, counts, typical)
 
@@ -140,24 +131,19 @@ def _passes(
 
 
 def report(atlas: Atlas) -> str:
-    """The atlas as a table, for a terminal."""
+    """The atlas as a table, for a terminal: a layer a line, and how far pictures differ in each of its heads."""
     lines = [
-        f"{atlas.pictures:,} pictures of {atlas.classes} classes. pictures: mean over a head's entries of the standard "
-        "deviation over all pictures; within and between: the same within a class and between the means of classes; "
-        "effective: kernels, mean of exp(entropy)",
-        _row("layer", "head", "pictures", "within", "between", "effective"),
+        f"{atlas.pictures:,} pictures of {atlas.classes} classes; mean over a head's entries of the standard deviation over "
+        "the pictures",
+        _row("layer", *HEADS),
     ]
     for name, layer in atlas.layers.items():
-        for head, typical in zip(HEADS, layer.heads, strict=True):
-            if typical is not None:
-                spread = (typical.between_pictures, typical.within, typical.between)
-                effective = f"{layer.effective_kernels:.2f}" if head == "kernel" else ""
-                lines.append(_row(name, head, *(f"{number:.4f}" for number in spread), effective))
+        lines.append(_row(name, *("" if typical is None else f"{typical.spread:.4f}" for typical in layer.heads)))
     return "\n".join(lines)
 
 
-def _row(name: str, head: str, *cells: str) -> str:
-    return f"  {name:<22} {head:<8}{''.join(f'{cell:>10}' for cell in cells)}".rstrip()
+def _row(name: str, *cells: str) -> str:
+    return f"  {name:<22}{''.join(f'{cell:>10}' for cell in cells)}".rstrip()
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
