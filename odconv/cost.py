@@ -41,9 +41,10 @@ class LayerCost:
 def cost(model: nn.Module, image_size: int) -> list[LayerCost]:
     """The cost of every convolution and linear map of ``model`` for a picture of ``image_size`` px, in execution order.
 
-    Shapes are followed on a private copy without data, so nothing is computed and ``model`` is not touched.
+    Shapes are followed on a copy of the modules without the numbers in their tensors, so nothing is computed, no weights are
+    copied on whatever device they are, and ``model`` is not touched.
     """
-    shadow = copy.deepcopy(model).to("meta").eval()
+    shadow = _without_numbers(model).eval()
     inside = {part for layer in shadow.modules() if isinstance(layer, ODConv2d) for part in layer.attention.modules()}
     costs: list[LayerCost] = []
     for name, module in shadow.named_modules():
@@ -52,6 +53,16 @@ def cost(model: nn.Module, image_size: int) -> list[LayerCost]:
     with torch.inference_mode():
         shadow(torch.empty(1, 3, image_size, image_size, device="meta"))
     return costs
+
+
+def _without_numbers(model: nn.Module) -> nn.Module:
+    """A copy of ``model`` on the meta device; the numbers of its parameters and buffers are never copied."""
+    outlines: dict[int, Tensor] = {
+        id(parameter): nn.Parameter(torch.empty_like(parameter, device="meta"), parameter.requires_grad)
+        for parameter in model.parameters()
+    }
+    outlines |= {id(buffer): torch.empty_like(buffer, device="meta") for buffer in model.buffers()}
+    return copy.deepcopy(model, outlines)  # what is in there counts as copied already
 
 
 def _note(costs: list[LayerCost], name: str):  # type: ignore[no-untyped-def]
