@@ -103,7 +103,7 @@ def parse_card(raw: Any, architecture: Architecture, file: str) -> Card:
         need(numbers and all(low <= v <= 10 for v in values), "three_numbers", field=name)
     need(raw.get("stem", architecture.stem) == architecture.stem, "stem", stem=architecture.stem)
     listed = raw.get("classes") if isinstance(raw.get("classes"), list) else []
-    classes = [entry.get("name") if isinstance(entry, dict) else entry for entry in listed]
+    classes: list[Any] = [entry.get("name") if isinstance(entry, dict) else entry for entry in listed]
     need(len(classes) == architecture.num_classes, "class_count", count=architecture.num_classes)
     need(all(map(_is_name, classes)), "class_names", most=MAX_NAME)
     texts = {name: raw.get(name, "") for name in TEXTS}

@@ -82,7 +82,7 @@ class PickleCheck:
         """
         stack: list[Any] = []
         marks: list[int] = []
-        memo: dict[int, Any] = {}
+        memo: dict[Any, Any] = {}
 
         def pop_mark() -> list[Any]:
             start = marks.pop()
