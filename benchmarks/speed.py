@@ -115,10 +115,7 @@ def choose(cells: Iterable[Cell], pattern: str) -> list[Cell]:
 def build(architecture: Architecture, contender: str) -> nn.Module:
     """The network of a contender, freshly initialised; the static one has the same layout with ordinary convolutions."""
     torch.manual_seed(0)
-    if contender != "static":
-        return architecture.build()
-    backbone = architecture.backbone.removeprefix("od_")
-    return replace(architecture, backbone=backbone, num_kernels=None, reduction=None).build()
+    return (architecture.static_twin() if contender == "static" else architecture).build()
 
 
 def pictures(cell: Cell, device: str) -> torch.Tensor:
@@ -207,8 +204,8 @@ def time_cell(cell: Cell, device: str, seconds: float) -> dict[str, tuple[float,
 
 def peak_bytes(cell: Cell, contender: str, device: str) -> int:
     """Memory that a first pass takes at its peak, above what there is before it."""
-    width = 0.35 if "mobilenet" in cell.architecture.backbone else 8
-    tiny = replace(cell, architecture=replace(cell.architecture, width=width), side=32, batch=2)
+    narrow = replace(cell.architecture, width=cell.architecture.family.narrow)
+    tiny = replace(cell, architecture=narrow, side=32, batch=2)
     one_pass(tiny, build(tiny.architecture, contender).to(device), contender, device)()  # loads what is loaded lazily
     run = one_pass(cell, build(cell.architecture, contender).to(device), contender, device)
     gc.collect()

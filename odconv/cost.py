@@ -21,6 +21,7 @@ sees two floating-point operations for each multiply-add of what is really done,
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 
 import torch
@@ -41,17 +42,35 @@ class LayerCost:
 def cost(model: nn.Module, image_size: int) -> list[LayerCost]:
     """The cost of every convolution and linear map of ``model`` for a picture of ``image_size`` px, in execution order.
 
-    Shapes are followed on a private copy without data, so nothing is computed and ``model`` is not touched.
+    Shapes are followed by a batch of no pictures through a copy of the modules on the CPU. Nothing is computed, no weights are
+    copied on whatever device they are, and ``model`` is not touched.
     """
-    shadow = copy.deepcopy(model).to("meta").eval()
+    shadow = _without_numbers(model).eval()
     inside = {part for layer in shadow.modules() if isinstance(layer, ODConv2d) for part in layer.attention.modules()}
     costs: list[LayerCost] = []
     for name, module in shadow.named_modules():
         if isinstance(module, (ODConv2d, nn.Conv2d, nn.Linear)) and module not in inside:
             module.register_forward_hook(_note(costs, name))
     with torch.inference_mode():
-        shadow(torch.empty(1, 3, image_size, image_size, device="meta"))
+        shadow(torch.empty(0, 3, image_size, image_size))
     return costs
+
+
+def _without_numbers(model: nn.Module) -> nn.Module:
+    """A copy of ``model`` on the CPU, with memory that is never touched where its parameters and buffers have numbers.
+
+    On the meta device it would need no memory at all, but PyTorch would import its compiler to follow shapes there, which
+    takes two seconds, 90 MB and a temporary folder that can be written to.
+    """
+    copies: dict[int, Tensor] = {
+        id(parameter): nn.Parameter(_untouched(parameter), requires_grad=False) for parameter in model.parameters()
+    }
+    copies |= {id(buffer): _untouched(buffer) for buffer in model.buffers()}
+    return copy.deepcopy(model, copies)  # what is in there counts as copied already
+
+
+def _untouched(tensor: Tensor) -> Tensor:
+    return torch.empty(tensor.shape, dtype=torch.float32 if tensor.is_floating_point() else tensor.dtype)
 
 
 def _note(costs: list[LayerCost], name: str):  # type: ignore[no-untyped-def]
@@ -75,6 +94,6 @@ def _multiply_adds(module: nn.Module, x: Tensor, y: Tensor) -> int:
         forged * positions
         + candidates * (1 if branch.kernel_fc is None else 2)
         + forged
-        + x.numel()
+        + math.prod(x.shape[1:])
         + sum(head.weight.numel() for head in heads if head is not None)
     )

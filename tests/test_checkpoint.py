@@ -1,8 +1,8 @@
 import json
 import math
+import os
 import pickle
 import random
-import resource
 from pathlib import Path
 
 import pytest
@@ -11,8 +11,17 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from odconv import backbones as nets
-from odconv import checkpoint
-from odconv.checkpoint import CheckpointError, find_checkpoints, load_checkpoint, recognise, save_checkpoint
+from odconv import card, checkpoint
+from odconv.atlas import atlas_path
+from odconv.checkpoint import (
+    CheckpointError,
+    file_versions,
+    find_checkpoints,
+    labels,
+    load_checkpoint,
+    recognise,
+    save_checkpoint,
+)
 
 ROOT = Path(__file__).parents[1]
 BUNDLED = find_checkpoints(ROOT / "assets" / "weights")
@@ -241,7 +250,7 @@ def test_a_misshapen_key_is_named_with_both_shapes(tmp_path, state, name):
 
 def test_many_problems_are_counted_and_not_all_listed(tmp_path, state):
     stripped = {name: tensor for name, tensor in state.items() if "attention.bn" not in name}
-    assert f"and {16 * 5 - 5} more" in refusal(save(stripped, tmp_path / "weights.pth"))
+    assert f"… (+{16 * 5 - 5})" in refusal(save(stripped, tmp_path / "weights.pth"))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -252,6 +261,27 @@ def test_weights_that_are_not_finite_are_refused_by_name(tmp_path, state, name, 
     message = refusal(save(state, tmp_path / "weights.pth"))
     assert "finite" in message
     assert name in message
+
+
+@pytest.mark.parametrize("name", ["bn1.running_var", "layer2.0.conv1.attention.bn.running_var"])
+def test_a_variance_below_0_is_refused_by_name(tmp_path, state, name):
+    state[name] = state[name].clone()
+    state[name][-1] = -1e-6
+    message = refusal(save(state, tmp_path / "weights.pth"))
+    assert "below 0" in message
+    assert name in message
+
+
+def test_a_variance_of_0_and_a_mean_below_it_load(tmp_path, state):
+    state["bn1.running_var"], state["bn1.running_mean"] = torch.zeros(4), -torch.ones(4)
+    assert load_checkpoint(save(state, tmp_path / "weights.pth")).model.bn1.running_mean.tolist() == [-1] * 4
+
+
+def test_names_of_tensors_are_shown_printable_and_short(tmp_path, state):
+    state["fc\u202e\ud800\n" + "x" * 1000] = torch.zeros(1)
+    message = refusal(save(state, tmp_path / "weights.pth"))
+    assert "not known: fc���xxx" in message
+    assert len(message) < 300
 
 
 ODD_TENSORS = {  # a name, and what stands there instead of a dense float tensor of the right shape
@@ -301,22 +331,13 @@ def test_a_giant_that_costs_nothing_to_store_is_refused(tmp_path, state, name, s
     refusal(path)
 
 
-@pytest.fixture
-def little_memory():
-    """1 GiB more than now; what wants more fails with torch's RuntimeError, or MemoryError."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (held + 2**30, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-
-
-def test_a_network_of_giants_that_fit_each_other_is_refused_before_it_takes_memory(tmp_path, little_memory):
+def test_a_network_of_giants_that_fit_each_other_is_refused_before_it_takes_memory(tmp_path, monkeypatch):
     giant = meta_state(nets.od_resnet18, 10, width=512, num_kernels=64)  # every shape is right; 60 GB if laid out
     flat = {name: torch.zeros((), dtype=t.dtype).expand(t.shape) for name, t in giant.items()}
     path = save(flat, tmp_path / "giant.pth")
     assert path.stat().st_size < 10**6
-    refusal(path)
+    monkeypatch.setattr(checkpoint, "recognise", lambda state: pytest.fail("the tensors were taken for weights"))
+    assert "GiB, far more than a file of" in refusal(path)
 
 
 # --- files that are something else ------------------------------------------------------------------------------------
@@ -516,6 +537,9 @@ def test_without_a_card_the_authors_preprocessing_holds(tmp_path):
         ("name", ""),
         ("name", 7),
         ("name", "n" * 201),
+        ("recipe", "r" * 8001),
+        ("data", "r" * 8001),
+        ("known_weaknesses", "r" * 8001),
     ],
 )
 def test_a_bad_field_of_a_card_is_refused_by_name(tmp_path, state, field, value):
@@ -535,6 +559,29 @@ def test_a_card_in_another_encoding_is_refused(tmp_path, state):
     path = with_card(tmp_path, state)
     (tmp_path / "weights.json").write_bytes(json.dumps(CARD).encode("utf-16"))
     assert "not readable JSON" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"classes": ["a", "b", "c", "d", "\ud800"]}, {"recipe": "\udc80"}, {"measured": {"\ud800": 1}}],
+    ids=["a class", "the recipe", "what is measured"],
+)
+def test_a_card_with_half_of_a_character_is_refused(tmp_path, state, change):
+    message = refusal(with_card(tmp_path, state, **change))
+    assert "half of a character" in message
+
+
+def test_control_characters_and_marks_of_direction_in_a_card_become_visible(tmp_path, state):
+    changes = {"classes": ["a\u202eb", "b\x00", "猫", "ma\u0301", "می‌خواهم"], "recipe": "one\r\ntwo\x1b[31m"}
+    card = load_checkpoint(with_card(tmp_path, state, **changes)).card
+    assert card.classes == ("a�b", "b�", "猫", "ma\u0301", "می‌خواهم")
+    assert card.recipe == "one\ntwo�[31m"
+
+
+def test_a_card_that_is_too_large_is_refused_unparsed(tmp_path, state, monkeypatch):
+    path = with_card(tmp_path, state, note="n" * 5 * 2**20)
+    monkeypatch.setattr(card, "json", None)  # nothing to parse with
+    assert "more than 4 MiB" in refusal(path)
 
 
 # --- the bundled weights ----------------------------------------------------------------------------------------------
@@ -609,3 +656,75 @@ def test_checkpoints_are_found_by_name_and_the_earlier_folder_wins(tmp_path):
     (theirs / "folder.pth").mkdir()
     found = find_checkpoints(mine, theirs, tmp_path / "nowhere")
     assert found == {"b.pth": mine / "b.pth", "a.safetensors": theirs / "a.safetensors", "c.tar": theirs / "c.tar"}
+
+
+def test_names_that_cannot_be_shown_are_left_out(tmp_path):
+    (tmp_path / "good.pth").touch()
+    try:
+        for name in (b"caf\xe9.pth", "net\u202ehtp.pth".encode(), b"line\nbreak.pth"):
+            (tmp_path / os.fsdecode(name)).touch()
+    except OSError:
+        pytest.skip("this file system has no such names")
+    assert find_checkpoints(tmp_path) == {"good.pth": tmp_path / "good.pth"}
+    refusal(tmp_path / os.fsdecode(b"caf\xe9.pth")).encode("utf-8")
+
+
+def test_folders_and_files_that_cannot_be_looked_at_are_left_out(tmp_path, monkeypatch):
+    good, closed = tmp_path / "good", tmp_path / "closed"
+    for folder in (good, closed):
+        folder.mkdir()
+        (folder / f"{folder.name}.pth").touch()
+    (good / "dangling.pth").symlink_to(tmp_path / "nowhere")
+    (good / "loop.pth").symlink_to(good / "loop.pth")
+    (good / "secret.pth").touch()
+    listing, looking = Path.iterdir, Path.is_file
+
+    def iterdir(self):
+        if self == closed:
+            raise PermissionError(13, "Permission denied")
+        return listing(self)
+
+    def is_file(self):
+        if self.name == "secret.pth":
+            raise PermissionError(13, "Permission denied")
+        return looking(self)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    monkeypatch.setattr(Path, "is_file", is_file)
+    found = find_checkpoints(closed, good / "good.pth", good / "loop.pth", tmp_path / "nowhere", good)
+    assert found == {"good.pth": good / "good.pth"}
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["a.pth", "b.safetensors"], ["a", "b"]),
+        (["a.pth", "a.safetensors", "b.pt"], ["a.pth", "a.safetensors", "b"]),
+        (["a.pth", "a.pth.tar"], ["a", "a.pth.tar"]),
+        (["a.pth", "a.pt", "a.pth.tar"], ["a.pth", "a.pt", "a.pth.tar"]),
+        ([], []),
+    ],
+)
+def test_a_label_is_the_name_without_ending_where_that_can_be_no_other_file(names, shown):
+    assert labels(names) == dict(zip(names, shown, strict=True))
+    assert len(set(shown)) == len(names)
+
+
+def test_versions_of_files_change_with_weights_card_and_atlas_and_with_nothing_else(tmp_path):
+    path = tmp_path / "net.safetensors"
+    seen = [file_versions(path)]
+    assert seen == [(str(path), None, None, None)]
+    for file in (path, tmp_path / "net.json", atlas_path(path)):
+        file.write_bytes(b"a")
+        seen.append(file_versions(str(path)))
+        os.utime(file, ns=(0, 0))  # written again at another time
+        seen.append(file_versions(path))
+        file.unlink()
+        file.write_bytes(b"ab")
+        os.utime(file, ns=(0, 0))  # replaced by one of the same time
+        seen.append(file_versions(path))
+        file.unlink()
+        assert file_versions(path) == seen[0]
+    assert len(set(seen)) == len(seen)
+    (tmp_path / "other.json").touch()
+    assert file_versions(path) == seen[0]

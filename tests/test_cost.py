@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from odconv import ODConv2d, backbones
@@ -87,3 +89,34 @@ def test_counting_leaves_the_model_without_hooks_and_with_its_data():
     assert names[-1] == "fc"
     assert not any(module._forward_hooks for module in model.modules())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+class _Storages(TorchDispatchMode):
+    """Takes down the memory of every tensor that anything is done with."""
+
+    def __init__(self):
+        super().__init__()
+        self.used = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        for tensor in tree_leaves((args, kwargs)):
+            if isinstance(tensor, torch.Tensor):
+                self.used.add(tensor.untyped_storage().data_ptr())
+        return func(*args, **(kwargs or {}))
+
+
+def test_counting_does_nothing_with_the_weights_of_a_model():
+    model = backbones.od_resnet18(10, width=8, stem="small")
+    weights = {tensor.untyped_storage().data_ptr() for tensor in model.state_dict().values()}
+    with _Storages() as storages:
+        cost(model, 64)
+        assert len(storages.used) > 10
+        assert not storages.used & weights
+        model.fc.weight.sum()
+        assert len(storages.used & weights) == 1
+
+
+def test_the_cost_does_not_depend_on_number_types_nor_on_where_the_weights_are():
+    model = backbones.od_resnet18(10, width=8, stem="small")
+    expected = cost(model, 64)
+    assert cost(model.half(), 64) == cost(model.to("meta"), 64) == expected

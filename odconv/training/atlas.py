@@ -88,7 +88,7 @@ def survey(checkpoint: Checkpoint, pictures: Pictures, network: str, batch: int 
         CheckpointError: the network has no attention.
     """
     if not checkpoint.dynamic:
-        raise CheckpointError(f"{checkpoint.card.name} has no attention, so there is nothing to make an atlas of.")
+        raise CheckpointError("checkpoint.no_attention", name=checkpoint.card.name)
     counts = np.bincount(pictures.labels, minlength=len(pictures.names))
     if not counts.all():
         name = pictures.names[int(counts.argmin())]

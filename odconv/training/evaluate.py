@@ -273,7 +273,7 @@ def card_beside(weights: Path) -> tuple[Path, Entry]:
     """
     path = weights.with_suffix(".json")
     if not path.is_file():
-        raise CheckpointError(f"{weights.name} has no card, {path.name}; what is measured is written there.")
+        raise CheckpointError("checkpoint.no_card", file=weights.name, card=path.name)
     return path, json.loads(path.read_text(encoding="utf-8"))
 
 

@@ -11,13 +11,10 @@ from typing import Annotated, Any, Generic, Literal, NamedTuple, get_args, get_t
 
 import numpy as np
 
+from odconv.architecture import BACKBONES, Architecture, family_of, is_dynamic
 from odconv.attention import Array
-from odconv.backbones import RESNET_BLOCKS, Stem
-from odconv.checkpoint import Architecture
+from odconv.backbones import Stem
 from odconv.training.data import stream
-
-STATIC = (*(f"resnet{depth}" for depth in RESNET_BLOCKS), "mobilenetv2")
-ARCHITECTURES = (*(f"od_{name}" for name in STATIC), *STATIC)
 
 ORDER, VARIATION, TOLD, NETWORK = range(4)  # what randomness is for; see data.stream
 
@@ -42,7 +39,7 @@ class Recipe:
         RecipeError: a value is outside of what is allowed.
     """
 
-    arch: Annotated[str, f"the network: {', '.join(ARCHITECTURES)}"] = "od_resnet18"
+    arch: Annotated[str, f"the network: {', '.join(BACKBONES)}"] = "od_resnet18"
     width: Annotated[float, "channels of a ResNet's first stage (64 in the paper); a MobileNetV2's multiplier"] = 32
     stem: Annotated[Stem, "small: 3x3 with stride 2, no pooling, for pictures of about 64 px"] = "small"
     kernels: Annotated[int, "K, candidate kernels of a dynamic convolution"] = 4
@@ -96,8 +93,8 @@ class Recipe:
                 raise RecipeError(f"{name}={value!r}: a finite number is needed")
             if choices and isinstance(choices[0], str) and value not in choices:
                 raise RecipeError(f"{name}={value!r}: one of {', '.join(choices)} is needed")
-        if self.arch not in ARCHITECTURES:
-            raise RecipeError(f"arch={self.arch!r}: one of {', '.join(ARCHITECTURES)} is needed")
+        if self.arch not in BACKBONES:
+            raise RecipeError(f"arch={self.arch!r}: one of {', '.join(BACKBONES)} is needed")
         for name in ("kernels", "epochs", "batch", "zoom"):
             if getattr(self, name) < 1:
                 raise RecipeError(f"{name}={getattr(self, name)!r}: at least 1 is needed")
@@ -119,7 +116,7 @@ class Recipe:
     @property
     def dynamic(self) -> bool:
         """Whether the network has ODConv layers."""
-        return self.arch.startswith("od_")
+        return is_dynamic(self.arch)
 
     @property
     def stages(self) -> tuple[tuple[int, float], ...]:
@@ -129,7 +126,8 @@ class Recipe:
     def architecture(self, num_classes: int) -> Architecture:
         """What the weights files know this network as."""
         dynamic = (self.kernels, self.reduction) if self.dynamic else (None, None)
-        stem = self.stem if "resnet" in self.arch else "imagenet"
+        stems = family_of(self.arch).stems
+        stem = self.stem if self.stem in stems else stems[0]
         return Architecture(self.arch, self.width, num_classes, stem, *dynamic)
 
 

@@ -116,7 +116,7 @@ def open_engine(name: str, device: str) -> Engine:
     """
     path = weights().get(name)
     if path is None:
-        raise CheckpointError("There is no such model here; another one is in the model picker.")
+        raise CheckpointError("checkpoint.no_model")
     try:
         return _opened(path, path.stat().st_mtime, resolve(device))
     except CheckpointError as error:

@@ -1,32 +1,29 @@
-"""The networks of the paper and their static twins: ResNet-18/34/50/101 and MobileNetV2.
-
-Module names are the released code's (github.com/OSVAI/ODConv), which are torchvision's, so the authors' files load as
-they are. ResNets: every convolution in a block is dynamic, the stem and the 1x1 shortcuts are not. MobileNetV2: all but
-the first convolution are dynamic.
-"""
+"""ResNet-18, 34, 50 and 101: every convolution in a block is dynamic, the stem and the 1x1 shortcuts are not."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Literal, get_args
+from typing import get_args
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from odconv.layer import ODConv2d
-
-Stem = Literal["imagenet", "small"]
-Conv = Callable[..., nn.Module]
-
-static_conv: Conv = partial(nn.Conv2d, bias=False)
+from odconv.backbones.family import (
+    Conv,
+    Family,
+    Layout,
+    Place,
+    State,
+    Stem,
+    dynamic_conv,
+    init_static,
+    size_of,
+    split_call,
+    static_conv,
+)
+from odconv.refusal import CheckpointError
 
 RESNET_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
-
-
-def dynamic_conv(num_kernels: int, reduction: float) -> Conv:
-    """A maker of ``ODConv2d`` layers, to be used where ``nn.Conv2d`` would be."""
-    return partial(ODConv2d, num_kernels=num_kernels, reduction=reduction)
 
 
 class BasicBlock(nn.Module):
@@ -101,91 +98,13 @@ class ResNet(nn.Module):
                 inplanes = planes * block.expansion
             self.add_module(f"layer{stage + 1}", layer)
         self.fc = nn.Linear(inplanes, num_classes)
-        _init_static(self)
+        init_static(self)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(F.relu(self.bn1(self.conv1(x))))
         for stage in range(1, 5):
             x = self.get_submodule(f"layer{stage}")(x)
         return self.fc(x.mean((2, 3)))
-
-
-# expansion, output channels, repeats, stride of the first (Sandler et al., 2018, table 2)
-MOBILENETV2_STAGES = (
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-    (6, 160, 3, 2),
-    (6, 320, 1, 1),
-)
-
-
-class InvertedResidual(nn.Module):
-    """1x1 expansion (unless the expansion is 1), 3x3 depth-wise, 1x1 projection, and a shortcut where shapes allow."""
-
-    def __init__(self, conv: Conv, inplanes: int, planes: int, stride: int, expansion: int) -> None:
-        super().__init__()
-        hidden = inplanes * expansion
-        self.residual = stride == 1 and inplanes == planes
-        self.conv = nn.Sequential(
-            *([] if expansion == 1 else [_conv_bn_relu(conv, inplanes, hidden, 1)]),
-            _conv_bn_relu(conv, hidden, hidden, 3, stride=stride, groups=hidden),
-            conv(hidden, planes, 1),
-            nn.BatchNorm2d(planes),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv(x) if self.residual else self.conv(x)
-
-
-def _conv_bn_relu(conv: Conv, inplanes: int, planes: int, side: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        conv(inplanes, planes, side, stride=stride, padding=side // 2, groups=groups),
-        nn.BatchNorm2d(planes),
-        nn.ReLU6(inplace=True),
-    )
-
-
-def round_to_8(channels: float) -> int:
-    """Nearest multiple of 8, at least 8, and not more than a tenth below: the rule of the MobileNet family."""
-    rounded = max(8, int(channels + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * channels else rounded
-
-
-class MobileNetV2(nn.Module):
-    """(N, 3, H, W) -> logits (N, num_classes)."""
-
-    def __init__(self, conv: Conv, num_classes: int, width_mult: float) -> None:
-        super().__init__()
-        inplanes = round_to_8(32 * width_mult)
-        self.features = nn.Sequential(_conv_bn_relu(static_conv, 3, inplanes, 3, stride=2))
-        for expansion, channels, repeats, stride in MOBILENETV2_STAGES:
-            planes = round_to_8(channels * width_mult)
-            for i in range(repeats):
-                self.features.append(InvertedResidual(conv, inplanes, planes, 1 if i else stride, expansion))
-                inplanes = planes
-        last = round_to_8(1280 * max(1.0, width_mult))
-        self.features.append(_conv_bn_relu(conv, inplanes, last, 1))
-        self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(last, num_classes))
-        _init_static(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.features(x).mean((2, 3)))
-
-
-def _init_static(model: nn.Module) -> None:
-    """The released code's initialisation of what is not dynamic; ODConv layers have initialised themselves."""
-    inside = {part for layer in model.modules() if isinstance(layer, ODConv2d) for part in layer.modules()}
-    for module in model.modules():
-        if module in inside:
-            continue
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, 0, 0.01)
-            nn.init.zeros_(module.bias)
 
 
 def od_resnet(
@@ -206,18 +125,6 @@ def resnet(depth: int, num_classes: int = 1000, *, width: int = 64, stem: Stem =
     return ResNet(depth, static_conv, num_classes, width, stem)
 
 
-def od_mobilenetv2(
-    num_classes: int = 1000, *, num_kernels: int = 4, reduction: float = 1 / 16, width_mult: float = 1.0
-) -> MobileNetV2:
-    """ODConv-MobileNetV2. ``width_mult``: 1.0, 0.75 or 0.5 in the paper."""
-    return MobileNetV2(dynamic_conv(num_kernels, reduction), num_classes, width_mult)
-
-
-def mobilenetv2(num_classes: int = 1000, *, width_mult: float = 1.0) -> MobileNetV2:
-    """The static twin of ``od_mobilenetv2``."""
-    return MobileNetV2(static_conv, num_classes, width_mult)
-
-
 od_resnet18 = partial(od_resnet, 18)
 od_resnet34 = partial(od_resnet, 34)
 od_resnet50 = partial(od_resnet, 50)
@@ -226,3 +133,40 @@ resnet18 = partial(resnet, 18)
 resnet34 = partial(resnet, 34)
 resnet50 = partial(resnet, 50)
 resnet101 = partial(resnet, 101)
+
+
+def _build(layout: Layout, conv: Conv) -> ResNet:
+    depth = int(layout.backbone.removeprefix("resnet"))
+    return ResNet(depth, conv, layout.num_classes, int(layout.width), layout.stem)
+
+
+def _recognise(state: State) -> Layout:
+    blocks = tuple(
+        len({name.split(".")[1] for name in state if name.startswith(f"layer{stage}.")}) for stage in range(1, 5)
+    )
+    bottleneck = "layer1.0.conv3.weight" in state
+    depths = [depth for depth, known in RESNET_BLOCKS.items() if known == blocks and (depth >= 50) == bottleneck]
+    if not depths:
+        raise CheckpointError("checkpoint.depth", blocks=blocks)
+    stem: Stem = "imagenet" if size_of(state, "conv1.weight", -1) == 7 else "small"
+    width = size_of(state, "layer1.0.conv1.weight", -4)  # C_out of (C_out, C, k, k) and of (K, C_out, C, k, k)
+    return Layout(f"resnet{depths[0]}", width, size_of(state, "fc.weight", 0), stem)
+
+
+def _place(name: str) -> Place:
+    """``layer2.0.conv1`` -> ``layer2``, ``0·1``."""
+    layer, call = split_call(name)
+    stage, *parts = layer.split(".")
+    return Place(stage, "·".join(part.removeprefix("conv") for part in parts) + call)
+
+
+RESNET = Family(
+    name="ResNet-18, 34, 50, 101",
+    backbones=tuple(f"resnet{depth}" for depth in RESNET_BLOCKS),
+    stems=("imagenet", "small"),
+    narrow=8,
+    first="layer1.0.conv1",
+    build=_build,
+    recognise=_recognise,
+    place=_place,
+)
