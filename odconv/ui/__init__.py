@@ -6,7 +6,7 @@ import streamlit as st
 from PIL import Image
 
 from odconv.drawings import COLOURS
-from odconv.ui import engine, view
+from odconv.ui import connection, engine, lifetime, view
 from odconv.ui.sources import samples
 
 SIDEBAR = 390  # px; it is folded away on a phone
@@ -15,7 +15,9 @@ SIDEBAR = 390  # px; it is folded away on a phone
 def bootstrap() -> None:
     """Page config and the session's view. Every page starts with it, since a deep link can run a page without the app."""
     st.set_page_config("ODConv Explorer", page_icon=_icon(), layout="wide", initial_sidebar_state=SIDEBAR)
+    lifetime.start()
     view.start(list(engine.weights()), list(samples()))
+    connection.show()
 
 
 def _icon() -> Image.Image:

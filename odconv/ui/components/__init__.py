@@ -5,7 +5,7 @@ A value that comes back from a browser is untrusted: callers check it again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -25,14 +25,19 @@ def _widget(name: str, js: str, css: str, entry: str) -> Callable[..., Any]:
     main = f"""
 export default ({{ parentElement, data, setStateValue, setTriggerValue }}) => {{
   const root = parentElement.querySelector(".od");
+  const send = sender("{name}", {{ setStateValue, setTriggerValue }});
   if (root) {entry};
 }};"""
-    return st.components.v2.component(f"odconv_{name}", html='<div class="od"></div>', css=css, js=js + main)
+    js = _text("sending.js") + js + main
+    return st.components.v2.component(f"odconv_{name}", html='<div class="od"></div>', css=css, js=js)
 
 
 _prediction = _widget("prediction", script("prediction"), style(), "drawPrediction(root, data)")
 _glance = _widget(
-    "glance", script("glance"), style(), "drawGlance(root, data, { choose: (n) => setTriggerValue('layer', n) })"
+    "glance",
+    script("glance"),
+    style(),
+    "drawGlance(root, data, { choose: (n) => send('setTriggerValue', 'layer', n) })",
 )
 _layer = _widget("layer", script("layer"), style(), "drawLayer(root, data)")
 _side_by_side = _widget("side_by_side", script("side_by_side"), style(), "drawSideBySide(root, data)")
@@ -40,15 +45,24 @@ _dials = _widget(
     "dials",
     script() + _text("dials.js"),
     style() + _text("dials.css"),
-    "drawDials(root, data, { turn: (v) => setStateValue('turned', v) })",
+    "drawDials(root, data, { turn: (v) => send('setStateValue', 'turned', v) })",
 )
 _gallery = _widget(
     "gallery",
     script() + _text("gallery.js"),
     style() + _text("gallery.css"),
-    "drawGallery(root, data, { toggle: (id) => setTriggerValue('picked', id) })",
+    "drawGallery(root, data, { toggle: (id) => send('setTriggerValue', 'picked', id) })",
 )
-_copy_link = _widget("copy_link", script() + _text("copy_link.js"), style(), "drawCopyLink(root)")
+_copy_link = _widget("copy_link", script() + _text("copy_link.js"), style(), "drawCopyLink(root, data)")
+_connection = _widget(
+    "connection",
+    script() + _text("connection.js"),
+    style() + _text("connection.css"),
+    "watchConnection(root, data, { runPage: () => setStateValue('back', data.run) })",
+)
+
+# What is computed from the controls: marked while it does not belong to what they show.
+FIGURES = ("prediction", "glance", "layer", "side_by_side", "spread")
 
 
 def prediction(data: dict[str, Any]) -> None:
@@ -71,12 +85,25 @@ def side_by_side(data: dict[str, Any]) -> None:
     _side_by_side(key="side_by_side", data=data)
 
 
-def dials(temperature: float, kernels: int, most: int, answered: int, on_turn: Callable[[object], None]) -> None:
-    """Temperature and kernel count. ``on_turn`` gets {temperature, kernels, released, seq}, also while dragging.
+def dials(
+    settings: Mapping[str, Any],
+    stops: Sequence[float],
+    answered: int,
+    session: str,
+    words: Mapping[str, Any],
+    on_turn: Callable[[object], None],
+) -> None:
+    """Temperature and kernel count.
 
-    ``answered``: the last ``seq`` whose figures are on the page; the next value is sent only then.
+    Args:
+        settings: what is applied: {temperature, text (the temperature as it is written), kernels, most}
+        stops: the temperatures that the dial can be turned to
+        answered: the last ``seq`` whose figures are on the page; the next change is sent only then
+        session: ``connection.session()``
+        words: {temperature, kernels, mark, waiting, temperatures: a text for each stop, counts: a text for each kernel count}
+        on_turn: gets {changes: {temperature, kernels: what was changed}, released, seq, session}, also while dragging
     """
-    data = {"temperature": temperature, "kernels": kernels, "most": most, "answered": answered}
+    data = {**settings, "stops": stops, "answered": answered, "session": session, "words": words}
     _dials(key="dials", data=data, on_turned_change=lambda: on_turn(_sent("dials", "turned")))
 
 
@@ -86,9 +113,14 @@ def gallery(pictures: list[dict[str, str]], chosen: list[str], on_pick: Callable
     _gallery(key="gallery", data=data, on_picked_change=lambda: on_pick(_sent("gallery", "picked")))
 
 
-def copy_link() -> None:
-    """A button that copies the page's address."""
-    _copy_link(key="copy_link", data={})
+def copy_link(words: Mapping[str, str]) -> None:
+    """A button that copies the page's address. ``words``: {button, copied, by_hand}."""
+    _copy_link(key="copy_link", data={"words": words})
+
+
+def connection(run: str, words: Mapping[str, str]) -> None:
+    """Watches the connection to the server. ``run`` names this run of the page; ``words``: {lost, back}."""
+    _connection(key="connection", data={"run": run, "figures": FIGURES, "words": words}, on_back_change=lambda: None)
 
 
 def _sent(key: str, name: str) -> object:
