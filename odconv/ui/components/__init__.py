@@ -5,6 +5,7 @@ A value that comes back from a browser is untrusted: callers check it again.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
@@ -13,7 +14,7 @@ import streamlit as st
 
 from odconv.drawings import script, style
 
-Do = Callable[[], None]
+log = logging.getLogger(__name__)
 
 
 def _text(name: str) -> str:
@@ -70,9 +71,9 @@ def prediction(data: dict[str, Any]) -> None:
     _prediction(key="prediction", data=data)
 
 
-def glance(data: dict[str, Any], on_choose: Callable[[object], None]) -> None:
+def glance(data: dict[str, Any], on_choose: Callable[[str], None]) -> None:
     """All layers x four heads; ``on_choose`` gets the name of the layer that was clicked or reached by arrow key."""
-    _glance(key="glance", data=data, on_layer_change=lambda: on_choose(_sent("glance", "layer")))
+    _glance(key="glance", data=data, on_layer_change=lambda: _hand_name("glance", "layer", on_choose))
 
 
 def layer(data: dict[str, Any]) -> None:
@@ -107,10 +108,10 @@ def dials(
     _dials(key="dials", data=data, on_turned_change=lambda: on_turn(_sent("dials", "turned")))
 
 
-def gallery(pictures: list[dict[str, str]], chosen: list[str], on_pick: Callable[[object], None]) -> None:
+def gallery(pictures: list[dict[str, str]], chosen: list[str], on_pick: Callable[[str], None]) -> None:
     """Thumbnails {id, title, thumbnail, alt}; ``on_pick`` gets the id of the one that was clicked."""
     data = {"pictures": pictures, "chosen": chosen}
-    _gallery(key="gallery", data=data, on_picked_change=lambda: on_pick(_sent("gallery", "picked")))
+    _gallery(key="gallery", data=data, on_picked_change=lambda: _hand_name("gallery", "picked", on_pick))
 
 
 def copy_link(words: Mapping[str, str]) -> None:
@@ -125,3 +126,12 @@ def connection(run: str, words: Mapping[str, str]) -> None:
 
 def _sent(key: str, name: str) -> object:
     return st.session_state[key].get(name)
+
+
+def _hand_name(key: str, name: str, use: Callable[[str], None]) -> None:
+    """Hand on what was clicked, if it can be a name at all; what is none was not sent by the widget."""
+    sent = _sent(key, name)
+    if isinstance(sent, str):
+        use(sent)
+    else:
+        log.warning("%s: ignored %.100r", key, sent)
