@@ -1,8 +1,7 @@
-"""ODConv Explorer: page config and navigation. Run with ``streamlit run app.py``."""
+"""ODConv Explorer: its pages. Run with ``streamlit run app.py``."""
 
 import streamlit as st
 
-from odconv.ui import bootstrap
-
-bootstrap()
-st.navigation([st.Page("pages/explore.py", title="Explore", url_path="explore", default=True)], position="hidden").run()
+# No file in pages/ has the name of the default page. So when a browser comes back to a server that was started again,
+# Streamlit runs this file, and not the page's file alone at an address of its own.
+st.navigation([st.Page("pages/explore.py", title="Explore", url_path="home", default=True)], position="hidden").run()

@@ -9,7 +9,7 @@ import streamlit as st
 from PIL import Image
 
 from odconv.drawings import COLOURS
-from odconv.ui import engine, view
+from odconv.ui import connection, engine, lifetime, view
 from odconv.ui.link import Offer
 from odconv.ui.sources import samples
 
@@ -20,7 +20,9 @@ def bootstrap() -> None:
     """Page config and the session's view. Every page starts with it, since a deep link can run a page without the app."""
     st.set_page_config("ODConv Explorer", page_icon=_icon(), layout="wide", initial_sidebar_state=SIDEBAR)
     st.html(f"<style>{_style()}</style>")
+    lifetime.start()
     view.start(Offer(list(engine.weights()), list(samples())))
+    connection.show()
 
 
 @cache

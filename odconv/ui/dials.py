@@ -3,39 +3,101 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 
 import streamlit as st
 
 from odconv.attention import Settings
-from odconv.ui import components, view
+from odconv.ui import components, connection, view
+from odconv.ui.text import say
 
 log = logging.getLogger(__name__)
+
+# The temperatures that the dial stops at: 50 steps to a decade, as far as two digits can tell them apart.
+STOPS = tuple(sorted({float(f"{10 ** (step / 50):.2g}") for step in range(-50, 75)}))
+LARGEST_SEQ = 2**53  # the largest whole number that JavaScript counts to
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What the browser says of a dial that was turned.
+
+    ``settings``: the fields of ``Settings`` that were changed; ``released``: the dial is not held any more.
+    """
+
+    settings: dict[str, float | int | None]
+    released: bool
 
 
 def show(settings: Settings, most: int) -> None:
     """Draw both dials; ``most``: the largest K of the network."""
-    components.dials(
-        settings.temperature,
-        min(settings.kernels or most, most),
-        most,
-        st.session_state.get("answered", 0),
-        lambda turned: _turn(turned, most),
-    )
+    shown = {
+        "temperature": settings.temperature,
+        "text": _temperature(settings.temperature),
+        "kernels": min(settings.kernels or most, most),
+        "most": most,
+    }
+    words = {
+        "temperature": say("dial.temperature"),
+        "kernels": say("dial.kernels"),
+        "mark": say("dial.mark"),
+        "waiting": say("dial.waiting"),
+        "temperatures": [_temperature(stop) for stop in STOPS],
+        "counts": [_count(n, most) for n in range(1, most + 1)],
+    }
+    answered = st.session_state.get("answered", 0)
+    components.dials(shown, STOPS, answered, connection.session(), words, lambda sent: _turn(sent, most))
 
 
-def _turn(turned: object, most: int) -> None:
-    """A dial was turned, or released; ``turned`` comes from a browser."""
-    try:
-        temperature = float(turned["temperature"])  # type: ignore[index]
-        kernels, seq = int(turned["kernels"]), int(turned["seq"])  # type: ignore[index]
-        low, high = view.TEMPERATURES
-        if not (low <= temperature <= high and 1 <= kernels <= most):
-            raise ValueError("out of range")
-    except (TypeError, KeyError, ValueError, OverflowError):
-        log.warning("dial: ignored %.100r", turned)
+def _temperature(temperature: float) -> str:
+    """A temperature as the dial and the link write it."""
+    return say("dial.trained") if temperature == 1 else f"{temperature:g}"
+
+
+def _count(kernels: int, most: int) -> str:
+    return say("dial.all" if kernels == most else "dial.some", kernels=kernels, most=most)
+
+
+def read(sent: object, most: int) -> Turn:
+    """What a browser sent, checked: {changes: {temperature, kernels}, released}; either change may be absent.
+
+    Raises:
+        ValueError: it is anything else, or out of range.
+    """
+    if not isinstance(sent, dict) or type(sent.get("released")) is not bool:
+        raise ValueError("not the message of a dial")
+    changes = sent.get("changes")
+    if not isinstance(changes, dict) or not set(changes) <= {"temperature", "kernels"}:
+        raise ValueError("not a dial's changes")
+    settings: dict[str, float | int | None] = {}
+    if "temperature" in changes:
+        if type(changes["temperature"]) not in (int, float) or changes["temperature"] not in STOPS:
+            raise ValueError("not a temperature of the dial")
+        settings["temperature"] = float(changes["temperature"])
+    if "kernels" in changes:
+        if type(changes["kernels"]) is not int or not 1 <= changes["kernels"] <= most:
+            raise ValueError("not a kernel count of this network")
+        settings["kernels"] = None if changes["kernels"] == most else changes["kernels"]
+    return Turn(settings, sent["released"])
+
+
+def _turn(sent: object, most: int) -> None:
+    """A dial was turned, or released; ``sent`` comes from a browser.
+
+    What is refused is answered, too: the dial then shows again what is applied. What was sent to a session that is gone is
+    left alone: the dial sends it once more when it is drawn in this one.
+    """
+    if not isinstance(sent, dict) or sent.get("session") != connection.session():
+        log.warning("dial: ignored %.100r", sent)
         return
-    st.session_state["answered"] = seq
-    st.session_state["dragging"] = not turned["released"]  # type: ignore[index]
-    view.change(temperature=temperature, kernels=None if kernels == most else kernels)
-    if turned["released"]:  # type: ignore[index]
+    if type(sent.get("seq")) is int and 0 < sent["seq"] <= LARGEST_SEQ:
+        st.session_state["answered"] = sent["seq"]
+    try:
+        turn = read(sent, most)
+    except ValueError as error:
+        log.warning("dial: ignored %.100r: %s", sent, error)
+        return
+    st.session_state["dragging"] = not turn.released
+    view.change(**turn.settings)
+    if turn.released:
         st.rerun()

@@ -15,6 +15,7 @@ from odconv.ui import components, view
 from odconv.ui import engine as engines
 from odconv.ui.engine import Engine
 from odconv.ui.sources import Picture
+from odconv.ui.text import say
 from odconv.ui.view import View
 
 PICTURE_SIDE = 400  # px of a photo inside the HTML file
@@ -39,7 +40,13 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
         ):
             if engine.checkpoint.dynamic:
                 st.download_button(label, build, file, mime, on_click="ignore", icon=":material/download:")
-        components.copy_link()
+        components.copy_link(
+            {
+                "button": say("takeaway.copy_link"),
+                "copied": say("takeaway.copied"),
+                "by_hand": say("takeaway.copy_by_hand"),
+            }
+        )
     files = (
         "CSV and NPZ: every logit and attention of the chosen pictures under the chosen settings. The HTML file works "
         "offline. "

@@ -22,8 +22,11 @@ def server(tmp_path_factory):
 
 @pytest.fixture
 def new_page(new_context):
-    """A page in a fresh browser; its test fails on a console error and on a request that leaves the machine."""
-    problems = []
+    """A page in a fresh browser; its test fails on a console error and on a request that leaves the machine.
+
+    ``new_page.expect_errors(...)``: console errors that have one of these texts in them are part of the test.
+    """
+    problems, expected = [], []
 
     def check(request):
         if not request.url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:", "file:")):
@@ -42,5 +45,6 @@ def new_page(new_context):
         page.on("request", check)
         return page
 
+    make.expect_errors = lambda *texts: expected.extend(texts)
     yield make
-    assert not problems
+    assert not [problem for problem in problems if not any(text in problem for text in expected)]

@@ -7,8 +7,8 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,37 +23,57 @@ def chromium() -> dict[str, Any]:
 
 
 class Server:
-    """``streamlit run app.py`` on a free port, for as long as the ``with`` block lasts."""
+    """``streamlit run app.py`` on a free port, for as long as the ``with`` block lasts.
 
-    def __init__(self, log: Path | None = None, **environment: str) -> None:
+    ``options``: further options of ``streamlit run``, as they are written there.
+    """
+
+    def __init__(self, log: Path | None = None, options: Sequence[str] = (), **environment: str) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/"
         self.log = log
+        self.options = list(options)
         self.environment = os.environ | environment
 
     def __enter__(self) -> Server:
-        output = self.log.open("w") if self.log else subprocess.DEVNULL
-        command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(self.port)]
-        command += ["--server.address", "127.0.0.1", "--server.headless", "true", "--server.fileWatcherType", "none"]
-        self.process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=output, stderr=output)
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(self.url + "_stcore/health", timeout=1)
-                return self
-            except OSError:
-                if self.process.poll() is not None:
-                    raise RuntimeError(f"the server ended with code {self.process.returncode}") from None
-                time.sleep(0.1)
-        raise RuntimeError("the server did not answer within 30 s")
+        self.start()
+        return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start the server and wait until it answers; after ``stop``, on the same port again."""
+        output = self.log.open("a") if self.log else subprocess.DEVNULL
+        command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(self.port)]
+        command += ["--server.headless", "true", "--server.fileWatcherType", "none", *self.options]
+        self.process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=output, stderr=output)
+        for _ in range(300):
+            if self.answers():
+                return
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the server ended with code {self.process.returncode}")
+            time.sleep(0.1)
+        raise RuntimeError("the server did not answer within 30 s")
+
+    def answers(self) -> bool:
+        """Whether the server is there."""
+        try:
+            urllib.request.urlopen(self.url + "_stcore/health", timeout=1)
+        except OSError:
+            return False
+        return True
+
+    def stop(self) -> None:
+        """End the server, as an operator does; its visitors' pages stay open."""
         self.process.terminate()
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
             self.process.kill()
+            self.process.wait()
 
     def resident_megabytes(self) -> float:
         """Resident size of the server process (Linux)."""

@@ -5,7 +5,8 @@ A value that comes back from a browser is untrusted: callers check it again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -13,7 +14,7 @@ import streamlit as st
 
 from odconv.drawings import script, style
 
-Do = Callable[[], None]
+log = logging.getLogger(__name__)
 
 
 def _text(name: str) -> str:
@@ -25,14 +26,19 @@ def _widget(name: str, js: str, css: str, entry: str) -> Callable[..., Any]:
     main = f"""
 export default ({{ parentElement, data, setStateValue, setTriggerValue }}) => {{
   const root = parentElement.querySelector(".od");
+  const send = sender("{name}", {{ setStateValue, setTriggerValue }});
   if (root) {entry};
 }};"""
-    return st.components.v2.component(f"odconv_{name}", html='<div class="od"></div>', css=css, js=js + main)
+    js = _text("sending.js") + js + main
+    return st.components.v2.component(f"odconv_{name}", html='<div class="od"></div>', css=css, js=js)
 
 
 _prediction = _widget("prediction", script("prediction"), style(), "drawPrediction(root, data)")
 _glance = _widget(
-    "glance", script("glance"), style(), "drawGlance(root, data, { choose: (n) => setTriggerValue('layer', n) })"
+    "glance",
+    script("glance"),
+    style(),
+    "drawGlance(root, data, { choose: (n) => send('setTriggerValue', 'layer', n) })",
 )
 _layer = _widget("layer", script("layer"), style(), "drawLayer(root, data)")
 _side_by_side = _widget("side_by_side", script("side_by_side"), style(), "drawSideBySide(root, data)")
@@ -40,16 +46,25 @@ _dials = _widget(
     "dials",
     script() + _text("dials.js"),
     style() + _text("dials.css"),
-    "drawDials(root, data, { turn: (v) => setStateValue('turned', v) })",
+    "drawDials(root, data, { turn: (v) => send('setStateValue', 'turned', v) })",
 )
 _gallery = _widget(
     "gallery",
     script() + _text("gallery.js"),
     style() + _text("gallery.css"),
-    "drawGallery(root, data, { toggle: (id) => setTriggerValue('picked', id) })",
+    "drawGallery(root, data, { toggle: (id) => send('setTriggerValue', 'picked', id) })",
 )
 _photo = _widget("photo", script() + _text("photo.js"), style() + _text("photo.css"), "drawPhoto(root, data)")
-_copy_link = _widget("copy_link", script() + _text("copy_link.js"), style(), "drawCopyLink(root)")
+_copy_link = _widget("copy_link", script() + _text("copy_link.js"), style(), "drawCopyLink(root, data)")
+_connection = _widget(
+    "connection",
+    script() + _text("connection.js"),
+    style() + _text("connection.css"),
+    "watchConnection(root, data, { runPage: () => setStateValue('back', data.run) })",
+)
+
+# What is computed from the controls: marked while it does not belong to what they show.
+FIGURES = ("prediction", "glance", "layer", "side_by_side", "spread")
 
 
 def photo(data: dict[str, str]) -> None:
@@ -62,9 +77,9 @@ def prediction(data: dict[str, Any]) -> None:
     _prediction(key="prediction", data=data)
 
 
-def glance(data: dict[str, Any], on_choose: Callable[[object], None]) -> None:
+def glance(data: dict[str, Any], on_choose: Callable[[str], None]) -> None:
     """All layers x four heads; ``on_choose`` gets the name of the layer that was clicked or reached by arrow key."""
-    _glance(key="glance", data=data, on_layer_change=lambda: on_choose(_sent("glance", "layer")))
+    _glance(key="glance", data=data, on_layer_change=lambda: _hand_name("glance", "layer", on_choose))
 
 
 def layer(data: dict[str, Any]) -> None:
@@ -77,25 +92,52 @@ def side_by_side(data: dict[str, Any]) -> None:
     _side_by_side(key="side_by_side", data=data)
 
 
-def dials(temperature: float, kernels: int, most: int, answered: int, on_turn: Callable[[object], None]) -> None:
-    """Temperature and kernel count. ``on_turn`` gets {temperature, kernels, released, seq}, also while dragging.
+def dials(
+    settings: Mapping[str, Any],
+    stops: Sequence[float],
+    answered: int,
+    session: str,
+    words: Mapping[str, Any],
+    on_turn: Callable[[object], None],
+) -> None:
+    """Temperature and kernel count.
 
-    ``answered``: the last ``seq`` whose figures are on the page; the next value is sent only then.
+    Args:
+        settings: what is applied: {temperature, text (the temperature as it is written), kernels, most}
+        stops: the temperatures that the dial can be turned to
+        answered: the last ``seq`` whose figures are on the page; the next change is sent only then
+        session: ``connection.session()``
+        words: {temperature, kernels, mark, waiting, temperatures: a text for each stop, counts: a text for each kernel count}
+        on_turn: gets {changes: {temperature, kernels: what was changed}, released, seq, session}, also while dragging
     """
-    data = {"temperature": temperature, "kernels": kernels, "most": most, "answered": answered}
+    data = {**settings, "stops": stops, "answered": answered, "session": session, "words": words}
     _dials(key="dials", data=data, on_turned_change=lambda: on_turn(_sent("dials", "turned")))
 
 
-def gallery(pictures: list[dict[str, str]], chosen: list[str], on_pick: Callable[[object], None], label: str) -> None:
+def gallery(pictures: list[dict[str, str]], chosen: list[str], on_pick: Callable[[str], None], label: str) -> None:
     """Thumbnails {id, title, thumbnail, alt}; ``on_pick`` gets the id of the one that was clicked."""
     data = {"pictures": pictures, "chosen": chosen, "label": label}
-    _gallery(key="gallery", data=data, on_picked_change=lambda: on_pick(_sent("gallery", "picked")))
+    _gallery(key="gallery", data=data, on_picked_change=lambda: _hand_name("gallery", "picked", on_pick))
 
 
-def copy_link() -> None:
-    """A button that copies the page's address."""
-    _copy_link(key="copy_link", data={})
+def copy_link(words: Mapping[str, str]) -> None:
+    """A button that copies the page's address. ``words``: {button, copied, by_hand}."""
+    _copy_link(key="copy_link", data={"words": words})
+
+
+def connection(run: str, words: Mapping[str, str]) -> None:
+    """Watches the connection to the server. ``run`` names this run of the page; ``words``: {lost, back}."""
+    _connection(key="connection", data={"run": run, "figures": FIGURES, "words": words}, on_back_change=lambda: None)
 
 
 def _sent(key: str, name: str) -> object:
     return st.session_state[key].get(name)
+
+
+def _hand_name(key: str, name: str, use: Callable[[str], None]) -> None:
+    """Hand on what was clicked, if it can be a name at all; what is none was not sent by the widget."""
+    sent = _sent(key, name)
+    if isinstance(sent, str):
+        use(sent)
+    else:
+        log.warning("%s: ignored %.100r", key, sent)

@@ -1,81 +1,146 @@
-// Temperature and kernel count, live while they are dragged. The next value is sent when the last one has been answered,
-// so a slow machine gets fewer updates and never a queue; the release is always sent.
+// Temperature and kernel count, live while they are dragged. The temperature dial runs over the positions of a table, so
+// what is shown is what is applied. A dial sends only what it changed. The next change is sent when the last one has been
+// answered, so a slow machine gets fewer updates and never a queue; the release is always sent.
 
-const T_LOW = Math.log10(0.1), T_HIGH = Math.log10(30), T_STEP = 0.01;
-const LEAST_GAP = 50; // ms between two values while dragging
-const PATIENCE = 1500; // ms after which an answer is given up
-
-const temperatureAt = (position) => {
-  const t = 10 ** Number(position);
-  return Math.abs(t - 1) < 0.03 ? 1 : Number(t.toPrecision(t < 10 ? 2 : 3));
-};
+const LEAST_GAP = 50; // ms between two changes while dragging
+const PATIENCE = 1500; // ms after which an unanswered change is called not computed yet, and the next one no longer waits
+const DIALS = ["temperature", "kernels"];
+const MARKS = [0.1, 0.3, 1, 3, 10, 30];
 
 const drawDials = (root, data, act) => {
-  const state = stateOf(root, { held: null, waiting: null, sentAt: 0, seq: 0 });
-  state.act = act;
-  if (!root.querySelector("input")) {
-    const dial = (id, label, attributes, marks) => `<div class="dial">
-      <div class="dial-head"><label for="${id}">${label}</label> <output for="${id}" id="${id}-value"></output></div>
-      <input type="range" id="${id}" ${attributes}>
-      <div class="dial-marks" aria-hidden="true">${marks}</div></div>`;
-    const place = (t) => ((Math.log10(t) - T_LOW) / (T_HIGH - T_LOW)) * 100;
-    const mark = (t, text = t) => `<span style="--at:${at(place(t))}">${text}</span>`;
-    root.innerHTML = `<div class="dials">
-      ${dial("temperature", "Temperature", `min="${T_LOW}" max="${T_HIGH}" step="${T_STEP}"`, mark(0.1) + mark(0.3) + mark(1, "1 as trained") + mark(3) + mark(10) + mark(30))}
-      ${dial("kernels", "Kernels", 'min="1" step="1"', "")}</div>`;
-    for (const input of root.querySelectorAll("input")) {
-      input.oninput = () => follow(root, state, false);
-      input.onchange = () => follow(root, state, true);
-      input.onpointerdown = () => { state.held = input.id; };
-      input.onpointerup = input.onpointercancel = () => { state.held = null; };
-    }
+  // unsent: { changes, released } or null; sent: the same with its seq, and since when nothing was answered;
+  // exact: whether the temperature shown is the one of the thumb's position
+  const state = stateOf(root, { held: null, unsent: null, sent: null, seq: 0, exact: true, lastAt: -Infinity });
+  const again = state.data && state.data.session !== data.session;
+  Object.assign(state, { data, act });
+  if (!root.querySelector("input")) build(root, state);
+  if (again && state.sent) { // sent to a session that is gone
+    state.unsent = merged(state.sent, state.unsent);
+    state.sent = null;
   }
-  if (state.waiting !== null && data.answered >= state.waiting) state.waiting = null;
+  if (state.sent && data.answered >= state.sent.seq) state.sent = null;
   state.seq = Math.max(state.seq, data.answered);
-  const kernels = root.querySelector("#kernels");
-  if (kernels.max !== String(data.most)) {
-    kernels.max = data.most;
-    kernels.closest(".dial").hidden = data.most < 2;
-    kernels.closest(".dial").querySelector(".dial-marks").innerHTML = Array.from({ length: data.most }, (_, i) =>
-      `<span style="--at:${at((i / Math.max(1, data.most - 1)) * 100)}">${i + 1}</span>`).join("");
-  }
-  if (state.held === null && state.waiting === null && !state.late) {
-    root.querySelector("#temperature").value = Math.log10(data.temperature);
-    kernels.value = data.kernels;
-  }
-  say(root, data.most);
-  if (state.late) follow(root, state, state.late.released);
+  fit(root, state);
+  if (!state.held && !state.sent && !state.unsent) adopt(root, state);
+  label(root, state);
+  follow(root, state);
 };
 
-const say = (root, most) => {
-  const input = (id) => root.querySelector(`#${id}`);
-  const t = temperatureAt(input("temperature").value), n = Number(input("kernels").value);
-  const text = { temperature: t === 1 ? "1, as trained" : String(t), kernels: n === most ? `${n}, all` : `${n} of ${most}` };
-  for (const id of ["temperature", "kernels"]) {
-    root.querySelector(`#${id}-value`).textContent = text[id];
-    input(id).setAttribute("aria-valuetext", text[id]);
+const merged = (older, newer) => ({
+  changes: { ...older?.changes, ...newer?.changes },
+  released: (newer ?? older).released,
+});
+
+const inputOf = (root, id) => root.querySelector(`#${id}`);
+const positionOf = (root, id) => Number(inputOf(root, id).value);
+
+const build = (root, state) => {
+  const dial = (id, range) => `<div class="dial">
+    <div class="dial-head"><label for="${id}"></label> <output for="${id}" id="${id}-value"></output>
+      <span class="dial-wait" id="${id}-wait" role="status"></span></div>
+    <input type="range" id="${id}" ${range} step="1">
+    <div class="dial-marks" aria-hidden="true"></div></div>`;
+  root.innerHTML = `<div class="dials">${dial("temperature", `min="0" max="${state.data.stops.length - 1}"`)}
+    ${dial("kernels", 'min="1"')}</div>`;
+  for (const id of DIALS) {
+    const input = inputOf(root, id);
+    input.oninput = () => turn(root, state, id, false);
+    input.onchange = () => turn(root, state, id, true);
+    input.onpointerdown = () => { state.held = id; };
+    input.onpointerup = input.onpointercancel = () => { state.held = null; };
+  }
+  inputOf(root, "temperature").onkeydown = (event) => leaveExact(root, state, event);
+};
+
+// Labels and marks, again where the network or the language is another one.
+const fit = (root, state) => {
+  const { most, stops, words } = state.data, fitted = `${most} ${words.temperature}`;
+  if (state.fitted === fitted) return;
+  state.fitted = fitted;
+  for (const id of DIALS) root.querySelector(`label[for=${id}]`).textContent = words[id];
+  const marks = {
+    temperature: MARKS.map((t) => [stops.indexOf(t) / (stops.length - 1), t === 1 ? words.mark : t]),
+    kernels: Array.from({ length: most }, (_, i) => [i / Math.max(1, most - 1), i + 1]),
+  };
+  for (const id of DIALS) {
+    root.querySelector(`#${id} + .dial-marks`).innerHTML = marks[id]
+      .map(([share, text]) => `<span style="--at:${at(100 * share)}">${esc(text)}</span>`).join("");
+  }
+  inputOf(root, "kernels").max = most;
+  inputOf(root, "kernels").closest(".dial").hidden = most < 2;
+};
+
+// Show what the page says. A temperature from a link need not be in the table; the thumb then stands at the nearest place.
+const adopt = (root, state) => {
+  const { temperature, kernels, stops } = state.data;
+  const away = stops.map((t) => Math.abs(Math.log(t / temperature)));
+  const nearest = away.indexOf(Math.min(...away));
+  state.exact = stops[nearest] === temperature;
+  inputOf(root, "temperature").value = nearest;
+  inputOf(root, "kernels").value = kernels;
+};
+
+// From a temperature between two positions a key goes to the next position, which the thumb may already stand at.
+const leaveExact = (root, state, event) => {
+  const { temperature, stops } = state.data, last = stops.length - 1;
+  if (state.exact) return;
+  const above = stops.findIndex((t) => t > temperature), below = above - 1;
+  const position = {
+    ArrowLeft: below, ArrowDown: below, ArrowRight: above, ArrowUp: above, Home: 0, End: last,
+    PageDown: Math.max(0, below - Math.round(last / 10)), PageUp: Math.min(last, above + Math.round(last / 10)),
+  }[event.key];
+  if (position === undefined) return;
+  event.preventDefault();
+  inputOf(root, "temperature").value = position;
+  turn(root, state, "temperature", true);
+};
+
+const label = (root, state) => {
+  const { words, text } = state.data;
+  const waiting = state.sent && performance.now() - state.sent.since >= PATIENCE ? { ...state.sent.changes, ...state.unsent?.changes } : {};
+  const texts = {
+    temperature: state.exact ? words.temperatures[positionOf(root, "temperature")] : text,
+    kernels: words.counts[positionOf(root, "kernels") - 1],
+  };
+  for (const id of DIALS) {
+    root.querySelector(`#${id}-value`).textContent = texts[id];
+    inputOf(root, id).setAttribute("aria-valuetext", texts[id]);
+    const wait = root.querySelector(`#${id}-wait`), sentence = id in waiting ? words.waiting : "";
+    if (wait.textContent !== sentence) wait.textContent = sentence;
+  }
+  const late = Object.keys(waiting).length > 0;
+  if (connection.late !== late) {
+    connection.late = late;
+    connection.mark();
   }
 };
 
-const follow = (root, state, released) => {
-  say(root, Number(root.querySelector("#kernels").max));
-  const now = performance.now();
-  const busy = state.waiting !== null && now - state.sentAt < PATIENCE;
-  if ((busy || now - state.sentAt < LEAST_GAP)) {
-    state.late = { released: released || Boolean(state.late?.released) };
-    clearTimeout(state.timer);
-    state.timer = setTimeout(() => state.late && follow(root, state, state.late.released), busy ? PATIENCE : LEAST_GAP);
-    return;
-  }
+const turn = (root, state, id, released) => {
+  if (id === "temperature") state.exact = true;
+  const value = id === "temperature" ? state.data.stops[positionOf(root, id)] : positionOf(root, id);
+  state.unsent = merged(state.unsent, { changes: { [id]: value }, released });
+  label(root, state);
+  follow(root, state);
+};
+
+// Send what is unsent, now or as soon as it may be sent.
+const follow = (root, state) => {
   clearTimeout(state.timer);
-  state.late = null;
-  state.seq += 1;
-  state.waiting = state.seq;
-  state.sentAt = now;
-  state.act.turn({
-    temperature: temperatureAt(root.querySelector("#temperature").value),
-    kernels: Number(root.querySelector("#kernels").value),
-    released,
-    seq: state.seq,
-  });
+  const now = performance.now();
+  const wait = state.lastAt + (state.sent ? PATIENCE : LEAST_GAP) - now;
+  if (state.unsent && wait <= 0) {
+    const { changes, released } = merged(state.sent, state.unsent);
+    state.seq += 1;
+    state.lastAt = now;
+    state.sent = { changes, released, seq: state.seq, since: state.sent?.since ?? now };
+    state.unsent = null;
+    state.act.turn({ changes, released, seq: state.seq, session: state.data.session });
+  }
+  const next = state.unsent ? wait : state.sent ? state.sent.since + PATIENCE - now : 0;
+  if (next > 0) {
+    state.timer = setTimeout(() => {
+      label(root, state);
+      follow(root, state);
+    }, next);
+  }
 };

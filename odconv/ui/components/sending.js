@@ -1,0 +1,19 @@
+// What a widget sends. While the server does not answer, the last thing that was done with each widget is kept, and sent
+// when the page has been drawn in full again. All widgets of a page share one record.
+
+const connection = (window.odconvConnection ??= { open: true, late: false, functions: {}, kept: new Map(), mark: () => {} });
+
+// For the widget `name`: send(how, key, value), where how is "setStateValue" or "setTriggerValue".
+const sender = (name, functions) => {
+  connection.functions[name] = functions;
+  return (how, key, value) => {
+    if (connection.open) functions[how](key, value);
+    else connection.kept.set(name, { how, key, value });
+  };
+};
+
+const sendKept = () => {
+  const kept = [...connection.kept];
+  connection.kept.clear();
+  for (const [name, { how, key, value }] of kept) connection.functions[name][how](key, value);
+};

@@ -1,0 +1,53 @@
+"""Frees what gone visitors left, whoever else comes or not.
+
+Streamlit keeps a session for ``server.disconnectedSessionTTL`` seconds after its browser has gone, so that it can come
+back. It looks at what is overdue only when another session comes or goes; without one, uploads and pictures stay for good.
+Everything here runs on the event loop of Streamlit's runtime, as its session storage must; it is the only place that
+reaches into Streamlit, whose version is pinned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import streamlit as st
+from streamlit.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+SWEEPS = 5  # within the time that a session is kept
+_tasks: dict[Runtime, asyncio.Task[None]] = {}  # the event loop alone keeps no task alive
+
+
+def start() -> None:
+    """Sweep from now on, once for a server. Does nothing where no server runs the page."""
+    if not Runtime.exists():
+        return
+    runtime = Runtime.instance()
+    if runtime not in _tasks:
+        runtime._get_async_objs().eventloop.call_soon_threadsafe(_start_on_loop, runtime)
+
+
+def _start_on_loop(runtime: Runtime) -> None:
+    if runtime not in _tasks:
+        _tasks[runtime] = asyncio.create_task(_sweep_on(runtime), name="odconv.lifetime")
+
+
+async def _sweep_on(runtime: Runtime) -> None:
+    while True:
+        await asyncio.sleep(st.get_option("server.disconnectedSessionTTL") / SWEEPS)
+        try:
+            sweep(runtime)
+        except Exception:
+            log.exception("what gone visitors left could not be freed")
+
+
+def sweep(runtime: Runtime) -> int:
+    """End the sessions that are overdue and free their uploads, pictures and media files; the number of those sessions."""
+    overdue = runtime._session_mgr._session_storage._cache.expire()  # type: ignore[attr-defined]
+    for _, info in overdue:
+        info.session.shutdown()
+        info.session.session_state.clear()  # a cycle may keep the session itself until the next garbage collection
+    runtime.media_file_mgr.remove_orphaned_files()  # a download goes in the second round
+    return len(overdue)

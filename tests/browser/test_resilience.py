@@ -1,0 +1,154 @@
+"""A page whose server is lost and comes back: what is shown belongs to what the controls say, or says that it does not."""
+
+import re
+import time
+import urllib.request
+
+import pytest
+from playwright.sync_api import expect
+
+from odconv import Settings
+from odconv.ui.dials import STOPS
+from odconv.words import say
+from tests.browser.server import Server
+from tests.browser.test_explore import expect_numbers, open_page, photo, query, record_of, sample, upload
+
+KEPT = 2  # seconds for which this server remembers a browser that is gone
+OUTAGE = ("Failed to load resource", "Client Error in reaching server", "server is not responding", "WebSocket")
+LOST, BACK = say("en", "connection.lost"), say("en", "connection.back")
+
+
+@pytest.fixture(scope="module")
+def frail(tmp_path_factory):
+    """A server that forgets quickly, and that a test may stop and start."""
+    log = tmp_path_factory.mktemp("frail") / "log"
+    with Server(log=log, options=["--server.disconnectedSessionTTL", str(KEPT)]) as running:
+        yield running
+
+
+def one_step_up(temperature):
+    return STOPS[STOPS.index(temperature) + 1]
+
+
+def expect_marked(page, marked):
+    for figure in ("prediction", "glance", "layer"):
+        busy = expect(page.locator(f".st-key-{figure}").first)
+        (busy.to_have_attribute if marked else busy.not_to_have_attribute)("aria-busy", "true")
+
+
+def test_after_a_restart_the_first_thing_that_is_done_counts_and_figures_belong_to_the_controls(frail, new_page):
+    new_page.expect_errors(*OUTAGE)
+    page = open_page(new_page(), f"{frail.url}?sample=rocket&t=3&kernels=2")
+    names = list(record_of(sample("rocket")).layers)
+    address = page.url
+    frail.stop()
+    expect(page.get_by_text(LOST)).to_be_visible()
+    expect_marked(page, True)
+    frail.start()
+    expect(page.get_by_text(BACK)).to_be_visible()
+    assert page.url == address
+    page.locator(f".st-key-glance [data-name='{names[4]}']").click()  # nothing has been computed yet
+    page.get_by_label("Temperature", exact=True).press("ArrowRight")
+    expect(page.get_by_role("heading", name=f"One layer: {names[4]}", exact=True)).to_be_visible()
+    warmer = one_step_up(3.0)
+    page.wait_for_url(re.compile(rf"[?&]t={warmer:g}(&|$)"))
+    expect_numbers(page, record_of(sample("rocket"), Settings(temperature=warmer, kernels=2)), names[4])
+    expect(page.locator(".st-key-dials output")).to_have_text([f"{warmer:g}", "2 of 4"])
+    expect_marked(page, False)
+    assert query(page)["layer"] == names[4]
+    page.locator(".st-key-gallery").get_by_title("Espresso").click()
+    page.wait_for_url(re.compile("espresso"))
+    assert "does not exist anymore" not in frail.log.read_text()
+
+
+@pytest.fixture
+def cut():
+    """cut(page): the page's connection goes through here; the result cuts it, and mends it again."""
+
+    def through(page):
+        sockets, broken = [], []
+
+        def route(socket):
+            if broken:
+                socket.close()
+            else:
+                sockets.append((socket, socket.connect_to_server()))
+
+        def cut():
+            broken.append(True)
+            page.context.set_offline(True)
+            for browser, server in sockets:
+                server.close()
+                browser.close()
+            sockets.clear()
+
+        def mend():
+            broken.clear()
+            page.context.set_offline(False)
+
+        page.route_web_socket(re.compile("/_stcore/stream"), route)
+        return cut, mend
+
+    return through
+
+
+@pytest.mark.parametrize("away", [0, 2 * KEPT], ids=["remembered", "forgotten"])
+def test_what_is_turned_while_offline_says_that_it_is_not_computed_and_is_computed_on_return(
+    frail, new_page, cut, away
+):
+    new_page.expect_errors(*OUTAGE)
+    page = new_page()
+    break_off, mend = cut(page)
+    open_page(page, f"{frail.url}?sample=rocket&t=2&kernels=3")
+    expect_numbers(page, record_of(sample("rocket"), Settings(temperature=2, kernels=3)))
+    break_off()
+    dial = page.get_by_label("Temperature", exact=True)
+    dial.press("ArrowRight")
+    dial.press("ArrowRight")
+    warmer = one_step_up(one_step_up(2.0))
+    expect(page.locator(".st-key-dials .dial-wait").first).to_have_text(say("en", "dial.waiting"))
+    expect(page.locator(".st-key-dials output")).to_have_text([f"{warmer:g}", "3 of 4"])
+    expect_marked(page, True)
+    assert query(page)["t"] == "2"
+    time.sleep(away)
+    mend()
+    page.wait_for_url(re.compile(rf"[?&]t={warmer:g}(&|$)"))
+    expect_numbers(page, record_of(sample("rocket"), Settings(temperature=warmer, kernels=3)))
+    expect(page.locator(".st-key-dials output")).to_have_text([f"{warmer:g}", "3 of 4"])
+    expect(page.locator(".st-key-dials .dial-wait").first).to_be_empty()
+    expect_marked(page, False)
+
+
+def test_an_upload_that_is_gone_after_a_restart_is_asked_for_again_and_the_settings_stay(frail, new_page):
+    new_page.expect_errors(*OUTAGE)
+    page = new_page()
+    page.goto(f"{frail.url}?source=upload&t=3")
+    upload(page, "mine.jpg", data := photo())
+    expect_numbers(page, record_of(data, Settings(temperature=3)))
+    frail.stop()
+    expect(page.get_by_text(LOST)).to_be_visible()
+    frail.start()
+    asked = page.get_by_test_id("stMain").get_by_test_id("stAlert")
+    expect(asked).to_have_count(1)
+    expect(asked).to_contain_text("Upload a photo")
+    upload(page, "mine.jpg", data)
+    expect_numbers(page, record_of(data, Settings(temperature=3)))
+    assert query(page)["t"] == "3"
+
+
+def test_a_photo_is_freed_when_its_visitor_has_gone_though_nobody_else_comes(frail, new_page):
+    def held():
+        text = urllib.request.urlopen(f"{frail.url}_stcore/metrics").read().decode()
+        kinds = ("UploadedFileManager", "st_memory_media_file_storage", "st_session_state")
+        return [line for line in text.splitlines() if any(f'"{kind}"' in line for kind in kinds)]
+
+    page = new_page()
+    page.goto(f"{frail.url}?source=upload")
+    upload(page, "mine.jpg", data := photo() + bytes(2 * 2**20))
+    expect_numbers(page, record_of(data))
+    assert held()
+    page.close()
+    deadline = time.monotonic() + 30
+    while held() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert held() == []
