@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Literal, NamedTuple, get_args, get_type_hints
 
@@ -39,6 +40,8 @@ STD = (0.277, 0.269, 0.282)
 # What randomness is for; see data.stream. The numbers make a run repeatable: never change one.
 ORDER, AUGMENTATION, SETTINGS, DROPPING = range(4)
 
+Drop = Literal["none", "strongest"]
+
 
 class RecipeError(ValueError):
     """A hyperparameter that no run can have; the message says what came and what is allowed."""
@@ -52,33 +55,23 @@ class Recipe:
         RecipeError: a value is outside of what is allowed.
     """
 
-    arch: Annotated[str, f"the network: {', '.join(ARCHITECTURES)}"] = "od_resnet18"
+    arch: Annotated[str, "the network: ODConv (od_...) or its static twin"] = "od_resnet18"
     width: Annotated[int, "channels of the first stage; 64 in the paper"] = 32
     kernels: Annotated[int, "K, candidate kernels of a dynamic convolution"] = 4
-    start: Annotated[
-        str, "weights to start from: of this network, of that with K = 1, or of its static twin; none: random"
-    ] = ""
-    initial_logits: Annotated[
-        float, "standard deviation of every head's logits at the start; 0: the released code's"
-    ] = 0.0
+    start: Annotated[str, "weights of the static twin to start from; none: random"] = ""
+    initial_logits: Annotated[float, "standard deviation of all first logits; 0: the released code's"] = 0.0
     epochs: Annotated[int, "passes over the training pictures"] = 30
     batch: Annotated[int, "pictures in a batch"] = 128
-    sizes: Annotated[str, "sides in px, each with the fraction of the epochs it is used for"] = "32:0.5,48:0.25,64:0.25"
+    sizes: Annotated[str, "sides in px, each with its fraction of the epochs"] = "32:0.5,48:0.25,64:0.25"
     zoom: Annotated[float, "the most by which a picture is enlarged; 1: not at all"] = 1.0
     lr: Annotated[float, "highest learning rate"] = 0.15
     warm_up: Annotated[float, "fraction of the run in which the learning rate rises from 0"] = 0.2
     attention_lr: Annotated[float, "factor on the learning rate in the attention branches"] = 2.0
-    temperature_epochs: Annotated[float, "epochs in which the temperature falls to 1"] = 2.0
-    temperature_draw: Annotated[float, "after that, the share of pictures whose temperature is drawn from 0.5 to 4"] = (
-        0.0
-    )
-    kernel_drop: Annotated[
-        Literal["none", "strongest"], "strongest: after that, half of the pictures have only their n strongest kernels"
-    ] = "none"
-    balance: Annotated[float, "weight of the loss that asks for equal mean shares of the K kernels in a batch"] = 0.0
-    final_temperature: Annotated[
-        float, "of training, at which the weights that are written are at temperature 1; below 1 gates move more"
-    ] = 1.0
+    temperature_epochs: Annotated[float, "epochs in which the temperature falls from 30 to 1"] = 2.0
+    temperature_draw: Annotated[float, "then, share of pictures whose temperature is drawn from 0.5 to 4"] = 0.0
+    kernel_drop: Annotated[Drop, "strongest: then, half of the pictures have only their n strongest kernels"] = "none"
+    balance: Annotated[float, "weight of the loss that asks for equal mean shares of the K kernels"] = 0.0
+    final_temperature: Annotated[float, "in training, of what is written as temperature 1"] = 1.0
     precision: Annotated[Precision, "number type of products; auto: what the device is fast at"] = "auto"
     seed: Annotated[int, "of the initial weights and of everything drawn"] = 0
 
@@ -87,7 +80,7 @@ class Recipe:
             value, choices = getattr(self, name), ARCHITECTURES if name == "arch" else get_args(kind)
             if choices and value not in choices:
                 raise RecipeError(f"{name}={value!r}: one of {', '.join(choices)} is needed")
-            low, high = _LIMITS.get(name, (0, sys.float_info.max))  # so that infinity is refused, as nan is
+            low, high = _LIMITS.get(name, (0, sys.float_info.max))  # neither infinity nor nan
             if kind in (int, float) and not low <= value <= high:
                 raise RecipeError(f"{name}={value!r}: a number from {low:g} to {high:g} is needed")
         if self.kernel_drop != "none" and not (self.dynamic and self.kernels > 1):
@@ -111,16 +104,9 @@ class Recipe:
 
 
 _LIMITS = {
-    "width": (1, 512),
-    "kernels": (1, 64),
-    "epochs": (1, 10_000),
-    "batch": (1, 100_000),
-    "zoom": (1, 10),
-    "lr": (1e-9, 100),
-    "final_temperature": (0.01, 100),
-    "warm_up": (0, 1),
-    "temperature_draw": (0, 1),
-}  # of the others: 0 or more
+    "width": (1, 512), "kernels": (1, 64), "epochs": (1, 10_000), "batch": (1, 100_000), "zoom": (1, 10), "lr": (1e-9, 100),
+    "final_temperature": (0.01, 100), "warm_up": (0, 1), "temperature_draw": (0, 1),
+}  # fmt: skip
 
 
 def hyperparameters() -> dict[str, tuple[Any, str]]:
@@ -209,41 +195,32 @@ def sentence(recipe: Recipe) -> str:
         f"SGD with Nesterov momentum {MOMENTUM:g}, one-cycle to {recipe.lr:g} "
         f"({100 * recipe.warm_up:g} % warm-up, cosine decay)",
         f"weight decay {WEIGHT_DECAY:g}, none on BatchNorm and biases",
-    ]
-    if recipe.dynamic:
-        parts += _sentence_on_attention(recipe)
-    enlarged = f", enlarged by up to {recipe.zoom:g}" if recipe.zoom != 1 else ""
-    parts += [
+        *(_attention_clauses(recipe) if recipe.dynamic else ()),
         f"label smoothing {LABEL_SMOOTHING:g}, dropout {DROPOUT:g} before the classifier",
-        f"crops shifted by up to {SHIFT:g} of the side{enlarged}, mirrored at random",
+        f"crops shifted by up to {SHIFT:g} of the side"
+        + (f", enlarged by up to {recipe.zoom:g}" if recipe.zoom != 1 else "")
+        + ", mirrored at random",
         f"weights averaged with decay {AVERAGE:g}, seed {recipe.seed}",
     ]
     return "; ".join(parts)
 
 
-def _sentence_on_attention(recipe: Recipe) -> list[str]:
-    branches = (
+def _attention_clauses(recipe: Recipe) -> Iterator[str]:
+    logits = f", their logits at first with standard deviation {recipe.initial_logits:g} in every head"
+    yield (
         f"attention branches with {recipe.attention_lr:g} times the learning rate and weight decay 0, the scale and shift "
-        "of their BatchNorm fixed at 1 and 0"
+        f"of their BatchNorm fixed at 1 and 0{logits if recipe.initial_logits else ''}"
     )
-    if recipe.initial_logits:
-        branches += f", their logits at first with standard deviation {recipe.initial_logits:g} in every head"
-    tempered = "temperature 1"
-    if recipe.temperature_epochs:
-        tempered = f"temperature {FIRST_TEMPERATURE:g} to 1 over {recipe.temperature_epochs:g} epochs (geometric)"
-    if recipe.temperature_draw:
-        low, high = DRAWN_TEMPERATURES
-        tempered += (
-            f", then log-uniform from {low:g} to {high:g} for {100 * recipe.temperature_draw:g} % of the pictures"
-        )
-    parts = [branches, tempered]
+    fall = f"{FIRST_TEMPERATURE:g} to 1 over {recipe.temperature_epochs:g} epochs (geometric)"
+    low, high = DRAWN_TEMPERATURES
+    drawn = f", then log-uniform from {low:g} to {high:g} for {100 * recipe.temperature_draw:g} % of the pictures"
+    yield f"temperature {fall if recipe.temperature_epochs else 1}{drawn if recipe.temperature_draw else ''}"
     if recipe.kernel_drop == "strongest":
-        parts.append(
+        yield (
             f"from then on, for {100 * FEWER_KERNELS:g} % of the pictures only n of the {recipe.kernels} kernels, n from 1 "
             f"to {recipe.kernels - 1}: the strongest in each layer"
         )
     if recipe.balance:
-        parts.append(f"a loss of weight {recipe.balance:g} for kernels whose mean shares differ")
+        yield f"a loss of weight {recipe.balance:g} for kernels whose mean shares differ"
     if recipe.final_temperature != 1:
-        parts.append(f"all logits divided by {recipe.final_temperature:g} when training was over")
-    return parts
+        yield f"all logits divided by {recipe.final_temperature:g} when training was over"

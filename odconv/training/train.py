@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from odconv.attention import HEADS, Settings
+from odconv.attention import Settings
 from odconv.training.compute import choose_precision, torch_settings
 from odconv.training.data import DataError, Pictures, augment, batches, load_pictures, prepare_batch, stream
 from odconv.training.measure import accuracy, attentions, predict_logits, summarise_layer, summarise_network
@@ -66,15 +66,15 @@ def fit(run: Run, state: State, train: Pictures, val: Pictures, stop: Event) -> 
         RunError: the loss is not a finite number any more.
     """
     recipe, per_epoch = run.recipe, run.per_epoch
-    slow = not sys.stderr.isatty()  # a log file wants fewer lines
-    with tqdm(total=recipe.epochs * per_epoch, initial=state.step, unit="step", mininterval=60 if slow else 0.5) as bar:
+    pause = 0.5 if sys.stderr.isatty() else 60  # s; a log file wants fewer lines
+    with tqdm(total=recipe.epochs * per_epoch, initial=state.step, unit="step", mininterval=pause) as bar:
         while True:
             done = state.step // per_epoch
             if len(state.rows) < done:
                 state.rows.append(_make_row(run, state, val))
                 state.loss = state.seconds = 0.0
                 save(run, state)
-                bar.write(_to_sentence(state.rows[-1], recipe), file=sys.stdout)
+                bar.write(", ".join(f"{name} {value}" for name, value in state.rows[-1].items()), file=sys.stdout)
             if done == recipe.epochs or stop.is_set():
                 return done == recipe.epochs
             train_epoch(run, state, train, stop, bar)
@@ -138,15 +138,6 @@ def _make_row(run: Run, state: State, val: Pictures) -> dict[str, Any]:
         "seconds": round(state.seconds, 1),
         "images_per_second": round(run.per_epoch * recipe.batch / state.seconds, 1),
     }
-
-
-def _to_sentence(row: Mapping[str, Any], recipe: Recipe) -> str:
-    moves = ", ".join(f"{head} {row[head]:.3f}" for head in HEADS if head in row)
-    return (
-        f"epoch {row['epoch']} of {recipe.epochs}, {row['size']} px: loss {row['loss']:.3f}, top-1 {row['top1']:.2f} %, "
-        f"top-5 {row['top5']:.2f} %, {row['images_per_second']:.0f} images/s"
-        + (f"; between pictures {moves}" if moves else "")
-    )
 
 
 # --- the command ------------------------------------------------------------------------------------------------------

@@ -1,15 +1,16 @@
 """Measuring: every number is what a plain loop counts, and stands with its conditions."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from odconv import HEADS, Heads, Settings, explain, images, load_checkpoint, probe
-from odconv.backbones import od_mobilenetv2, resnet18
+from odconv import HEADS, Heads, Settings, explain, load_checkpoint
+from odconv.backbones import od_mobilenetv2
 from odconv.checkpoint import save_checkpoint
-from odconv.training.data import Pictures, find_dataset, prepare_batch
+from odconv.training.data import prepare_batch
 from odconv.training.measure import (
     Preparation,
     accuracy,
@@ -23,23 +24,14 @@ from odconv.training.measure import (
     summarise_network,
     wilson,
 )
+from odconv.training.network import build
+from odconv.training.recipe import Recipe
 from tests.training.conftest import CARD
 
 
 @pytest.fixture(scope="module")
 def measured(checkpoint, pictures):
     return measure(checkpoint, pictures, ("ant", "bee", "cow"), temperatures=(0.3, 1), batch=5)
-
-
-def looped(checkpoint, animals, settings):
-    """Percent right, one picture after the other, prepared as the app prepares an upload."""
-    right = 0
-    for path, label in find_dataset(animals).val:
-        x = images.prepare(images.decode(path.read_bytes()), checkpoint.card)
-        with probe(checkpoint.model, settings):
-            logits = checkpoint.model(x)[0].tolist()
-        right += all(logits[label] > other for i, other in enumerate(logits) if i != label)
-    return round(100 * right / len(find_dataset(animals).val), 2)
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
@@ -79,14 +71,11 @@ def test_hits_are_what_sorting_each_row_gives():
 
 
 def test_ties_go_to_the_lower_class_so_that_a_constant_network_hits_by_chance_alone():
-    logits = np.zeros((4, 4), np.float32)
-    assert hits(logits, np.arange(4), 1).tolist() == [True, False, False, False]
-    assert hits(logits, np.arange(4), 2).tolist() == [True, True, False, False]
+    assert hits(np.zeros((4, 4)), np.arange(4), 2).tolist() == [True, True, False, False]
 
 
 def test_accuracy_is_counted_in_percent_with_its_interval():
-    logits = np.eye(10, dtype=np.float32)[[0, 1, 2, 2]]
-    found = accuracy(logits, np.array([0, 1, 2, 9]))
+    found = accuracy(np.eye(10)[[0, 1, 2, 2]], np.array([0, 1, 2, 9]))
     assert (found["top1"], found["top5"]) == (75, 75)
     assert found["top1_interval"] == [round(100 * end, 2) for end in wilson(3, 4)]
 
@@ -115,20 +104,24 @@ def test_the_summary_of_a_layer_is_what_loops_over_entries_give():
 # --- passes -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("settings", [Settings(), Settings(3.0, kernels=2, keep="strongest", compensate=True)])
-def test_logits_of_all_pictures_are_those_of_each_alone(checkpoint, pictures, animals, settings):
-    how = Preparation(16, CARD["mean"], CARD["std"], batch=5)
+@pytest.fixture
+def x(pictures):
+    """All pictures as the network gets them."""
+    return prepare_batch(torch.tensor(pictures.pixels), 16, CARD["mean"], CARD["std"])
+
+
+def test_logits_of_all_pictures_are_those_of_one_pass_in_the_number_type_that_is_asked_for(checkpoint, pictures, x):
+    settings, how = Settings(3.0, kernels=2, compensate=True), Preparation(16, CARD["mean"], CARD["std"], batch=5)
     found = predict_logits(checkpoint.model, pictures, how, settings)
-    assert found.shape == (12, 3)
-    for row, (path, _) in zip(found, find_dataset(animals).val, strict=True):
-        x = images.prepare(images.decode(path.read_bytes()), checkpoint.card)
-        np.testing.assert_allclose(row, explain(checkpoint.model, x, settings).logits[0], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(found, explain(checkpoint.model, x, settings).logits, rtol=1e-3, atol=1e-4)
+    half = predict_logits(checkpoint.model, pictures, replace(how, precision="bfloat16"), settings)
+    assert torch.equal(torch.tensor(half), torch.tensor(half).bfloat16().float())
+    assert not np.array_equal(half, found)
 
 
-def test_attentions_of_all_pictures_are_those_of_one_pass(checkpoint, pictures):
+def test_attentions_of_all_pictures_are_those_of_one_pass(checkpoint, pictures, x):
     how = Preparation(16, CARD["mean"], CARD["std"], batch=5)
     found = attentions(checkpoint.model, pictures, how, Settings(2.0))
-    x = prepare_batch(torch.tensor(pictures.pixels), 16, CARD["mean"], CARD["std"])
     for name, record in explain(checkpoint.model, x, Settings(2.0)).layers.items():
         for ours, theirs in zip(found[name], record.attention, strict=True):
             np.testing.assert_allclose(ours, theirs, atol=1e-5)
@@ -148,16 +141,16 @@ def test_questions_cover_every_count_and_temperature():
     assert questions(None, (1, 2)) == {}
 
 
-def test_every_accuracy_is_what_a_plain_loop_counts(checkpoint, animals, measured):
-    asked = questions(4, (0.3, 1))
+def test_every_accuracy_is_what_one_pass_gives(checkpoint, pictures, measured, x):
     different = set()
-    for section, entries in asked.items():
+    for section, entries in questions(4, (0.3, 1)).items():
         assert measured[section].keys() == entries.keys()
         for key, settings in entries.items():
-            assert measured[section][key]["top1"] == looped(checkpoint, animals, settings)
-            assert measured[section][key]["top5"] == 100  # of three classes
-            different.add(measured[section][key]["top1"])
-    assert measured["top1"] == looped(checkpoint, animals, Settings())
+            logits = explain(checkpoint.model, x, settings).logits
+            right = sum(max(range(3), key=row.__getitem__) == n for row, n in zip(logits, pictures.labels, strict=True))
+            assert (measured[section][key]["top1"], measured[section][key]["top5"]) == (round(100 * right / 12, 2), 100)
+            different.add(right)
+    assert measured["top1"] == measured["temperature"]["1"]["top1"]
     assert len(different) > 1
 
 
@@ -177,18 +170,17 @@ def test_every_number_stands_with_its_conditions(measured):
 
 def test_a_network_without_attention_is_measured_without(pictures, tmp_path):
     path = tmp_path / "static.safetensors"
-    save_checkpoint(resnet18(3, width=4, stem="small").eval(), CARD, path)
+    save_checkpoint(build(Recipe(arch="resnet18", width=4), 3), CARD, path)
     found = measure(load_checkpoint(path), pictures, ("ant", "bee", "cow"), (1,))
     assert not {"first_n_kernels", "temperature", "between_pictures"} & set(found)
 
 
-def test_layers_without_a_head_are_measured_without_it(pictures, tmp_path):
-    path = tmp_path / "mobile.safetensors"
-    save_checkpoint(od_mobilenetv2(3, num_kernels=2, width_mult=0.35).eval(), CARD, path)
-    found = measure(load_checkpoint(path), pictures, ("ant", "bee", "cow"), temperatures=(1,))
-    layers = found["between_pictures"]["layers"]
-    assert "filter" not in layers["features.1.conv.0.0"]
-    assert "spatial" not in layers["features.1.conv.1"]
+def test_layers_without_a_head_are_summarised_without_it(pictures):
+    torch.manual_seed(0)
+    model, how = od_mobilenetv2(3, num_kernels=1, width_mult=0.35).eval(), Preparation(16, CARD["mean"], CARD["std"])
+    found = attentions(model, pictures.evenly_spaced(2), how, Settings())
+    assert set(summarise_layer(found["features.1.conv.0.0"])) == {"spatial", "channel"}  # depth-wise
+    assert set(summarise_layer(found["features.1.conv.1"])) == {"channel", "filter"}  # 1x1
 
 
 def test_a_networks_summary_is_the_mean_over_layers_and_counts_those_in_which_every_head_moves():
@@ -200,11 +192,3 @@ def test_a_networks_summary_is_the_mean_over_layers_and_counts_those_in_which_ev
     expected = {"spatial": 0.03, "channel": 0.12, "kernel": 0.1, "effective_kernels": 2.5, "moving_layers": 2}
     assert summarise_network(layers) == expected
     assert summarise_network([]) == {}
-
-
-def test_evaluation_leaves_no_trace_on_the_network(checkpoint, pictures):
-    before = {name: tensor.clone() for name, tensor in checkpoint.model.state_dict().items()}
-    one = Pictures(pictures.pixels[:2], pictures.labels[:2], pictures.names)
-    measure(checkpoint, one, ("ant", "bee", "cow"), temperatures=(2,))
-    assert all(torch.equal(tensor, before[name]) for name, tensor in checkpoint.model.state_dict().items())
-    assert not any(module._forward_hooks for module in checkpoint.model.modules())
