@@ -15,11 +15,11 @@ from odconv.attention import Keep
 from odconv.checkpoint import find_checkpoints
 from odconv.cost import cost
 from odconv.drawings import count
-from odconv.training.train import MOVES
+from odconv.training.measure import MOVES
 
 WEIGHTS = Path(__file__).parents[1] / "assets" / "weights"
 
-Told = Mapping[str, Any]  # what a card says
+CardFields = Mapping[str, Any]
 
 
 def main(paths: Sequence[str] = ()) -> None:
@@ -46,7 +46,7 @@ def tables(paths: Sequence[Path]) -> list[str]:
     ]
 
 
-def _table(cards: Mapping[Path, Told], columns: Mapping[str, Callable[[Path, Told], str]]) -> str:
+def _table(cards: Mapping[Path, CardFields], columns: Mapping[str, Callable[[Path, CardFields], str]]) -> str:
     lines = [f"| network | {' | '.join(columns)} |", f"| --- |{' ---: |' * len(columns)}"]
     for path, card in cards.items():
         cells = [cell(path, card) for cell in columns.values()]
@@ -54,37 +54,37 @@ def _table(cards: Mapping[Path, Told], columns: Mapping[str, Callable[[Path, Tol
     return "\n".join(lines)
 
 
-def _parameters(path: Path, card: Told) -> str:
+def _parameters(path: Path, card: CardFields) -> str:
     return count(sum(parameter.numel() for parameter in load_checkpoint(path).model.parameters()))
 
 
-def _multiply_adds(path: Path, card: Told) -> str:
+def _multiply_adds(path: Path, card: CardFields) -> str:
     return count(sum(layer.multiply_adds for layer in cost(load_checkpoint(path).model, card["image_size"])))
 
 
-def _top1(path: Path, card: Told) -> str:
+def _top1(path: Path, card: CardFields) -> str:
     return _with_interval(card["measured"], "top1")
 
 
-def _top5(path: Path, card: Told) -> str:
+def _top5(path: Path, card: CardFields) -> str:
     return _with_interval(card["measured"], "top5")
 
 
-def _with_interval(entry: Told, name: str) -> str:
+def _with_interval(entry: CardFields, name: str) -> str:
     low, high = entry[f"{name}_interval"]
     return f"{entry[name]:.2f} ({low:.2f} to {high:.2f})"
 
 
-def _in(section: str, key: str) -> Callable[[Path, Told], str]:
-    def cell(path: Path, card: Told) -> str:
+def _in(section: str, key: str) -> Callable[[Path, CardFields], str]:
+    def cell(path: Path, card: CardFields) -> str:
         entry = card["measured"][section].get(key)
         return "–" if entry is None else f"{entry['top1']:.2f}"
 
     return cell
 
 
-def _moves(head: str) -> Callable[[Path, Told], str]:
-    def cell(path: Path, card: Told) -> str:
+def _moves(head: str) -> Callable[[Path, CardFields], str]:
+    def cell(path: Path, card: CardFields) -> str:
         values = [layer[head] for layer in card["measured"]["between_pictures"]["layers"].values() if head in layer]
         if not values:
             return "none"
@@ -93,7 +93,7 @@ def _moves(head: str) -> Callable[[Path, Told], str]:
     return cell
 
 
-def _effective(path: Path, card: Told) -> str:
+def _effective(path: Path, card: CardFields) -> str:
     layers = card["measured"]["between_pictures"]["layers"].values()
     values = [layer["effective_kernels"] for layer in layers if "effective_kernels" in layer]
     return f"{min(values):.2f} to {max(values):.2f}" if values else "1"

@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from odconv import ODConv2d, Settings, backbones, explain, forms
-from odconv.training.gradients import Batch, Gradients
-from odconv.training.network import build
-from odconv.training.recipe import Recipe
+from odconv.training.network import build, training_loss
+from odconv.training.recipe import Drawn, Recipe
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 
@@ -70,25 +69,18 @@ def _values_and_gradients(layer, x):
     return [y, x.grad, *(parameter.grad for parameter in layer.parameters())]
 
 
-@pytest.mark.parametrize("drop", ["strongest", "random"])
-def test_a_replayed_step_leaves_the_gradients_of_an_ordinary_one(drop):
-    recipe = Recipe(width=8, kernel_drop=drop, precision="float32", dropout=0.0, balance=0.1)
-    model = build(recipe, 5).double().cuda()  # what atomic additions do in another order stays far below what is asked
-    replays, last = Gradients(copy.deepcopy(model), recipe), None
-    for step in range(4):
-        torch.manual_seed(step)
-        x, labels = torch.randn(16, 3, 32, 32, dtype=torch.float64), torch.randint(5, (16,))
-        parts = x, labels, torch.rand(16, dtype=torch.float64) + 0.5, torch.randint(1, 5, (16,))
-        batch = Batch(*(part.cuda() for part in parts))
-        torch.manual_seed(100 + step)
-        loss = replays(batch)
-        torch.manual_seed(100 + step)
-        expected = Gradients(model, recipe)(batch)  # its first step, which nothing is replayed in
-        assert loss != last
-        last = loss
-        torch.testing.assert_close(loss, expected)
-        for ours, theirs in zip(replays._model.parameters(), model.parameters(), strict=True):
-            # The loss alone is float32: where rounding to it falls to the other side, a gradient is off by some eps of it.
-            assert (ours.grad - theirs.grad).abs().max() <= 1e-4 * theirs.grad.abs().max()
-    for ours, theirs in zip(replays._model.buffers(), model.buffers(), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+def test_the_loss_of_a_training_step_on_cuda_and_its_gradients_are_those_on_the_cpu():
+    recipe = Recipe(width=8, kernel_drop="strongest", precision="float32", balance=0.1)
+    model = build(recipe, 5).double()
+    generator = torch.Generator().manual_seed(0)
+    x, labels = torch.randn(16, 3, 32, 32, dtype=torch.float64, generator=generator), torch.arange(16) % 5
+    drawn = Drawn(torch.rand(16, dtype=torch.float64, generator=generator) + 0.5, torch.arange(16) % 4 + 1)
+    results = []
+    for device in ("cpu", "cuda"):
+        own = copy.deepcopy(model).to(device)
+        there = Drawn(*(each.to(device) for each in drawn))
+        loss, _ = training_loss(own, x.to(device), labels.to(device), there, recipe)
+        loss.backward()
+        results.append([loss.detach().cpu(), *(p.grad.cpu() for p in own.parameters() if p.grad is not None)])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(theirs, ours, rtol=1e-8, atol=1e-9)

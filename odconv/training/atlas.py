@@ -23,8 +23,8 @@ from odconv.atlas import RANKS, Atlas, TypicalHead, TypicalLayer, atlas_path, di
 from odconv.attention import HEADS, Heads
 from odconv.checkpoint import Checkpoint, CheckpointError
 from odconv.explain import LayerRecord, explain
-from odconv.training.data import DataError, Pictures, prepared
-from odconv.training.evaluate import opened, options_of
+from odconv.training.data import DataError, Pictures, prepare_batch
+from odconv.training.evaluate import load_inputs, options_of
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
@@ -122,7 +122,7 @@ def _passes(
         for start in range(0, len(pictures), batch):
             pixels = torch.from_numpy(np.array(pictures.pixels[start : start + batch])).to(device)
             labels = pictures.labels[start : start + batch]
-            x = prepared(pixels, card.image_size, card.mean, card.std)
+            x = prepare_batch(pixels, card.image_size, card.mean, card.std)
             yield explain(checkpoint.model, x).layers, labels
             bar.update(len(labels))
 
@@ -157,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         if not out.parent.is_dir():  # said before the minutes, not after
             raise DataError(f"There is no folder {out.parent} to write {out.name} to.")
-        checkpoint, _, pictures = opened(options)
+        checkpoint, _, pictures = load_inputs(options)
         atlas = survey(checkpoint, pictures, fingerprint(options.weights), options.batch)
         save_atlas(atlas, out)
     except (CheckpointError, DataError) as error:

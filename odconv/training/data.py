@@ -1,4 +1,4 @@
-"""A folder of pictures -> one memory-mapped array -> varied batches.
+"""A folder of pictures -> one memory-mapped array -> batches, each picture a little different in every epoch.
 
 Pictures are decoded once, through the checks of ``odconv.images``; later runs open the array at once. Everything random
 comes from :func:`stream`, which is seeded by what it is for and when, so a resumed run draws what it would have drawn.
@@ -9,14 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections import deque
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import repeat
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 import torch
@@ -26,13 +25,12 @@ from tqdm import tqdm
 
 from odconv import images
 
-AT_ONCE = 500  # pictures that a process decodes before it takes the next
+FEW = 500  # pictures that are decoded before other processes have started
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 LAYOUT = "train/<class>/ and val/<class>/ with pictures, or Tiny-ImageNet's own layout, are needed"
 
 Split = Literal["train", "val"]
 Examples = tuple[tuple[Path, int], ...]
-Item = TypeVar("Item")
 
 
 class DataError(ValueError):
@@ -49,9 +47,9 @@ class Dataset:
     train: Examples  # (path, label)
     val: Examples
 
-    def digest(self, split: Split, **options: object) -> str:
-        """A short name for the list of files, their sizes in bytes, their labels, and ``options``."""
-        known = hashlib.sha256(repr(sorted(options.items())).encode())
+    def digest(self, split: Split) -> str:
+        """A short name for the list of files, their sizes in bytes and their labels."""
+        known = hashlib.sha256()
         for path, label in getattr(self, split):
             known.update(f"{path.relative_to(self.folder).as_posix()}\t{path.stat().st_size}\t{label}\n".encode())
         return known.hexdigest()[:16]
@@ -68,8 +66,8 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def spaced(self, most: int) -> Pictures:
-        """At most ``most`` of the pictures, evenly spaced, since a split may be sorted by class."""
+    def evenly_spaced(self, most: int) -> Pictures:
+        """At most ``most`` of the pictures, from the first to the last, since a split may be sorted by class."""
         chosen = np.linspace(0, len(self) - 1, min(most, len(self))).round().astype(np.int64)
         return Pictures(self.pixels[chosen], self.labels[chosen], self.names)
 
@@ -77,48 +75,43 @@ class Pictures:
 # --- finding ----------------------------------------------------------------------------------------------------------
 
 
-def find(folder: str | Path) -> Dataset:
+def find_dataset(folder: Path) -> Dataset:
     """The data set in ``folder``: ``train/<class>/*`` and ``val/<class>/*``, or Tiny-ImageNet-200 as it is unpacked.
 
     Raises:
         DataError: wrong folder, a class without pictures, a class in val that train does not have, a listed picture that
             is not there.
     """
-    folder = Path(folder)
-    for needed in (folder, folder / "train", folder / "val"):
+    train, val, annotations = folder / "train", folder / "val", folder / "val" / "val_annotations.txt"
+    for needed in (folder, train, val):
         if not needed.is_dir():
             raise DataError(f"There is no folder {needed}: {LAYOUT}.")
-    ids = _folders(folder / "train")
+    ids = _list_classes(train)
     if len(ids) < 2:
-        raise DataError(f"{folder / 'train'} holds {len(ids)} class folders; at least 2 are needed: {LAYOUT}.")
-    annotations = folder / "val" / "val_annotations.txt"
-    train = _by_class(folder / "train", ids)
-    val = _annotated(annotations, ids) if annotations.is_file() else _by_class(folder / "val", ids)
-    missing = set(range(len(ids))) - {label for _, label in val}
-    if missing:
-        raise DataError(f"Class {ids[min(missing)]} has no pictures for validation in {folder / 'val'}.")
-    return Dataset(folder, ids, _names(folder / "words.txt", ids), train, val)
+        raise DataError(f"{train} holds {len(ids)} class folders; at least 2 are needed: {LAYOUT}.")
+    words = {row[0]: row[1].strip() for row in _read_table(folder / "words.txt")}
+    names = tuple(words.get(name) or name for name in ids)
+    tested = _annotated(annotations, ids) if annotations.is_file() else _by_class(val, ids)
+    return Dataset(folder, ids, names, _by_class(train, ids), tested)
 
 
-def _folders(folder: Path) -> tuple[str, ...]:
-    with os.scandir(folder) as entries:
-        return tuple(sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")))
+def _list_classes(folder: Path) -> tuple[str, ...]:
+    return tuple(sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")))
 
 
-def _pictures(folder: Path) -> list[Path]:
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if entry.name.lower().endswith(ENDINGS)]
-    return [folder / name for name in sorted(names) if not name.startswith(".")]
+def _list_pictures(folder: Path) -> list[Path]:
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path for path in found if path.suffix.lower() in ENDINGS and not path.name.startswith("."))
 
 
 def _by_class(folder: Path, ids: Sequence[str]) -> Examples:
-    unknown = sorted(set(_folders(folder)) - set(ids))
+    unknown = sorted(set(_list_classes(folder)) - set(ids))
     if unknown:
         raise DataError(f"Class {unknown[0]} in {folder} is unknown: train has no folder of that name.")
     examples: list[tuple[Path, int]] = []
     for label, name in enumerate(ids):
         inside = folder / name / "images" if (folder / name / "images").is_dir() else folder / name
-        found = _pictures(inside) if inside.is_dir() else []
+        found = _list_pictures(inside)
         if not found:
             raise DataError(f"Class {name} has no pictures in {inside}; files ending in {', '.join(ENDINGS)} are.")
         examples += [(path, label) for path in found]
@@ -127,34 +120,28 @@ def _by_class(folder: Path, ids: Sequence[str]) -> Examples:
 
 def _annotated(annotations: Path, ids: Sequence[str]) -> Examples:
     """Tiny-ImageNet's validation pictures: one folder, and a table of file name, class and bounding box."""
-    inside = annotations.parent / "images"
-    present = {path.name for path in _pictures(inside)} if inside.is_dir() else set()
-    labels = {name: label for label, name in enumerate(ids)}
+    pictures = {path.name: path for path in _list_pictures(annotations.parent / "images")}
     examples = []
-    for number, line in enumerate(annotations.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-        name, _, rest = line.partition("\t")
-        wanted = rest.partition("\t")[0]
-        if wanted not in labels:
-            raise DataError(f"Class {wanted!r} in line {number} of {annotations} is unknown: train has no such folder.")
-        if name not in present:
-            raise DataError(f"Picture {name!r} in line {number} of {annotations} is not in {inside}.")
-        examples.append((inside / name, labels[wanted]))
+    for name, wanted, *_ in _read_table(annotations):
+        if wanted not in ids or name not in pictures:
+            raise DataError(f"{annotations} lists {name!r} of class {wanted!r}; the picture or the class is not there.")
+        examples.append((pictures[name], ids.index(wanted)))
+    missing = set(range(len(ids))) - {label for _, label in examples}
+    if missing:
+        raise DataError(f"Class {ids[min(missing)]} has no pictures in {annotations}.")
     return tuple(examples)
 
 
-def _names(words: Path, ids: Sequence[str]) -> tuple[str, ...]:
-    known = {}
-    if words.is_file():
-        for line in words.read_text(encoding="utf-8", errors="replace").splitlines():
-            name, _, meaning = line.partition("\t")
-            known[name] = meaning.strip()
-    return tuple(known.get(name) or name for name in ids)
+def _read_table(path: Path) -> list[list[str]]:
+    """Lines of text with a tab or more, in cells; none where there is no file."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    return [line.split("\t") for line in text.splitlines() if "\t" in line]
 
 
 # --- decoding ---------------------------------------------------------------------------------------------------------
 
 
-def decoded(dataset: Dataset, split: Split, size: int, cache: str | Path, *, resize: int | None = None) -> Pictures:
+def load_pictures(dataset: Dataset, split: Split, size: int, cache: Path, resize: int | None = None) -> Pictures:
     """The pictures of one split as an array of bytes in a file of the folder ``cache``, made there at the first call.
 
     ``size``: side of the centre crop, px; ``resize``: what the shorter side becomes before it, px; None: ``size``.
@@ -163,15 +150,14 @@ def decoded(dataset: Dataset, split: Split, size: int, cache: str | Path, *, res
         DataError: a picture that cannot be read, which is named; no room or no permission for the file.
     """
     examples: Examples = getattr(dataset, split)
-    path = Path(cache) / f"{split}_{size}px_{dataset.digest(split, size=size, resize=resize or size)}.npy"
+    path = cache / f"{split}_{size}px_of_{resize or size}px_{dataset.digest(split)}.npy"
     if not path.is_file():
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            cache.mkdir(parents=True, exist_ok=True)
             _decode_all([file for file, _ in examples], size, resize or size, path)
         except OSError as error:
-            raise DataError(f"Decoded pictures cannot be written to {path.parent}: {error.strerror}.") from error
-    pixels = np.load(path, mmap_mode="r")
-    return Pictures(pixels, np.array([label for _, label in examples], np.int64), dataset.names)
+            raise DataError(f"Decoded pictures cannot be written to {cache}: {error.strerror}.") from error
+    return Pictures(np.load(path, mmap_mode="r"), np.array([label for _, label in examples]), dataset.names)
 
 
 def _decode_all(files: Sequence[Path], size: int, resize: int, path: Path) -> None:
@@ -181,29 +167,15 @@ def _decode_all(files: Sequence[Path], size: int, resize: int, path: Path) -> No
         raise DataError(f"{path.parent} has {free / 1e9:.1f} GB free; the decoded pictures need {needed / 1e9:.1f} GB.")
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        np.lib.format.open_memmap(unfinished, "w+", np.uint8, (len(files), size, size, 3))
-        bar = tqdm(total=len(files), desc=f"Decoding to {path.name}", unit="img", mininterval=1)
-        starts = range(0, len(files), AT_ONCE)
-        # Processes, as threads decode no faster than one does; few pictures are decoded before a process has started.
-        many = len(files) > AT_ONCE
-        with (
-            ProcessPoolExecutor(mp_context=get_context("spawn")) if many else ThreadPoolExecutor(1) as pool,
-            bar,
-        ):
-            some = [files[start : start + AT_ONCE] for start in starts]
-            for done in pool.map(_decode_some, some, starts, repeat(size), repeat(resize), repeat(unfinished)):
-                bar.update(done)
+        pixels = np.lib.format.open_memmap(unfinished, "w+", np.uint8, (len(files), size, size, 3))
+        with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:  # which starts none before it is asked
+            mapped = map if len(files) <= FEW else partial(pool.map, chunksize=100)
+            decoded = mapped(partial(_decode, size=size, resize=resize), files)
+            for index, picture in enumerate(tqdm(decoded, f"Decoding to {path.name}", len(files), mininterval=1)):
+                pixels[index] = picture
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
-
-
-def _decode_some(files: Sequence[Path], start: int, size: int, resize: int, path: Path) -> int:
-    """Fill in the pictures from ``start`` on, in a process of its own; how many they are."""
-    pixels = np.load(path, mmap_mode="r+")
-    for index, file in enumerate(files, start):
-        pixels[index] = _decode(file, size, resize)
-    return len(files)
 
 
 def _decode(file: Path, size: int, resize: int) -> np.ndarray:
@@ -219,7 +191,7 @@ def _decode(file: Path, size: int, resize: int) -> np.ndarray:
 
 
 def stream(seed: int, *purpose: int) -> np.random.Generator:
-    """A source of randomness of its own for each seed and purpose, such as (order, epoch) or (variation, step)."""
+    """A source of randomness of its own for each seed and purpose, such as (order, epoch) or (augmentation, step)."""
     return np.random.default_rng((seed, *purpose))
 
 
@@ -230,16 +202,7 @@ def batches(pictures: Pictures, order: np.ndarray, size: int, start: int = 0) ->
         yield torch.from_numpy(pictures.pixels[chosen]), torch.from_numpy(pictures.labels[chosen])
 
 
-def ahead(items: Iterator[Item], count: int = 3) -> Generator[Item, None, None]:
-    """The same items, made by a thread that is a few of them ahead."""
-    with ThreadPoolExecutor(1) as pool:  # one thread, since an iterator takes no two at once
-        waiting = deque(pool.submit(next, items, None) for _ in range(count))
-        while (item := waiting.popleft().result()) is not None:
-            waiting.append(pool.submit(next, items, None))
-            yield item
-
-
-def prepared(pixels: Tensor, size: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+def prepare_batch(pixels: Tensor, size: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Pixels (N, S, S, 3) of uint8 -> model input (N, 3, size, size): scaled with antialiasing, minus mean, over std."""
     x = pixels.permute(0, 3, 1, 2).float() / 255  # (N, 3, S, S)
     x = (x - x.new_tensor(mean)[:, None, None]) / x.new_tensor(std)[:, None, None]
@@ -248,7 +211,7 @@ def prepared(pixels: Tensor, size: int, mean: Sequence[float], std: Sequence[flo
     return F.interpolate(x, (size, size), mode="bilinear", antialias=True)  # (N, 3, size, size)
 
 
-def varied(x: Tensor, random: np.random.Generator, shift: float, zoom: float = 1.0) -> Tensor:
+def augment(x: Tensor, random: np.random.Generator, shift: float, zoom: float = 1.0) -> Tensor:
     """Each picture of (N, C, S, S) mirrored or not, moved and enlarged, as ``random`` says; same shape.
 
     ``shift``: the most it moves, as a fraction of the side, in whole pixels. ``zoom``: the most it is enlarged, about any

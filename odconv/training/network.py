@@ -1,197 +1,191 @@
-"""What training does to a network: first weights, parameter groups, dropout, dropped kernels, averaged weights."""
+"""What training does to a network: first weights, the loss of a step, averaged weights."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from odconv.attention import Heads
 from odconv.layer import AttentionBranch
-from odconv.training.recipe import Drawn, Drop, Recipe, RecipeError
+from odconv.training.compute import autocast
+from odconv.training.recipe import APART, AVERAGE, DROPOUT, LABEL_SMOOTHING, WEIGHT_DECAY, Drawn, Recipe, RecipeError
 
-DROPPED = -1e4  # a logit whose share is exactly 0, also at temperature 30; finite, as infinities can meet and give nan
+# --- first weights ----------------------------------------------------------------------------------------------------
 
 
-def build(recipe: Recipe, num_classes: int, start: nn.Module | None = None) -> nn.Module:
-    """The network as it is before the first step, by the recipe's seed; with the weights of ``start``, where it has them.
+def build(recipe: Recipe, num_classes: int, twin: nn.Module | None = None) -> nn.Module:
+    """The network as it is before the first step, by the recipe's seed; with the weights of its static ``twin``, if given.
+
+    The attention branches' BatchNorm has scale 1 and shift 0 for good. Then half of what goes into the ReLU behind it is
+    above 0, whatever is learnt. A shift that is learnt at a high rate can turn a unit off for every picture, and as no
+    gradient passes a ReLU that is off, it stays so.
 
     Raises:
-        RecipeError: ``start`` is neither the same network, nor that with K = 1, nor its static twin.
+        RecipeError: ``twin`` is not the static network of the same layout and classes.
     """
     torch.manual_seed(recipe.seed)
     model = recipe.architecture(num_classes).build()
-    if recipe.initial_logits:
-        for branch in _branches(model):
-            _equalise(branch, recipe.initial_logits)
-    if start is not None:
-        _take(model, start, recipe)
-    if recipe.attention_affine == "fixed":
-        for branch in _branches(model):
-            _fix(branch.bn)
+    for branch in _branches(model):
+        branch.bn.requires_grad_(False)  # a new BatchNorm's scale is 1, and its shift 0
+        if recipe.initial_logits:
+            _set_initial_logits(branch, recipe.initial_logits)
+    if twin is not None:
+        _copy_weights(twin, model, recipe)
     return model
 
 
-@torch.no_grad()
-def _take(model: nn.Module, start: nn.Module, recipe: Recipe) -> None:
-    """The one kernel of a layer becomes K kernels, with noise, or gradients would never tell them apart.
-
-    What ``start`` lacks of the attention branches stays as it is, and so does a classifier of another number of classes.
-    """
-    given, own = start.state_dict(), model.state_dict()
-    odd = [name for name in given if name not in own]
-    for name, tensor in own.items():
-        new = given.get(name)
-        if new is not None and new.shape == tensor.shape:
-            tensor.copy_(new)
-        elif new is not None and new.shape in (tensor.shape[1:], (1, *tensor.shape[1:])):
-            apart = recipe.apart if len(tensor) > 1 else 0.0
-            tensor.copy_(new + apart * new.std() * torch.randn_like(tensor))
-        elif not (new is None and ".attention." in name) and not name.startswith(("fc.", "classifier.")):
-            odd.append(name)
-    if odd:
-        needed = f"weights of {recipe.arch} or its static twin are needed, of the same K or K = 1"
-        raise RecipeError(f"start={recipe.start!r}: {needed} ({odd[0]})")
-
-
-def _equalise(branch: AttentionBranch, deviation: float) -> None:
+def _set_initial_logits(branch: AttentionBranch, deviation: float) -> None:
     """Initial weights with which the logits of every head have this standard deviation, however many entries it has.
 
     The released code's go by the number of entries: 0.09 for the 256 channels of a deep layer, 0.7 for 4 kernels. What
     the heads see is ReLU of a standard normal, whose mean square is 1/2.
     """
-    for fc in _outputs(branch):
+    for fc in _head_outputs(branch):
         nn.init.normal_(fc.weight, 0, deviation / math.sqrt(fc.in_channels / 2))
 
 
-def _fix(bn: nn.BatchNorm2d) -> None:
-    """Scale 1 and shift 0 for good.
-
-    Then half of what goes into the ReLU behind it is above 0, whatever is learnt. A shift that is learnt at a high rate can
-    turn a unit off for every picture, and as no gradient passes a ReLU that is off, it stays so.
-    """
-    nn.init.ones_(bn.weight)
-    nn.init.zeros_(bn.bias)
-    bn.requires_grad_(False)
+@torch.no_grad()
+def _copy_weights(twin: nn.Module, model: nn.Module, recipe: Recipe) -> None:
+    """A layer's one kernel becomes K kernels, with noise, or gradients would never tell them apart."""
+    given, own = twin.state_dict(), model.state_dict()
+    unlike = {name for name in given.keys() ^ own.keys() if ".attention." not in name}
+    unlike |= {
+        name for name in given.keys() & own.keys() if given[name].shape not in (own[name].shape, own[name].shape[1:])
+    }
+    if unlike or any(".attention." in name for name in given):
+        raise RecipeError(f"start={recipe.start!r}: weights of the static twin of {recipe.arch} are needed")
+    for name, kernel in given.items():
+        if kernel.shape == own[name].shape:
+            own[name].copy_(kernel)
+        else:
+            apart = APART if recipe.kernels > 1 else 0.0
+            own[name].copy_(kernel + apart * kernel.std() * torch.randn_like(own[name]))
 
 
 def _branches(model: nn.Module) -> list[AttentionBranch]:
     return [module for module in model.modules() if isinstance(module, AttentionBranch)]
 
 
-def _outputs(branch: AttentionBranch) -> list[nn.Conv2d]:
+def _head_outputs(branch: AttentionBranch) -> list[nn.Conv2d]:
     """The last layer of each head that is there."""
     each = (branch.spatial_fc, branch.channel_fc, branch.filter_fc, branch.kernel_fc)
     return [fc for fc in each if fc is not None]
 
 
-def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """Every parameter that learns, once: attention branches apart from the rest, weights apart from BatchNorm and biases.
+def add_dropout(model: nn.Module) -> None:
+    """Dropout of the features before the classifier, in train mode; a hook, so that no weight changes its name."""
+    classifier = model.get_submodule("fc")
+    classifier.register_forward_pre_hook(lambda fc, inputs: F.dropout(inputs[0], DROPOUT, fc.training))
 
-    ``factor``: on the learning rate.
-    """
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+
+def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Every parameter that learns, once, in groups of one weight decay and one ``factor`` on the learning rate."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
+        attends = ".attention." in name
+        decay = WEIGHT_DECAY if parameter.ndim > 1 and not attends else 0.0
         if parameter.requires_grad:
-            groups.setdefault((".attention." in name, parameter.ndim > 1), []).append(parameter)
-    decays = {(False, True): recipe.weight_decay, (True, True): recipe.attention_weight_decay}
+            groups.setdefault((decay, recipe.attention_lr if attends else 1.0), []).append(parameter)
     return [
-        {
-            "params": parameters,
-            "weight_decay": decays.get(kind, 0.0),
-            "factor": recipe.attention_lr if kind[0] else 1.0,
-        }
-        for kind, parameters in groups.items()
+        {"params": parameters, "weight_decay": decay, "factor": factor}
+        for (decay, factor), parameters in groups.items()
     ]
 
 
-def add_dropout(model: nn.Module, share: float) -> None:
-    """Dropout of the features before the classifier, in train mode; in the place of a dropout that is there already."""
-    own = [module for module in model.modules() if isinstance(module, nn.Dropout)]
-    for module in own:
-        module.p = share
-    if share and not own:
-        classifier = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
-        classifier.register_forward_pre_hook(lambda module, inputs: F.dropout(inputs[0], share, module.training))
+# --- a step -----------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def as_drawn(model: nn.Module, drawn: Drawn[Tensor], drop: Drop) -> Iterator[None]:
-    """Inside, each picture of a batch has the temperature and the number of kernels that are drawn for it.
+def training_loss(
+    model: nn.Module, x: Tensor, labels: Tensor, drawn: Drawn[Tensor], recipe: Recipe
+) -> tuple[Tensor, Tensor]:
+    """What a step descends, for inputs (N, 3, S, S) and labels (N,); and the cross-entropy in it alone, detached.
 
-    ``drop``: which kernels stay; where it says random, PyTorch's generator draws them anew for each picture and layer.
+    Each picture has the temperature and the number of kernels that are drawn for it. Added to the cross-entropy is
+    ``balance`` times the sum over layers of :func:`imbalance`.
     """
-    with ExitStack() as hooks:
-        for branch in _branches(model):
-            hooks.callback(branch.register_forward_hook(_each_its_own(drawn, drop)).remove)
-        yield
+    unequal: list[Tensor] = []
 
-
-def _each_its_own(drawn: Drawn[Tensor], drop: Drop) -> Callable[[nn.Module, Any, Heads[Tensor]], Heads[Tensor]]:
     def hook(branch: nn.Module, inputs: Any, logits: Heads[Tensor]) -> Heads[Tensor]:
-        if logits.kernel is not None and drop != "none":
-            goes = _ranks(logits.kernel, drop) >= drawn.kernels[:, None]
-            logits = logits._replace(kernel=logits.kernel.masked_fill(goes, DROPPED))
-        return Heads(*(None if head is None else head / _like(head, drawn.temperatures) for head in logits))
+        if recipe.balance and logits.kernel is not None:
+            unequal.append(imbalance(logits.kernel))
+        return apply_drawn(logits, drawn)
 
-    return hook
-
-
-def _ranks(kernel: Tensor, drop: Drop) -> Tensor:
-    """(N, K) logits -> the place of each kernel among those that are to stay, from 0; ties go to the lower index."""
-    if drop == "strongest":
-        return kernel.argsort(dim=1, descending=True, stable=True).argsort(1)
-    if drop == "first":
-        return torch.arange(kernel.shape[1], device=kernel.device).expand_as(kernel)
-    return torch.rand(kernel.shape, device=kernel.device).argsort(1)
+    with ExitStack() as inside:
+        for branch in _branches(model):
+            inside.callback(branch.register_forward_hook(hook).remove)
+        inside.enter_context(autocast(x.device, recipe.precision))
+        logits = model(x)
+    cross_entropy = F.cross_entropy(_at_least_float32(logits), labels, label_smoothing=LABEL_SMOOTHING)
+    return cross_entropy + recipe.balance * sum(unequal), cross_entropy.detach()
 
 
-def _like(head: Tensor, each: Tensor) -> Tensor:
-    """(N,) numbers, shaped to go with a head's (N, ...) logits."""
-    return each.to(head.dtype).view(-1, *[1] * (head.ndim - 1))
+def apply_drawn(logits: Heads[Tensor], drawn: Drawn[Tensor]) -> Heads[Tensor]:
+    """Logits with which each picture has its own temperature, and its own number of kernels: the strongest.
+
+    The others' logits become minus infinity, so that a softmax gives them exactly 0.
+    """
+    kernel = logits.kernel
+    if kernel is not None:
+        ranks = kernel.argsort(dim=1, descending=True, stable=True).argsort(1)  # (N, K); ties go to the lower index
+        kernel = kernel.masked_fill(ranks >= drawn.kernels[:, None], -math.inf)
+    heads = logits._replace(kernel=kernel)
+    return Heads(
+        *(
+            None if head is None else (head.transpose(0, -1) / drawn.temperatures.to(head.dtype)).transpose(0, -1)
+            for head in heads
+        )
+    )
+
+
+def imbalance(kernel: Tensor) -> Tensor:
+    """How unequal the mean shares of K kernels are in a batch, from 0 to K - 1, by their logits (N, K).
+
+    K times the sum of the squared mean shares, minus 1, as in the load balancing of mixtures of experts (Shazeer et al.,
+    2017, https://arxiv.org/abs/1701.06538): a kernel that no picture takes learns nothing, and is never taken again.
+    """
+    shares = _at_least_float32(kernel).softmax(1).mean(0)  # (K,)
+    return len(shares) * shares.square().sum() - 1
+
+
+def _at_least_float32(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+
+
+# --- what is kept -----------------------------------------------------------------------------------------------------
+
+
+def average_weights(model: nn.Module) -> AveragedModel:
+    """The running average of the model's weights and of its BatchNorm statistics, in eval mode, before the first step.
+
+    Each ``update_parameters(model)`` is a step: average = decay · average + (1 - decay) · model.
+    """
+    average = AveragedModel(model, multi_avg_fn=_average, use_buffers=True)
+    average.update_parameters(model)  # the first only copies; the first step has to be the second
+    return average.eval().requires_grad_(False)
 
 
 @torch.no_grad()
-def follow(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """average = decay · average + (1 - decay) · model, BatchNorm statistics too; counters are copied."""
-    pairs = list(zip(average.state_dict().values(), model.state_dict().values(), strict=True))
-    numbers = [pair for pair in pairs if pair[0].is_floating_point()]
-    get_ema_multi_avg_fn(decay)([kept for kept, _ in numbers], [new for _, new in numbers], None)
-    for kept, new in pairs:
-        if not kept.is_floating_point():
-            kept.copy_(new)
+def _average(kept: Sequence[Tensor], new: Sequence[Tensor], updates: Tensor | int) -> None:
+    """The decay is less in the first steps, whose weights are to be forgotten. Counters are copied."""
+    count = float(updates)
+    if kept[0].is_floating_point():
+        get_ema_multi_avg_fn(min(AVERAGE, count / (9 + count)))(kept, new, updates)
+    else:
+        for counter, now in zip(kept, new, strict=True):
+            counter.copy_(now)
 
 
 @torch.no_grad()
 def divide_logits(model: nn.Module, temperature: float) -> None:
     """Change the weights so that temperature 1 is from now on what ``temperature`` was."""
     for branch in _branches(model):
-        for fc in _outputs(branch):
+        for fc in _head_outputs(branch):
             for parameter in fc.parameters():
                 parameter.div_(temperature)
-
-
-@contextmanager
-def imbalance(model: nn.Module) -> Iterator[list[Tensor]]:
-    """Inside, each layer with K kernels adds how unequal their shares are in the batch, at temperature 1: from 0 to K - 1.
-
-    K times the sum of the squared mean shares, minus 1, as in the load balancing of mixtures of experts (Shazeer et al.,
-    2017, https://arxiv.org/abs/1701.06538): a kernel that no picture takes learns nothing, and is never taken again.
-    """
-    found: list[Tensor] = []
-
-    def hook(branch: nn.Module, inputs: Any, logits: Heads[Tensor]) -> None:
-        if logits.kernel is not None:
-            shares = logits.kernel.float().softmax(1).mean(0)
-            found.append(len(shares) * shares.square().sum() - 1)
-
-    with ExitStack() as hooks:
-        for branch in _branches(model):
-            hooks.callback(branch.register_forward_hook(hook).remove)
-        yield found

@@ -17,13 +17,15 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
-from odconv.attention import HEADS
+from odconv.attention import HEADS, Settings
 from odconv.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
-from odconv.training.data import Dataset
-from odconv.training.gradients import Gradients
-from odconv.training.network import add_dropout, build, divide_logits, parameter_groups
-from odconv.training.recipe import Recipe, sentence
+from odconv.training.compute import choose_precision
+from odconv.training.data import Dataset, Pictures, find_dataset
+from odconv.training.measure import Entry, Preparation, accuracy, conditions, predict_logits
+from odconv.training.network import add_dropout, average_weights, build, divide_logits, parameter_groups
+from odconv.training.recipe import APART, MEAN, MOMENTUM, STD, Recipe, RecipeError, sentence
 
 COLUMNS = (
     "epoch", "step", "size", "lr", "temperature", "loss", "top1", "top5", *HEADS, "effective_kernels", "moving_layers",
@@ -37,24 +39,26 @@ class RunError(ValueError):
 
 @dataclass(frozen=True)
 class Run:
-    """What a run is, as it stands in ``run.json`` of its folder; nothing of it changes on the way."""
+    """What a run is; nothing of it changes on the way."""
 
     folder: Path
     recipe: Recipe
-    data: str  # folder of the data set
-    digests: tuple[str, str]  # of the training and the validation pictures
-    counts: tuple[int, int]
-    ids: tuple[str, ...]  # of the classes
-    names: tuple[str, ...]
-    before: str = ""  # how the weights that it started from were trained, where there were any
+    dataset: Dataset
+    before: str  # how the weights that it started from were trained, in words; "" where there were none
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps in an epoch."""
+        return len(self.dataset.train) // self.recipe.batch
 
     @property
     def checkpoint(self) -> Path:
+        """Where its state is kept."""
         return self.folder / "checkpoint.pt"
 
-    @property
-    def weights(self) -> Path:
-        return self.folder / f"{self.folder.resolve().name}.safetensors"
+    def preparation(self, size: int) -> Preparation:
+        """How its network is measured, on pictures of this size."""
+        return Preparation(size, MEAN, STD, self.recipe.precision, self.recipe.batch)
 
 
 @dataclass
@@ -62,9 +66,8 @@ class State:
     """What changes during a run, and all that ``--resume`` needs."""
 
     model: nn.Module
-    average: nn.Module  # eval mode
+    average: AveragedModel
     optimiser: torch.optim.SGD
-    gradients: Gradients
     step: int = 0
     loss: float = 0.0  # summed over the steps of the epoch under way
     seconds: float = 0.0  # spent in the epoch under way
@@ -78,16 +81,16 @@ def start(run: Run, device: torch.device) -> State:
         RunError: the weights to start from cannot be read.
         RecipeError: they are of another network.
     """
-    first = _start_of(run.recipe)
-    model = build(run.recipe, len(run.ids), first.model if first else None).to(device)
-    average = copy.deepcopy(model).eval().requires_grad_(False)
-    add_dropout(model, run.recipe.dropout)
+    first = _load_start(run.recipe)
+    model = build(run.recipe, len(run.dataset.ids), first.model if first else None).to(device)
+    average = average_weights(model)
+    add_dropout(model)
     groups = parameter_groups(model, run.recipe)
-    optimiser = torch.optim.SGD(groups, run.recipe.lr, run.recipe.momentum, nesterov=True, fused=True)
-    return State(model, average, optimiser, Gradients(model, run.recipe))
+    optimiser = torch.optim.SGD(groups, run.recipe.lr, MOMENTUM, nesterov=True, fused=True)
+    return State(model, average, optimiser)
 
 
-def _start_of(recipe: Recipe) -> Checkpoint | None:
+def _load_start(recipe: Recipe) -> Checkpoint | None:
     try:
         return load_checkpoint(recipe.start) if recipe.start else None
     except CheckpointError as error:
@@ -95,15 +98,7 @@ def _start_of(recipe: Recipe) -> Checkpoint | None:
 
 
 def save(run: Run, state: State) -> None:
-    content = {
-        "model": state.model.state_dict(),
-        "average": state.average.state_dict(),
-        "optimiser": state.optimiser.state_dict(),
-        "step": state.step,
-        "loss": state.loss,
-        "seconds": state.seconds,
-        "rows": state.rows,
-    }
+    content = vars(state) | {name: getattr(state, name).state_dict() for name in ("model", "average", "optimiser")}
     _write(run.checkpoint, lambda path: torch.save(content, path))
     _write(run.folder / "log.csv", lambda path: _write_rows(path, state.rows))
 
@@ -119,10 +114,8 @@ def resume(run: Run, device: torch.device) -> State:
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
         raise RunError(f"{run.checkpoint} is damaged and cannot be resumed.") from error
     for name in ("model", "average", "optimiser"):
-        getattr(state, name).load_state_dict(content[name])
-    state.step, state.loss, state.seconds = content["step"], content["loss"], content["seconds"]
-    state.rows = content["rows"]
-    return state
+        getattr(state, name).load_state_dict(content.pop(name))
+    return replace(state, **content)
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:
@@ -142,70 +135,63 @@ def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 # --- its folder -------------------------------------------------------------------------------------------------------
 
 
-def begin(folder: Path, given: Mapping[str, Any], dataset: Dataset) -> Run:
-    """A new run, nothing written yet.
+def begin(folder: Path, given: Mapping[str, Any], data: Path, device: torch.device) -> Run:
+    """A new run, nothing written yet. ``given``: hyperparameters that differ from the defaults.
 
     Raises:
         RunError: something is in its folder, or the weights to start from cannot be used.
         RecipeError: a hyperparameter is outside of what is allowed.
+        DataError: the data set cannot be used.
     """
-    if (folder / "run.json").exists():
-        raise RunError(f"{folder} holds a run already: continue it with --resume, or name another folder.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunError(f"{folder} is not an empty folder: name another one for the run.")
+        raise RunError(f"{folder} is not an empty folder: name another, or go on with the run in it with --resume.")
     recipe = Recipe(**given)
-    first = _start_of(recipe)
-    return Run(
-        folder,
-        recipe,
-        str(dataset.folder.resolve()),
-        digests(dataset),
-        (len(dataset.train), len(dataset.val)),
-        dataset.ids,
-        dataset.names,
-        _before(first, recipe) if first else "",
-    )
+    if recipe.precision == "auto":
+        recipe = replace(recipe, precision=choose_precision(device)[0])
+    dataset = find_dataset(data)
+    if len(dataset.train) < recipe.batch:
+        raise RecipeError(f"batch={recipe.batch}: at most the {len(dataset.train)} training pictures")
+    first = _load_start(recipe)
+    return Run(folder, recipe, dataset, _describe_start(first, recipe) if first else "")
 
 
-def _before(first: Checkpoint, recipe: Recipe) -> str:
+def _describe_start(first: Checkpoint, recipe: Recipe) -> str:
     """The weights to start from in words: how they were trained, and what became of single kernels."""
-    had = first.architecture.num_kernels or 0
-    if had == recipe.kernels and recipe.initial_logits:
-        raise RunError(f"{recipe.start} has attention branches of its own, so --initial-logits has nothing to act on.")
-    said = f"{first.card.name} ({first.card.recipe})" if first.card.recipe else first.card.name
-    if had < 2 <= recipe.kernels and recipe.dynamic:
-        said += f", each of its kernels {recipe.kernels} times, with noise of {recipe.apart:g} of their deviation"
-    return said
+    words = f"{first.card.name} ({first.card.recipe})" if first.card.recipe else first.card.name
+    if recipe.dynamic and recipe.kernels > 1:
+        words += f", each of its kernels {recipe.kernels} times, with noise of {APART:g} of their deviation"
+    return words
 
 
-def digests(dataset: Dataset) -> tuple[str, str]:
-    """Short names for what the data set's training and validation pictures are."""
-    return dataset.digest("train"), dataset.digest("val")
-
-
-def reopen(folder: Path, given: Mapping[str, Any]) -> Run:
-    """The run in ``folder``.
+def reopen(folder: Path, given: Mapping[str, Any], data: Path | None) -> Run:
+    """The run in ``folder``, on the pictures in ``data``; None: those in the folder that it was begun on.
 
     Raises:
-        RunError: there is none, or ``given`` has a hyperparameter that it was not begun with.
+        RunError: there is none, ``given`` has a hyperparameter that it was not begun with, or the pictures differ.
+        DataError: the data set cannot be used.
     """
     try:
-        stored = tuples(json.loads((folder / "run.json").read_text(encoding="utf-8")))
-        run = Run(folder, Recipe(**tuples(stored.pop("recipe"))), **stored)
+        stored = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        recipe, before, digests = Recipe(**stored["recipe"]), stored["before"], stored["digests"]
+        where = data or Path(stored["data"])
     except FileNotFoundError as error:
         raise RunError(f"{folder} holds no run to resume or export.") from error
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise RunError(f"{folder / 'run.json'} does not describe a run.") from error
     for name, value in given.items():
-        was = getattr(run.recipe, name)
-        if value != was:
+        was = getattr(recipe, name)
+        if value != was and (name, value) != ("precision", "auto"):
             raise RunError(f"{folder} was begun with {flag(name)} {was}, which cannot become {value} on the way.")
-    return run
+    dataset = find_dataset(where)
+    if digests != _digests(dataset):
+        raise RunError(f"{folder} was begun on other pictures than those in {where}.")
+    return Run(folder, recipe, dataset, before)
 
 
 def write_down(run: Run) -> None:
     """``run.json``, in a folder that is made for it."""
-    content = {name: value for name, value in asdict(run).items() if name != "folder"}
+    data = str(run.dataset.folder.resolve())
+    content = {"recipe": asdict(run.recipe), "data": data, "digests": _digests(run.dataset), "before": run.before}
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
         _write(run.folder / "run.json", lambda path: path.write_text(json.dumps(content, indent=1) + "\n", "utf-8"))
@@ -213,9 +199,8 @@ def write_down(run: Run) -> None:
         raise RunError(f"{run.folder} cannot be written to: {error.strerror}.") from error
 
 
-def tuples(content: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON knows lists only."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+def _digests(dataset: Dataset) -> list[str]:
+    return [dataset.digest("train"), dataset.digest("val")]
 
 
 def flag(name: str) -> str:
@@ -226,45 +211,37 @@ def flag(name: str) -> str:
 # --- its weights ------------------------------------------------------------------------------------------------------
 
 
-def card(run: Run, state: State) -> dict[str, Any]:
-    """The card of the averaged weights."""
-    recipe, size = run.recipe, run.recipe.stages[-1][0]
-    architecture = recipe.architecture(len(run.ids))
-    content = {
-        "name": run.weights.stem,
-        "backbone": architecture.backbone,
-        "width": architecture.width,
-        "stem": architecture.stem,
-        "num_kernels": architecture.num_kernels,
-        "reduction": architecture.reduction,
-        "num_classes": architecture.num_classes,
+def export(run: Run, state: State, val: Pictures) -> None:
+    """The averaged weights as float16 safetensors with a card, in the run's folder.
+
+    They are measured as they will be used: at temperature 1, however far the temperature has fallen in training.
+    """
+    model = copy.deepcopy(state.average.module)
+    divide_logits(model, run.recipe.final_temperature)
+    how = run.preparation(run.recipe.stages[-1][0])
+    logits = predict_logits(model, val, how, Settings())
+    measured = conditions(model, how, len(val)) | accuracy(logits, val.labels)
+    measured["what"] = f"after {state.step / run.per_epoch:.4g} of {run.recipe.epochs} epochs: {measured['what']}"
+    path = run.folder / f"{run.folder.resolve().name}.safetensors"
+    save_checkpoint(model, make_card(run, path.stem, measured), path)
+    print(f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB) and its card.")
+
+
+def make_card(run: Run, name: str, measured: Entry) -> Entry:
+    """The card of the run's weights, of which ``measured`` is known."""
+    recipe, dataset, size = run.recipe, run.dataset, run.recipe.stages[-1][0]
+    return {
+        "name": name,
+        **asdict(recipe.architecture(len(dataset.ids))),
         "image_size": size,
         "resize": size,
         "preprocessing": f"RGB, shorter side to {size}, centre crop {size}, /255, minus mean, over std",
-        "mean": list(recipe.mean),
-        "std": list(recipe.std),
-        "data": f"{Path(run.data).name}: {run.counts[0]:,} training pictures of {len(run.ids)} classes; "
-        f"{run.counts[1]:,} validation pictures measure",
+        "mean": list(MEAN),
+        "std": list(STD),
+        "data": f"{dataset.folder.resolve().name}: {len(dataset.train):,} training pictures of {len(dataset.ids)} classes; "
+        f"{len(dataset.val):,} validation pictures measure",
         "recipe": f"First {run.before}. Then {sentence(recipe)}" if run.before else sentence(recipe),
         "known_weaknesses": "",
+        "measured": measured,
+        "classes": [{"id": key, "name": name[:200]} for key, name in zip(dataset.ids, dataset.names, strict=True)],
     }
-    if state.rows:
-        last = state.rows[-1]
-        content["measured"] = {
-            "what": f"top-1 and top-5 in percent after epoch {last['epoch']} of {recipe.epochs}, n = {run.counts[1]:,} "
-            f"validation pictures at {last['size']} px, {recipe.precision}, "
-            f"{next(state.model.parameters()).device.type.upper()}, torch {torch.__version__}",
-            "n": run.counts[1],
-            "top1": last["top1"],
-            "top5": last["top5"],
-        }
-    content["classes"] = [{"id": key, "name": name[:200]} for key, name in zip(run.ids, run.names, strict=True)]
-    return content
-
-
-def export(run: Run, state: State) -> None:
-    """The averaged weights as float16 safetensors with a card, in the run's folder."""
-    model = copy.deepcopy(state.average)
-    divide_logits(model, run.recipe.final_temperature)
-    save_checkpoint(model, card(run, state), run.weights)
-    print(f"Wrote {run.weights} ({run.weights.stat().st_size / 1e6:.1f} MB) and its card.")

@@ -13,7 +13,7 @@ from odconv.checkpoint import CheckpointError, save_checkpoint
 from odconv.explain import between_pictures
 from odconv.training import atlas as command
 from odconv.training.atlas import report, survey
-from odconv.training.data import DataError, Pictures, prepared
+from odconv.training.data import DataError, Pictures, prepare_batch
 
 CARD = {
     "name": "three animals",
@@ -52,7 +52,7 @@ def uneven(pictures):
 def test_every_number_is_what_loops_over_pictures_classes_and_entries_give(checkpoint, uneven, batch):
     found = survey(checkpoint, uneven, "abc", batch)
     assert (found.network, found.counts.tolist(), found.pictures, found.classes) == ("abc", [4, 3, 1], 8, 3)
-    x = prepared(torch.tensor(uneven.pixels), 16, CARD["mean"], CARD["std"])
+    x = prepare_batch(torch.tensor(uneven.pixels), 16, CARD["mean"], CARD["std"])
     records = explain(checkpoint.model, x).layers
     assert list(found.layers) == list(records)
     for name, record in records.items():

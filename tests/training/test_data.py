@@ -1,7 +1,6 @@
 """Data: what is found, decoded and drawn is what lies in the folder, and bad data is named before anything is trained."""
 
 import shutil
-import threading
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +11,7 @@ from PIL import Image
 from odconv import images
 from odconv.checkpoint import Card
 from odconv.training import data
-from odconv.training.data import DataError, ahead, batches, decoded, find, prepared, stream, varied
+from odconv.training.data import DataError, augment, batches, find_dataset, load_pictures, prepare_batch, stream
 from tests.training.conftest import COLOURS, draw
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -36,7 +35,7 @@ def tiny_imagenet(tmp_path):
 
 def refusal(folder):
     with pytest.raises(DataError) as refused:
-        find(folder)
+        find_dataset(folder)
     message = str(refused.value)
     assert message.endswith(".")
     assert "\n" not in message
@@ -47,7 +46,7 @@ def refusal(folder):
 
 
 def test_a_folder_per_class_is_found_with_classes_in_sorted_order(folder):
-    found = find(folder)
+    found = find_dataset(folder)
     assert found.ids == found.names == ("ant", "bee", "cow")
     expected = {split: [] for split in ("train", "val")}
     for split, count in (("train", 8), ("val", 4)):
@@ -58,7 +57,7 @@ def test_a_folder_per_class_is_found_with_classes_in_sorted_order(folder):
 
 
 def test_tiny_imagenet_is_found_in_its_own_layout(tiny_imagenet):
-    found = find(tiny_imagenet)
+    found = find_dataset(tiny_imagenet)
     assert found.ids == ("n01", "n02")
     assert found.names == ("goldfish, Carassius auratus", "naïve")
     assert [(path.name, label) for path, label in found.train] == [
@@ -74,75 +73,62 @@ def test_hidden_files_and_files_that_are_no_pictures_are_passed_over(folder):
     for name in (".hidden.png", "notes.txt", "0.png.bak"):
         (folder / "train" / "ant" / name).touch()
     (folder / "train" / ".cache").mkdir()
-    assert len(find(folder).train) == 24
+    assert len(find_dataset(folder).train) == 24
 
 
 def test_a_wrong_folder_is_named(tmp_path, folder):
     assert str(tmp_path / "nowhere") in refusal(tmp_path / "nowhere")
     assert str(folder / "train" / "train") in refusal(folder / "train")
+    draw(folder / "val" / "yak" / "0.png", (0, 0, 0), 0)
+    assert "Class yak" in refusal(folder)
+    for name in ("ant", "bee"):
+        shutil.rmtree(folder / "train" / name)
+    assert "1 class folders" in refusal(folder)
     shutil.rmtree(folder / "val")
     assert str(folder / "val") in refusal(folder)
-
-
-def test_a_data_set_without_classes_is_refused(folder):
-    for name in ("ant", "bee", "cow"):
-        shutil.rmtree(folder / "train" / name)
-    assert "0 class folders" in refusal(folder)
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_a_class_without_pictures_is_named(folder, split):
     for path in (folder / split / "bee").iterdir():
-        path.unlink()
-    (folder / split / "bee" / "notes.txt").touch()
-    assert "Class bee has no pictures" in refusal(folder)
-    assert str(folder / split / "bee") in refusal(folder)
+        path.rename(path.with_suffix(".txt"))
+    assert f"Class bee has no pictures in {folder / split / 'bee'}" in refusal(folder)
 
 
-def test_a_class_that_only_val_has_is_named(folder):
-    draw(folder / "val" / "yak" / "0.png", (0, 0, 0), 0)
-    assert "Class yak" in refusal(folder)
-
-
-def test_annotations_that_do_not_fit_are_named_with_their_line(tiny_imagenet):
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda text: text + "val_9.png\tn01\t0\t0\t1\t1\n", "lists 'val_9.png' of class 'n01'"),
+        (lambda text: text.replace("n01", "n77"), "lists 'val_1.png' of class 'n77'"),
+        (lambda text: "".join(text.splitlines(keepends=True)[:2]), "Class n01 has no pictures"),
+    ],
+)
+def test_annotations_that_do_not_fit_are_named(tiny_imagenet, spoil, reason):
     annotations = tiny_imagenet / "val" / "val_annotations.txt"
-    sound = annotations.read_text()
-    annotations.write_text(sound + "val_9.png\tn01\t0\t0\t1\t1\n")
-    assert "'val_9.png' in line 5" in refusal(tiny_imagenet)
-    annotations.write_text(sound.replace("n01", "n77"))
-    assert "'n77' in line 3" in refusal(tiny_imagenet)
-    annotations.write_text("".join(sound.splitlines(keepends=True)[:2]))
-    assert "Class n01 has no pictures for validation" in refusal(tiny_imagenet)
+    annotations.write_text(spoil(annotations.read_text()))
+    assert reason in refusal(tiny_imagenet)
 
 
 # --- decoding ---------------------------------------------------------------------------------------------------------
 
 
-def test_decoded_pictures_are_what_pillow_reads(folder, tmp_path):
-    pixels = draw(folder / "train" / "ant" / "0.png", (10, 120, 230), 5)
-    pictures = decoded(find(folder), "train", 16, tmp_path / "cache")
-    assert pictures.pixels.shape == (24, 16, 16, 3)
-    assert pictures.pixels.dtype == np.uint8
-    assert pictures.labels.tolist() == [0] * 8 + [1] * 8 + [2] * 8
-    assert pictures.labels.dtype == np.int64
+def test_decoded_pictures_are_what_pillow_reads_and_processes_decode_the_same(animals, tmp_path, monkeypatch):
+    found = find_dataset(animals)
+    pictures = load_pictures(found, "train", 16, tmp_path / "alone")
+    assert (pictures.pixels.shape, pictures.pixels.dtype) == ((24, 16, 16, 3), np.uint8)
+    assert (pictures.labels.tolist(), pictures.labels.dtype) == ([0] * 8 + [1] * 8 + [2] * 8, np.int64)
     assert pictures.names == ("ant", "bee", "cow")
-    np.testing.assert_array_equal(pictures.pixels[0], pixels)
-    for row, (path, _) in zip(pictures.pixels, find(folder).train, strict=True):
+    for row, (path, _) in zip(pictures.pixels, found.train, strict=True):
         np.testing.assert_array_equal(row, np.asarray(Image.open(path)))
-
-
-def test_processes_decode_what_one_would(folder, tmp_path, monkeypatch):
-    alone = decoded(find(folder), "train", 16, tmp_path / "alone")
-    monkeypatch.setattr(data, "AT_ONCE", 2)
-    together = decoded(find(folder), "train", 16, tmp_path / "together")
-    np.testing.assert_array_equal(together.pixels, alone.pixels)
+    monkeypatch.setattr(data, "FEW", 2)
+    np.testing.assert_array_equal(load_pictures(found, "train", 16, tmp_path / "many").pixels, pictures.pixels)
 
 
 def test_grey_pictures_become_rgb_and_oblong_ones_lose_their_ends(folder, tmp_path):
     grey = np.zeros((16, 32), np.uint8)
     grey[:, 8:24] = 77  # the middle square
     Image.fromarray(grey).save(folder / "train" / "ant" / "0.png")
-    pixels = decoded(find(folder), "train", 16, tmp_path).pixels[0]
+    pixels = load_pictures(find_dataset(folder), "train", 16, tmp_path).pixels[0]
     assert (pixels == 77).all()
 
 
@@ -150,34 +136,31 @@ def test_resize_leaves_a_margin_around_the_crop(folder, tmp_path):
     picture = np.full((32, 32, 3), 255, np.uint8)
     picture[4:28, 4:28] = 9  # 24 of 32: what a crop of 12 from a picture of 16 shows
     Image.fromarray(picture).save(folder / "train" / "ant" / "0.png")
-    pixels = decoded(find(folder), "train", 12, tmp_path, resize=16).pixels[0]
+    pixels = load_pictures(find_dataset(folder), "train", 12, tmp_path, resize=16).pixels[0]
     assert (pixels[1:-1, 1:-1] == 9).all()
-    assert decoded(find(folder), "train", 12, tmp_path).pixels[0].max() > 200
+    assert load_pictures(find_dataset(folder), "train", 12, tmp_path).pixels[0].max() > 200
 
 
 def test_a_later_run_opens_the_file_and_decodes_nothing(folder, tmp_path, monkeypatch):
-    first = decoded(find(folder), "val", 16, tmp_path / "cache")
+    first = load_pictures(find_dataset(folder), "val", 16, tmp_path / "cache")
     monkeypatch.setattr(images, "decode", lambda data: pytest.fail("decoded again"))
-    second = decoded(find(folder), "val", 16, tmp_path / "cache")
+    second = load_pictures(find_dataset(folder), "val", 16, tmp_path / "cache")
     np.testing.assert_array_equal(first.pixels, second.pixels)
     assert isinstance(second.pixels, np.memmap)
     assert not second.pixels.flags.writeable
 
 
-def test_other_pictures_other_sides_and_other_splits_have_files_of_their_own(folder, tmp_path):
-    def files():
-        return {path.name for path in tmp_path.glob("*.npy")}
-
-    decoded(find(folder), "val", 16, tmp_path)
-    decoded(find(folder), "train", 16, tmp_path)
-    decoded(find(folder), "val", 12, tmp_path)
-    assert len(files()) == 3
-    pixels = draw(folder / "val" / "ant" / "0.png", (1, 2, 3), 4, side=20)
-    changed = decoded(find(folder), "val", 20, tmp_path)
-    assert len(files()) == 4
-    np.testing.assert_array_equal(changed.pixels[0], pixels)
-    decoded(find(folder), "val", 16, tmp_path)
-    assert len(files()) == 5  # same names, another picture
+def test_other_pictures_labels_sides_and_splits_have_files_of_their_own(folder, tmp_path):
+    found = find_dataset(folder)
+    swapped = replace(found, val=tuple((path, 2 - label) for path, label in found.val))
+    pixels = draw(folder / "val" / "ant" / "0.png", (1, 2, 3), 4)
+    for dataset, split, *sides in (
+        (found, "val", 16), (found, "train", 16), (found, "val", 12), (swapped, "val", 16),
+    ):  # fmt: skip
+        load_pictures(dataset, split, *sides, tmp_path)
+    assert len(list(tmp_path.glob("*.npy"))) == 4
+    draw(folder / "val" / "ant" / "0.png", (9, 9, 9), 4, side=20)
+    assert not np.array_equal(load_pictures(found, "val", 16, tmp_path).pixels[0], pixels)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a picture", "truncated"])
@@ -185,29 +168,24 @@ def test_an_unreadable_picture_is_named_and_leaves_no_file(folder, tmp_path, con
     broken = folder / "train" / "bee" / "3.png"
     broken.write_bytes(broken.read_bytes()[:300] if content == "truncated" else content)
     with pytest.raises(DataError) as refused:
-        decoded(find(folder), "train", 16, tmp_path / "cache")
+        load_pictures(find_dataset(folder), "train", 16, tmp_path / "cache")
     assert str(broken) in str(refused.value)
     assert not list((tmp_path / "cache").iterdir())
 
 
-def test_a_disk_without_room_is_named_before_decoding(folder, tmp_path, monkeypatch):
+def test_a_disk_without_room_and_a_cache_that_cannot_be_written_are_named(animals, tmp_path, monkeypatch):
+    with pytest.raises(DataError, match="cannot be written"):
+        load_pictures(find_dataset(animals), "train", 16, animals / "train" / "ant" / "0.png" / "cache")
     monkeypatch.setattr(data.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 0))
     with pytest.raises(DataError, match=r"0\.0 GB free"):
-        decoded(find(folder), "train", 16, tmp_path)
+        load_pictures(find_dataset(animals), "train", 16, tmp_path)
 
 
-def test_a_cache_that_cannot_be_written_is_named(folder):
-    with pytest.raises(DataError) as refused:
-        decoded(find(folder), "train", 16, folder / "train" / "ant" / "0.png" / "cache")
-    assert "cannot be written" in str(refused.value)
-
-
-def test_spaced_pictures_come_from_all_over_the_split(folder, tmp_path):
-    pictures = decoded(find(folder), "train", 16, tmp_path)
-    few = pictures.spaced(6)
+def test_evenly_spaced_pictures_come_from_all_over_the_split(pictures):
+    few = pictures.evenly_spaced(6)
     assert few.labels.tolist() == [0, 0, 1, 1, 2, 2]
     np.testing.assert_array_equal(few.pixels[-1], pictures.pixels[-1])
-    assert len(pictures.spaced(1000)) == 24
+    assert len(pictures.evenly_spaced(1000)) == 12
 
 
 # --- batches ----------------------------------------------------------------------------------------------------------
@@ -220,65 +198,27 @@ def test_a_stream_is_the_same_for_the_same_purpose_and_another_for_another():
     assert len({tuple(values) for values in drawn}) == len(seeds)
 
 
-def test_batches_come_in_order_whole_and_from_where_they_are_asked(folder, tmp_path):
-    pictures = decoded(find(folder), "train", 16, tmp_path)
-    order = np.random.default_rng(0).permutation(24)
-    made = list(batches(pictures, order, 7))
-    assert len(made) == 3  # 24 = 3 · 7 + 3
+def test_batches_come_in_order_whole_and_from_where_they_are_asked(pictures):
+    order = np.random.default_rng(0).permutation(12)
+    made = list(batches(pictures, order, 5))
+    assert len(made) == 2  # 12 = 2 · 5 + 2
     for i, (pixels, labels) in enumerate(made):
-        chosen = order[7 * i : 7 * i + 7]
-        np.testing.assert_array_equal(pixels.numpy(), pictures.pixels[chosen])
-        np.testing.assert_array_equal(labels.numpy(), pictures.labels[chosen])
-    later = list(batches(pictures, order, 7, start=1))
-    assert len(later) == 2
-    assert torch.equal(later[0][0], made[1][0])
+        np.testing.assert_array_equal(pixels.numpy(), pictures.pixels[order[5 * i : 5 * i + 5]])
+        np.testing.assert_array_equal(labels.numpy(), pictures.labels[order[5 * i : 5 * i + 5]])
+    ((later, _),) = batches(pictures, order, 5, start=1)
+    assert torch.equal(later, made[1][0])
 
 
-def test_items_made_ahead_are_the_same_in_the_same_order():
-    assert list(ahead(iter(range(50)))) == list(range(50))
-    assert list(ahead(iter([]))) == []
-    assert list(ahead(iter([7]), 5)) == [7]
-
-
-def test_an_error_while_making_ahead_reaches_whoever_waits():
-    def items():
-        yield 1
-        raise OSError("gone")
-
-    made = ahead(items())
-    assert next(made) == 1
-    with pytest.raises(OSError, match="gone"):
-        next(made)
-
-
-def test_items_are_made_a_few_ahead_and_no_further():
-    taken = []
-
-    def items():
-        for i in range(100):
-            taken.append(i)
-            yield i
-
-    before = threading.active_count()
-    made = ahead(items(), 3)
-    next(made)
-    made.close()
-    assert len(taken) <= 4
-    assert threading.active_count() == before
-
-
-def test_a_whole_picture_is_prepared_as_the_app_prepares_it(folder, tmp_path):
+def test_a_whole_picture_is_prepared_as_the_app_prepares_it(animals, pictures):
     card = Card("", (), 16, 16, MEAN, STD, "small")
-    pictures = decoded(find(folder), "val", 16, tmp_path)
-    x = prepared(torch.tensor(pictures.pixels[:4]), 16, MEAN, STD)
-    for row, (path, _) in zip(x, find(folder).val, strict=False):
+    x = prepare_batch(torch.tensor(pictures.pixels[:4]), 16, MEAN, STD)
+    for row, (path, _) in zip(x, find_dataset(animals).val, strict=False):
         torch.testing.assert_close(row[None], images.prepare(images.decode(path.read_bytes()), card))
 
 
 @pytest.mark.parametrize("size", [8, 12])
-def test_a_picture_is_made_smaller_with_antialiasing_as_pillow_does(folder, tmp_path, size):
-    pictures = decoded(find(folder), "val", 16, tmp_path)
-    x = prepared(torch.tensor(pictures.pixels[:4]), size, (0, 0, 0), (1, 1, 1))
+def test_a_picture_is_made_smaller_with_antialiasing_as_pillow_does(pictures, size):
+    x = prepare_batch(torch.tensor(pictures.pixels[:4]), size, (0, 0, 0), (1, 1, 1))
     for row, pixels in zip(x, pictures.pixels, strict=False):
         expected = np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR))
         assert np.abs(row.permute(1, 2, 0).numpy() * 255 - expected).max() < 1.01  # Pillow rounds to bytes, twice
@@ -292,9 +232,9 @@ def mirrored_crop(picture, down, right, flip):
     return crop[:, :, ::-1] if flip else crop
 
 
-def test_variation_is_a_shift_by_whole_pixels_and_a_mirror_image():
-    x = torch.rand(200, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    made = varied(x, stream(0, 1), shift=0.125).numpy()
+def test_augmenting_is_a_shift_by_whole_pixels_and_a_mirror_image():
+    x = torch.rand(100, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    made = augment(x, stream(0, 1), shift=0.125).numpy()
     seen = set()
     for row, picture in zip(made, x.numpy(), strict=True):
         fitting = [
@@ -306,21 +246,12 @@ def test_variation_is_a_shift_by_whole_pixels_and_a_mirror_image():
         ]
         assert len(fitting) == 1
         seen.add(fitting[0])
-    assert len(seen) > 40  # of 50
-
-
-def test_without_shift_only_mirror_images_are_left_about_half():
-    x = torch.rand(400, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    made = varied(x, stream(0, 2), shift=0.0)
-    same = ((made - x).abs().amax((1, 2, 3)) < 1e-4).numpy()
-    mirrored = ((made - x.flip(3)).abs().amax((1, 2, 3)) < 1e-4).numpy()
-    assert (same ^ mirrored).all()
-    assert 150 < same.sum() < 250
+    assert len(seen) > 35  # of 50
 
 
 def test_zoom_enlarges_by_up_to_its_factor_and_stays_inside():
     ramp = torch.linspace(0, 1, 32).expand(300, 1, 32, 32)
-    made = varied(ramp, stream(0, 3), shift=0.0, zoom=1.5)
+    made = augment(ramp, stream(0, 3), shift=0.0, zoom=1.5)
     slopes = (made.diff(dim=3).abs().median(dim=3).values.median(dim=2).values * 31).flatten()
     assert 1 / 1.5 - 0.01 < slopes.min() < 0.72
     assert 0.95 < slopes.max() < 1.01
@@ -330,16 +261,7 @@ def test_zoom_enlarges_by_up_to_its_factor_and_stays_inside():
     ).all()  # no mirroring inside: no edge is crossed
 
 
-def test_variation_is_drawn_from_its_stream_alone():
-    x = torch.rand(5, 3, 8, 8)
-    assert torch.equal(varied(x, stream(3, 1), 0.25, 1.2), varied(x, stream(3, 1), 0.25, 1.2))
-    assert not torch.equal(varied(x, stream(3, 1), 0.25, 1.2), varied(x, stream(3, 2), 0.25, 1.2))
-
-
-def test_a_digest_tells_apart_files_labels_and_sizes(folder):
-    found = find(folder)
-    digests = {found.digest("train"), found.digest("val"), found.digest("val", size=8), found.digest("val", size=9)}
-    swapped = replace(found, val=tuple((path, 2 - label) for path, label in found.val))
-    digests.add(swapped.digest("val"))
-    assert len(digests) == 5
-    assert found.digest("val") == find(folder).digest("val")
+def test_augmenting_is_drawn_from_its_stream_alone():
+    x = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(augment(x, stream(3, 1), 0.25, 1.2), augment(x, stream(3, 1), 0.25, 1.2))
+    assert not torch.equal(augment(x, stream(3, 1), 0.25, 1.2), augment(x, stream(3, 2), 0.25, 1.2))

@@ -1,242 +1,15 @@
-"""Evaluation: every number is what a plain loop counts, and the card keeps it with its conditions."""
+"""Evaluation: the card keeps what was measured, and what cannot be measured ends in one sentence."""
 
 import json
-import math
+import sys
 
-import numpy as np
 import pytest
 import torch
 
-from odconv import HEADS, Heads, Settings, explain, images, load_checkpoint, probe
-from odconv.backbones import od_mobilenetv2, od_resnet18, resnet18
-from odconv.checkpoint import save_checkpoint
+from odconv import load_checkpoint
 from odconv.training import evaluate
-from odconv.training.data import Pictures, find
-from odconv.training.evaluate import (
-    Preparation,
-    accuracy,
-    hits,
-    measure,
-    per_class,
-    questions,
-    report,
-    scores,
-    spread,
-    wilson,
-)
-
-CARD = {
-    "name": "three animals",
-    "classes": ["ant", "bee", "cow"],
-    "image_size": 16,
-    "mean": [0.5, 0.4, 0.3],
-    "std": [0.2, 0.25, 0.3],
-    "recipe": "none, it is as it was initialised",
-    "note": "kept",
-}
-
-
-@pytest.fixture(scope="module")
-def weights(shake, pictures, tmp_path_factory):
-    torch.manual_seed(0)
-    model = shake(od_resnet18(3, width=4, stem="small")).eval()
-    with torch.no_grad():  # attention matters, and on average no class is ahead: so that settings decide
-        for name, tensor in model.state_dict().items():
-            if name.endswith("_fc.weight"):
-                tensor *= 8
-        x = evaluate.prepared(torch.tensor(pictures.pixels), 16, CARD["mean"], CARD["std"])
-        model.fc.bias -= model(x).mean(0)
-    path = tmp_path_factory.mktemp("weights") / "three.safetensors"
-    save_checkpoint(model, CARD, path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def measured(checkpoint, pictures):
-    return measure(checkpoint, pictures, ("ant", "bee", "cow"), temperatures=(0.3, 1, 4), batch=5, spread_pictures=7)
-
-
-def looped(checkpoint, animals, settings):
-    """Percent right, one picture after the other, prepared as the app prepares an upload."""
-    right = 0
-    for path, label in find(animals).val:
-        x = images.prepare(images.decode(path.read_bytes()), checkpoint.card)
-        with probe(checkpoint.model, settings):
-            logits = checkpoint.model(x)[0].tolist()
-        right += all(logits[label] > other for i, other in enumerate(logits) if i != label)
-    return round(100 * right / len(find(animals).val), 2)
-
-
-# --- numbers ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("hit", "n"), [(0, 10), (10, 10), (5, 10), (1, 3), (4221, 10_000), (1, 1)])
-def test_the_ends_of_a_wilson_interval_are_where_the_score_test_just_accepts(hit, n):
-    """By definition: p with |hit/n - p| = z · sqrt(p (1 - p) / n), found by bisection."""
-
-    def accepts(p):
-        return abs(hit / n - p) <= 1.959964 * math.sqrt(p * (1 - p) / n)
-
-    for end, outer in zip(wilson(hit, n), (0.0, 1.0), strict=True):
-        inside = hit / n
-        if inside == outer:
-            assert end == pytest.approx(outer, abs=1e-12)
-            continue
-        for _ in range(60):
-            middle = (inside + outer) / 2
-            inside, outer = (middle, outer) if accepts(middle) else (inside, middle)
-        assert end == pytest.approx(inside, abs=1e-6)
-
-
-def test_a_wilson_interval_is_the_published_one():
-    low, high = wilson(81, 263)  # Newcombe, Statistics in Medicine 17 (1998), table I
-    assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
-
-
-def test_hits_are_what_sorting_each_row_gives():
-    random = np.random.default_rng(0)
-    logits, labels = random.normal(size=(200, 7)).astype(np.float32), random.integers(0, 7, 200)
-    for k in (1, 3, 5, 20):
-        expected = [
-            label in sorted(range(7), key=lambda i: -row[i])[:k] for row, label in zip(logits, labels, strict=True)
-        ]
-        assert hits(logits, labels, k).tolist() == expected
-
-
-def test_ties_go_to_the_lower_class_so_that_a_constant_network_hits_by_chance_alone():
-    logits = np.zeros((4, 4), np.float32)
-    assert hits(logits, np.arange(4), 1).tolist() == [True, False, False, False]
-    assert hits(logits, np.arange(4), 2).tolist() == [True, True, False, False]
-
-
-def test_accuracy_is_counted_in_percent_with_its_interval():
-    logits = np.eye(10, dtype=np.float32)[[0, 1, 2, 2]]
-    found = accuracy(logits, np.array([0, 1, 2, 9]))
-    assert (found["top1"], found["top5"]) == (75, 75)
-    assert found["top1_interval"] == [round(100 * end, 2) for end in wilson(3, 4)]
-
-
-def test_classes_are_counted_apart():
-    logits = np.eye(3, dtype=np.float32)[[0, 0, 1, 2, 1]]
-    found = per_class(logits, np.array([0, 0, 0, 1, 1]), ("a", "b", "c"))
-    assert {name: (entry["top1"], entry["n"]) for name, entry in found.items()} == {"a": (66.67, 3), "b": (50, 2)}
-    assert found["b"]["top1_interval"] == [round(100 * end, 2) for end in wilson(1, 2)]
-
-
-def test_the_spread_of_a_layer_is_what_loops_over_entries_give():
-    random = np.random.default_rng(0)
-    kernel = random.dirichlet((1, 1, 1), 9).astype(np.float32)
-    heads = Heads(random.random((9, 3, 3)), random.random((9, 5)), None, kernel)
-    found = spread(heads)
-    assert "filter" not in found
-    for head in ("spatial", "channel", "kernel"):
-        values = getattr(heads, head).reshape(9, -1)
-        deviations = [math.sqrt(np.mean((column - np.mean(column)) ** 2)) for column in values.T.astype(np.float64)]
-        assert found[head] == pytest.approx(np.mean(deviations), abs=1e-5)
-    effective = [math.exp(-sum(s * math.log(s) for s in map(float, shares))) for shares in kernel]
-    assert found["effective_kernels"] == pytest.approx(np.mean(effective), abs=1e-3)
-    leaders = [max(range(3), key=lambda i: shares[i]) for shares in kernel]
-    assert found["leads"] == [round(100 * leaders.count(i) / 9, 1) for i in range(3)]
-
-
-# --- passes -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("settings", [Settings(), Settings(3.0, kernels=2, keep="strongest", compensate=True)])
-def test_scores_of_all_pictures_are_those_of_each_alone(checkpoint, pictures, animals, settings):
-    how = Preparation(16, CARD["mean"], CARD["std"], batch=5)
-    found = scores(checkpoint.model, pictures, how, settings)
-    assert found.shape == (12, 3)
-    for row, (path, _) in zip(found, find(animals).val, strict=True):
-        x = images.prepare(images.decode(path.read_bytes()), checkpoint.card)
-        np.testing.assert_allclose(row, explain(checkpoint.model, x, settings).logits[0], rtol=1e-3, atol=1e-4)
-
-
-def test_attentions_of_all_pictures_are_those_of_one_pass(checkpoint, pictures):
-    how = Preparation(16, CARD["mean"], CARD["std"], batch=5)
-    found = evaluate.attentions(checkpoint.model, pictures, how, Settings(2.0))
-    x = evaluate.prepared(torch.tensor(pictures.pixels), 16, CARD["mean"], CARD["std"])
-    for name, record in explain(checkpoint.model, x, Settings(2.0)).layers.items():
-        for ours, theirs in zip(found[name], record.attention, strict=True):
-            np.testing.assert_allclose(ours, theirs, atol=1e-5)
-
-
-def test_questions_cover_every_count_and_temperature_in_every_way():
-    asked = questions(3, (0.5, 1.0, 2.0))
-    assert asked["first_n_kernels"] == {
-        "1": Settings(kernels=1, keep="first"), "2": Settings(kernels=2, keep="first"), "3": Settings(),
-    }  # fmt: skip
-    assert asked["strongest_n_kernels"] == {
-        "1": Settings(kernels=1, keep="strongest"), "2": Settings(kernels=2, keep="strongest"), "3": Settings(),
-    }  # fmt: skip
-    assert asked["temperature"] == {"0.5": Settings(0.5), "1": Settings(), "2": Settings(2.0)}
-    assert asked["temperature_kernel_only"] == {
-        "0.5": Settings(0.5, tempered=("kernel",)), "1": Settings(), "2": Settings(2.0, tempered=("kernel",)),
-    }  # fmt: skip
-    assert asked["temperature_compensated"]["2"] == Settings(2.0, compensate=True)
-
-
-def test_what_a_network_does_not_have_is_not_asked():
-    assert questions(None, (1, 2)) == {}
-    assert set(questions(1, (1, 2))) == {"temperature", "temperature_compensated"}
-
-
-def test_every_accuracy_is_what_a_plain_loop_counts(checkpoint, animals, measured):
-    asked = questions(4, (0.3, 1, 4))
-    different = set()
-    for section, entries in asked.items():
-        assert measured[section].keys() == entries.keys()
-        for key, settings in entries.items():
-            assert measured[section][key]["top1"] == looped(checkpoint, animals, settings)
-            assert measured[section][key]["top5"] == 100  # of three classes
-            different.add(measured[section][key]["top1"])
-    assert measured["top1"] == looped(checkpoint, animals, Settings())
-    assert len(different) > 1
-
-
-def test_every_number_stands_with_its_conditions(measured):
-    assert measured["n"] == 12
-    for part in ("n = 12", "16 px", "float32", "CPU", torch.__version__, "95 %"):
-        assert part in measured["what"]
-    assert sum(entry["n"] for entry in measured["per_class"].values()) == 12
-    assert sum(entry["top1"] * entry["n"] for entry in measured["per_class"].values()) == pytest.approx(
-        12 * measured["top1"], abs=0.1
-    )
-    assert measured["between_pictures"]["n"] == 7
-    layers = measured["between_pictures"]["layers"]
-    assert len(layers) == 16
-    assert all(set(HEADS) < set(layer) for layer in layers.values())
-
-
-def test_a_network_without_attention_is_measured_without(pictures, tmp_path):
-    path = tmp_path / "static.safetensors"
-    save_checkpoint(resnet18(3, width=4, stem="small").eval(), CARD, path)
-    found = measure(load_checkpoint(path), pictures, ("ant", "bee", "cow"))
-    assert not {"first_n_kernels", "temperature", "between_pictures"} & set(found)
-    assert "top-1" in report(found)
-
-
-def test_layers_without_a_head_are_measured_without_it(pictures, tmp_path):
-    path = tmp_path / "mobile.safetensors"
-    save_checkpoint(od_mobilenetv2(3, num_kernels=2, width_mult=0.35).eval(), CARD, path)
-    found = measure(load_checkpoint(path), pictures, ("ant", "bee", "cow"), temperatures=(1,))
-    layers = found["between_pictures"]["layers"]
-    assert "filter" not in layers["features.1.conv.0.0"]
-    assert "spatial" not in layers["features.1.conv.1"]
-    assert "features.1.conv.1" in report(found)
-
-
-def test_bfloat16_is_another_precision_and_says_so(checkpoint, pictures):
-    found = measure(checkpoint, pictures, ("ant", "bee", "cow"), temperatures=(1,), precision="bfloat16")
-    assert "bfloat16" in found["what"]
-    how = Preparation(16, CARD["mean"], CARD["std"])
-    full = scores(checkpoint.model, pictures, how, Settings())
-    half = scores(checkpoint.model, pictures, Preparation(16, CARD["mean"], CARD["std"], "bfloat16"), Settings())
-    assert not np.array_equal(full, half)
-    np.testing.assert_allclose(full, half, atol=0.1 * np.abs(full).max())
-
-
-# --- the command ------------------------------------------------------------------------------------------------------
+from odconv.training.measure import measure
+from tests.training.conftest import CARD
 
 
 def command(weights, animals, *more):
@@ -244,20 +17,25 @@ def command(weights, animals, *more):
     return [*options, "--temperatures=0.3,1", "--batch=12", *more]
 
 
-def test_the_command_writes_into_the_card_and_prints(weights, animals, tmp_path, capsys, measured):
+def test_the_command_writes_into_the_card_and_prints(weights, animals, pictures, tmp_path, capsys):
     copy = tmp_path / "three.safetensors"
     copy.write_bytes(weights.read_bytes())
     copy.with_suffix(".json").write_text(json.dumps(CARD))
-    evaluate.main(command(copy, animals, "--spread-pictures=7"))
+    evaluate.main(command(copy, animals))
     card = json.loads(copy.with_suffix(".json").read_text())
     assert {name: card[name] for name in CARD} == CARD
     assert load_checkpoint(copy).card.measured == card["measured"]
-    assert card["measured"]["strongest_n_kernels"] == measured["strongest_n_kernels"]
-    assert card["measured"]["temperature"]["0.3"] == measured["temperature"]["0.3"]
+    checkpoint = load_checkpoint(weights)
+    expected = measure(checkpoint, pictures, ("ant", "bee", "cow"), (0.3, 1.0), batch=12)
+    assert card["measured"] == json.loads(json.dumps(expected))
     printed = capsys.readouterr().out
     assert card["measured"]["what"] in printed
-    assert "layer4.1.conv2" in printed
-    assert f"{measured['top1']:.2f} ({measured['top1_interval'][0]:.2f} to" in printed
+    assert f"top-1 {expected['top1']:.2f}, top-5 100.00" in printed
+    assert (
+        f"temperature, top-1: 0.3: {expected['temperature']['0.3']['top1']:.2f}, 1: {expected['top1']:.2f}" in printed
+    )
+    spatial = expected["between_pictures"]["layers"]["layer4.1.conv2"]["spatial"]
+    assert f"layer4.1.conv2        spatial {spatial:.4f}" in printed
 
 
 def test_fewer_pictures_can_be_asked_for(weights, animals, tmp_path):
@@ -282,15 +60,16 @@ def test_weights_without_a_card_and_other_classes_end_in_one_sentence(weights, a
     assert "other classes" in refused.value.code
 
 
-def test_an_impossible_temperature_is_refused_by_the_command(weights, animals, capsys):
+@pytest.mark.parametrize("option", ["--temperatures=1,0", "--pictures=0", "--threads=-1"])
+def test_an_impossible_option_is_refused_by_the_command(weights, animals, option, capsys):
     with pytest.raises(SystemExit):
-        evaluate.main([*command(weights, animals), "--temperatures=1,0"])
-    assert "--temperatures" in capsys.readouterr().err
+        evaluate.main(command(weights, animals, option))
+    assert option.partition("=")[0] in capsys.readouterr().err
 
 
-def test_evaluation_leaves_no_trace_on_the_network(checkpoint, pictures):
-    before = {name: tensor.clone() for name, tensor in checkpoint.model.state_dict().items()}
-    one = Pictures(pictures.pixels[:2], pictures.labels[:2], pictures.names)
-    measure(checkpoint, one, ("ant", "bee", "cow"), temperatures=(1,))
-    assert all(torch.equal(tensor, before[name]) for name, tensor in checkpoint.model.state_dict().items())
-    assert not any(module._forward_hooks for module in checkpoint.model.modules())
+def test_threads_are_set_for_the_command_alone(weights, animals, monkeypatch):
+    seen, before = [], torch.get_num_threads()
+    monkeypatch.setattr(evaluate, "measure", lambda *given: seen.append(torch.get_num_threads()) or sys.exit(0))
+    with pytest.raises(SystemExit):
+        evaluate.main(command(weights, animals, f"--threads={before + 1}"))
+    assert (seen, torch.get_num_threads()) == ([before + 1], before)
