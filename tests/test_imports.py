@@ -21,6 +21,7 @@ ALLOWED = {
     "checkpoint": {"backbones", "layer"},
     "cost": {"layer"},
     "explain": {"attention", "forms", "layer", "probe"},
+    "normalize": {"attention", "layer"},
     "drawings": {"attention", "cost", "explain", "drawings"},
     "atlas": {"attention", "explain"},
     "export": {"attention", "explain", "drawings"},
