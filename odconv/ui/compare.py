@@ -10,7 +10,7 @@ import streamlit as st
 from odconv import drawings, figures
 from odconv.atlas import expected_spread
 from odconv.attention import HEADS, Settings
-from odconv.explain import Explanation, between_pictures
+from odconv.explain import Explanation, spread
 from odconv.figures import Spread
 from odconv.ui import components, view
 from odconv.ui import engine as engines
@@ -23,15 +23,15 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
     """Draw the comparison of ``pictures``, two or more, under the visitor's settings."""
     if not engine.checkpoint.dynamic:
         return
-    settings = view.current().settings
+    settings = engine.normalize(view.current().settings)
     try:
-        record = engines.answer(engine, pictures, settings).explanation
-        trained = None if settings == Settings() else engines.answer(engine, pictures, Settings()).explanation
+        record = engines.ask_all(engine, pictures, settings).explanation
+        trained = None if settings == Settings() else engines.ask_all(engine, pictures, Settings()).explanation
     except BusyError as error:
         st.warning(str(error))
         return
     layer = view.current().layer
-    atlas = engines.typical(engine, record) if view.current().difference else None
+    atlas = engines.load_atlas_for(engine, record) if view.current().difference else None
     titles = [picture.title for picture in pictures]
     st.subheader(f"{len(pictures)} pictures in {layer}", anchor=False)
     reference = None if trained is None else trained.layers[layer]
@@ -59,7 +59,7 @@ def spreads(record: Explanation) -> Spread:
     """Head -> how far the pictures differ in it, layer by layer."""
     return {
         head: [
-            None if getattr(layer.attention, head) is None else between_pictures(getattr(layer.attention, head))
+            None if getattr(layer.attention, head) is None else spread(getattr(layer.attention, head))
             for layer in record.layers.values()
         ]
         for head in HEADS

@@ -11,8 +11,8 @@ from odconv.ui.engine import Engine
 
 def show(engine: Engine, settings: Settings) -> None:
     """Draw the dials and the other settings."""
-    most = engine.checkpoint.architecture.num_kernels or 1
-    heads = [head for head in HEADS if head != "kernel" or most > 1]
+    most = engine.num_kernels
+    heads = engine.heads
     with st.container(border=True):
         dials.show(settings, most)
         with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
@@ -61,7 +61,7 @@ def show(engine: Engine, settings: Settings) -> None:
                 selection_mode="multi",
                 help="A chosen head keeps its mean, so the gain stays, and loses its pattern.",
             )
-            st.button("Reset", on_click=_reset, disabled=settings == Settings())
+            st.button("Reset", on_click=_reset, disabled=engine.normalize(settings) == Settings())
 
 
 def apply(**settings: object) -> None:

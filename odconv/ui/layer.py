@@ -18,7 +18,7 @@ def show(engine: Engine, record: Explanation, trained: Explanation, reference: E
     """Draw the glance and the chosen layer; ``trained``: the untouched network's record, ``reference``: the same, or None
     where the settings are the trained ones."""
     layer = _layer(record)
-    atlas = engines.typical(engine, trained)
+    atlas = engines.load_atlas_for(engine, trained)
     typical = _typical(atlas)
     for sentence in view.notices():
         st.info(sentence)

@@ -12,6 +12,7 @@ from odconv.drawings import count
 from odconv.ui import engine as engines
 from odconv.ui.engine import DEVICES, Engine
 from odconv.ui.view import View, bound, change
+from odconv.words import say
 
 
 def choose_engine(view: View) -> Engine | None:
@@ -32,7 +33,8 @@ def choose_engine(view: View) -> Engine | None:
     )
     device = st.selectbox("Device", engines.devices(), key="device", format_func=DEVICES.__getitem__)
     try:
-        engine = engines.open_engine(chosen, device)
+        with st.spinner(say("en", "network.opening")):
+            engine = engines.open_engine(chosen, device)
     except CheckpointError as error:
         st.error(str(error))
         return None

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,11 +22,13 @@ APP = str(Path(__file__).parents[2] / "app.py")
 
 @pytest.fixture(autouse=True)
 def _fresh_caches():
+    threads = torch.get_num_threads()
     st.cache_data.clear()
     st.cache_resource.clear()
     yield
     st.cache_data.clear()
     st.cache_resource.clear()
+    torch.set_num_threads(threads)
 
 
 def opened(**query):
@@ -197,7 +200,9 @@ def test_out_of_memory_falls_back_to_the_cpu_and_says_so(monkeypatch):
         return explain(*arguments)
 
     monkeypatch.setattr(engine, "explain", short_of_memory)
-    app = opened()
+    monkeypatch.setattr(engine, "pick_device", lambda name: "cuda")
+    monkeypatch.setattr(torch.nn.Module, "to", lambda self, device: self)  # there need not be a GPU
+    app = opened(t="2")
     assert works(app)
     assert len(sentences(app)) == 1
     assert "CPU" in sentences(app, "warning")[0]
@@ -205,7 +210,7 @@ def test_out_of_memory_falls_back_to_the_cpu_and_says_so(monkeypatch):
 
 def test_a_busy_queue_is_said_in_a_sentence_and_is_not_remembered(monkeypatch):
     monkeypatch.setattr(engine, "PATIENCE", 0.01)
-    with engine._turn(engine.resolve("auto")):
+    with engine._turn(engine.pick_device("auto"), time.monotonic() + 1):
         app = opened()
         assert not app.exception
         assert all("try again" in sentence for sentence in sentences(app))
