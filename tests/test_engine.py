@@ -226,7 +226,11 @@ def gpu(monkeypatch):
 
 def test_what_the_cpu_answered_for_want_of_memory_is_said_and_is_not_kept_as_what_the_gpu_says(folder, gpu):
     engine = open_engine(NAME, "cuda")
-    for note in (ask(engine, picture(), Settings()).note, ask_all(engine, [picture(), picture(1)], Settings()).note):
+    for note in (
+        ask(engine, picture(), Settings()).note,
+        ask(engine, picture(), Settings()).note,
+        ask_all(engine, [picture(1), picture()], Settings()).note,
+    ):
         assert say("en", note) == "The GPU had no memory left, so this was computed on the CPU."
         assert "CPU" in say("zh", note)
     gpu["full"] = False

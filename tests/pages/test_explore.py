@@ -191,7 +191,7 @@ def test_a_broken_checkpoint_gives_one_sentence_and_the_other_models_still_work(
 
 
 def test_out_of_memory_falls_back_to_the_cpu_and_says_so(monkeypatch):
-    explain, calls = engine.explain, []
+    explain, to, calls = engine.explain, torch.nn.Module.to, []
 
     def short_of_memory(*arguments):
         calls.append(arguments)
@@ -200,8 +200,8 @@ def test_out_of_memory_falls_back_to_the_cpu_and_says_so(monkeypatch):
         return explain(*arguments)
 
     monkeypatch.setattr(engine, "explain", short_of_memory)
-    monkeypatch.setattr(engine, "pick_device", lambda name: "cuda")
-    monkeypatch.setattr(torch.nn.Module, "to", lambda self, device: self)  # there need not be a GPU
+    monkeypatch.setattr(engine, "pick_device", lambda name: "cuda")  # there need not be one
+    monkeypatch.setattr(torch.nn.Module, "to", lambda self, device: self if device == "cuda" else to(self, device))
     app = opened(t="2")
     assert works(app)
     assert len(sentences(app)) == 1
@@ -228,6 +228,14 @@ def test_ablating_a_head_and_resetting_goes_through_the_link():
     next(button for button in app.button if button.label == "Reset").click().run()
     assert works(app)
     assert "ablate" not in app.query_params
+
+
+@pytest.mark.parametrize("query", [{"keep": "first"}, {"compensate": "1"}, {"kernels": "64"}, {"tempered": "kernel"}])
+def test_settings_that_change_nothing_are_shown_as_the_trained_network(query):
+    app = opened(sample="dahlia,espresso", **query)
+    assert works(app)
+    assert next(button for button in app.button if button.label == "Reset").disabled
+    assert not any("as trained" in caption.value.lower() for caption in app.caption)
 
 
 def test_where_there_is_one_kernel_nothing_can_be_done_to_the_kernel_head():
