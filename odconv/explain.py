@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -105,6 +106,51 @@ def _numpy(heads: Heads[Tensor]) -> Heads[np.ndarray]:
     return Heads(*(None if head is None else head.cpu().numpy() for head in heads))
 
 
+def stack(explanations: Sequence[Explanation]) -> Explanation:
+    """One explanation of all the pictures of several, in their order: N is the sum of their Ns.
+
+    Example:
+        >>> both = stack([explain(model, image), explain(model, other)])
+        >>> both.layers["layer1.0.conv1"].attention.kernel  # (2, K)
+
+    Raises:
+        ValueError: there is none, or they are of different settings or layers.
+    """
+    if not explanations:
+        raise ValueError("no explanations: at least one is needed")
+    first = explanations[0]
+    if any(one.settings != first.settings for one in explanations):
+        raise ValueError("explanations under different settings cannot be stacked")
+    if any(_shapes(one) != _shapes(first) for one in explanations):
+        raise ValueError("explanations of different layers or classes cannot be stacked")
+    layers = {name: _stack_layer([one.layers[name] for one in explanations]) for name in first.layers}
+    return Explanation(first.settings, np.concatenate([one.logits for one in explanations]), layers)
+
+
+def _shapes(one: Explanation) -> list[tuple[object, ...]]:
+    """Everything that does not depend on the pictures."""
+    return [
+        (one.logits.shape[1:],),
+        *(
+            (name, layer.weight_shape, layer.stride, layer.groups, layer.input_shape, layer.output_shape)
+            for name, layer in one.layers.items()
+        ),
+    ]
+
+
+def _stack_layer(records: Sequence[LayerRecord]) -> LayerRecord:
+    def join(arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
+        present = [array for array in arrays if array is not None]  # all, or none where the layer has no such head
+        return np.concatenate(present) if present else None
+
+    return replace(
+        records[0],
+        logits=Heads(*map(join, zip(*(record.logits for record in records), strict=True))),
+        attention=Heads(*map(join, zip(*(record.attention for record in records), strict=True))),
+        kept=join([record.kept for record in records]),
+    )
+
+
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Softmax over the last axis, in float64."""
     shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
@@ -122,6 +168,9 @@ def effective_kernels(shares: np.ndarray) -> np.ndarray:
     return np.exp(entropy(shares))
 
 
-def between_pictures(head: np.ndarray) -> float:
+def spread(head: np.ndarray) -> float:
     """How far N pictures differ in one head: mean over entries of the standard deviation over pictures (axis 0)."""
     return float(head.std(axis=0).mean())
+
+
+between_pictures = spread  # the name under which ``odconv.training`` imports it

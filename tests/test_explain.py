@@ -9,7 +9,7 @@ from torch import nn
 
 from odconv import HEADS, ODConv2d, Settings, explain, probe
 from odconv.backbones import od_mobilenetv2, od_resnet50, resnet18
-from odconv.explain import between_pictures, effective_kernels, entropy, softmax
+from odconv.explain import effective_kernels, entropy, softmax, spread, stack
 
 SETTINGS = [
     Settings(),
@@ -206,9 +206,59 @@ def test_an_explanation_gives_probabilities_of_its_logits(small_model, images):
 
 def test_the_difference_between_pictures_is_the_mean_of_the_standard_deviations():
     head = np.array([[0.0, 1.0, 5.0], [2.0, 1.0, 11.0]])
-    assert between_pictures(head) == pytest.approx((1 + 0 + 3) / 3)
-    assert between_pictures(head[:1]) == 0
-    assert between_pictures(head.reshape(2, 3, 1)) == pytest.approx(4 / 3)
+    assert spread(head) == pytest.approx((1 + 0 + 3) / 3)
+    assert spread(head[:1]) == 0
+    assert spread(head.reshape(2, 3, 1)) == pytest.approx(4 / 3)
+
+
+# --- several records as one -------------------------------------------------------------------------------------------
+
+
+@names
+@settings_
+def test_records_of_pictures_stacked_are_the_record_of_them_all(networks, name, settings):
+    model, x = networks[name], torch.randn(4, 3, 37, 37, generator=torch.Generator().manual_seed(0))
+    whole = stack([explain(model, part, settings) for part in (x[:1], x[1:3], x[3:])])
+    together = explain(model, x, settings)
+    assert whole.settings == settings
+    np.testing.assert_allclose(whole.logits, together.logits, rtol=1e-5, atol=1e-5)
+    assert list(whole.layers) == list(together.layers)
+    for layer, record in whole.layers.items():
+        other = together.layers[layer]
+        for one, wanted in zip((*record.logits, *record.attention), (*other.logits, *other.attention), strict=True):
+            assert (one is None) == (wanted is None)
+            if one is not None:
+                np.testing.assert_allclose(one, wanted, rtol=1e-5, atol=1e-5)
+        for field in ("weight_shape", "stride", "groups", "input_shape", "output_shape"):
+            assert getattr(record, field) == getattr(other, field)
+        assert (record.kept is None) == (record.weight_shape[0] == 1)
+        assert record.kept is None or record.kept.shape == (4, record.weight_shape[0])
+
+
+def test_the_pictures_of_a_stack_are_the_records_it_was_made_of(networks):
+    model, x = networks["twice"], torch.randn(3, 3, 37, 37, generator=torch.Generator().manual_seed(0))
+    alone = [explain(model, picture[None], Settings(kernels=2)) for picture in x]
+    whole = stack(alone)
+    for n, one in enumerate(alone):
+        np.testing.assert_array_equal(whole.picture(n).logits, one.logits)
+        for layer, record in one.layers.items():
+            taken = whole.layers[layer].picture(n)
+            np.testing.assert_equal(tuple(taken.attention), tuple(record.attention))
+            np.testing.assert_equal(tuple(taken.logits), tuple(record.logits))
+            np.testing.assert_equal(taken.kept, record.kept)
+
+
+def test_only_records_of_one_network_size_and_settings_can_be_stacked(networks):
+    x = torch.zeros(1, 3, 37, 37)
+    one = explain(networks["twice"], x)
+    for others, message in (
+        ([], "at least one"),
+        ([one, explain(networks["twice"], x, Settings(2.0))], "different settings"),
+        ([one, explain(networks["ResNet18"], x)], "different layers"),
+        ([one, explain(networks["twice"], torch.zeros(1, 3, 41, 41))], "different layers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            stack(others)
 
 
 def test_a_picture_that_a_record_does_not_hold_is_an_index_error(networks):

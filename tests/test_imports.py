@@ -26,6 +26,7 @@ ALLOWED = {
     "checkpoint": {"architecture", "backbones", "card", "refusal", "weights_file"},
     "cost": {"layer"},
     "explain": {"attention", "forms", "layer", "probe"},
+    "normalize": {"attention", "layer"},
     "drawings": {"attention", "cost", "explain", "drawings"},
     "atlas": {"attention", "explain"},
     "export": {"attention", "explain", "drawings"},

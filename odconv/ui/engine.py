@@ -1,18 +1,19 @@
 """The cached network, the queue in front of it, and cached records.
 
-One network serves all visitors: a pass is told its settings and changes nothing. One pass at a time runs on a device;
+One network serves all visitors: a pass is given its settings and changes nothing. One pass at a time runs on a device;
 who waits too long is told so. Nothing here draws.
 """
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 
 import streamlit as st
@@ -21,10 +22,12 @@ import torch
 from odconv import atlas, images
 from odconv.atlas import Atlas, AtlasError
 from odconv.attention import Settings
-from odconv.checkpoint import Checkpoint, CheckpointError, find_checkpoints, load_checkpoint
+from odconv.checkpoint import Checkpoint, CheckpointError, file_versions, find_checkpoints, load_checkpoint
 from odconv.cost import LayerCost, cost
-from odconv.explain import Explanation, explain
+from odconv.explain import Explanation, explain, stack
+from odconv.normalize import heads_of, most_kernels, normalize
 from odconv.ui.sources import Picture
+from odconv.words import SayableError
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +36,18 @@ FIRST = "od_resnet18_w32_4x_tiny_imagenet.safetensors"  # what a visitor sees wh
 DEVICES = {"auto": "Auto", "cpu": "CPU", "cuda": "NVIDIA GPU (CUDA)", "mps": "Apple GPU (MPS)"}
 PATIENCE = 15.0  # seconds in the queue after which a visitor is told that the server is busy
 
+HOUR = 3600.0  # seconds for which an answer is kept: it holds attentions and logits, and nothing of the photo
+ANSWERS = "64MB"  # of answers are kept: 1,700 of the bundled network, 80 of a ResNet-101
 
-class BusyError(RuntimeError):
+Versions = tuple[Hashable, ...]  # see ``file_versions``
+Identity = tuple[Versions, str]  # of weights, card and atlas; the device
+
+
+class BusyError(SayableError):
     """The queue in front of a device is too long."""
+
+
+# --- what there is to open --------------------------------------------------------------------------------------------
 
 
 def weights() -> dict[str, Path]:
@@ -51,48 +63,115 @@ def devices() -> list[str]:
     return [name for name in DEVICES if present[name]]
 
 
-def resolve(device: str) -> str:
-    """The device that ``device`` means here; what this machine does not have means ``"auto"``."""
+def pick_device(name: str) -> str:
+    """The device that ``name`` means here: the fastest one for ``"auto"``, and for what this machine does not have."""
     available = devices()
-    if device in available and device != "auto":
-        return device
-    return next(name for name in ("cuda", "mps", "cpu") if name in available)
+    if name in available and name != "auto":
+        return name
+    return next(fast for fast in ("cuda", "mps", "cpu") if fast in available)
+
+
+# --- an open network --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A network on a device. ``identity`` names it in cache keys: file, time of change, device."""
+    """A network on a device. ``identity`` names it in cache keys: its files as they were when it was opened, its device."""
 
     checkpoint: Checkpoint
     device: str
-    identity: tuple[str, float, str]
+    identity: Identity
     path: Path
+
+    @cached_property
+    def heads(self) -> tuple[str, ...]:
+        """The attention heads that any of its layers has, in the order of ``HEADS``; none in a static network."""
+        return heads_of(self.checkpoint.model)
+
+    @cached_property
+    def num_kernels(self) -> int:
+        """The largest K of its layers; 1 in a static network."""
+        return most_kernels(self.checkpoint.model)
+
+    def normalize(self, settings: Settings) -> Settings:
+        """The simplest settings that mean the same for this network; ``Settings()`` where that is the network as trained."""
+        return normalize(settings, self.checkpoint.model)
+
+
+def open_engine(name: str, device: str) -> Engine:
+    """The network of a file that ``weights()`` lists, on ``device``; the same object for every visitor.
+
+    It is opened anew once its weights, card or atlas have changed. On the CPU where the GPU has no memory for it.
+
+    Raises:
+        CheckpointError: one clear sentence; it is logged.
+    """
+    try:
+        path = weights().get(name)
+        if path is None:
+            raise CheckpointError("checkpoint.no_model")
+        return _open(path, pick_device(device))
+    except CheckpointError as error:
+        log.warning("checkpoint refused: %s", error)
+        raise
+
+
+def _open(path: Path, device: str) -> Engine:
+    versions = file_versions(path)
+    if versions[1] is None:  # it was there when the folder was listed
+        raise CheckpointError("checkpoint.no_model")
+    try:
+        return _load(path, versions, device)
+    except torch.OutOfMemoryError:
+        if device == "cpu":
+            raise
+        log.warning("no memory on %s for %s; it is opened on the CPU", device, path.name)
+        return _load(path, versions, "cpu")
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _load(path: Path, versions: Versions, device: str) -> Engine:
+    set_up_torch()
+    checkpoint = load_checkpoint(path)
+    checkpoint.model.to(device)
+    return Engine(checkpoint, device, (versions, device), path)
+
+
+@cache
+def set_up_torch() -> None:
+    """Settings of the whole process, made once, when the first network opens."""
+    # Half of the cores for the network, the rest for pages: with threads on all of them, a pass of 15 ms waits for the
+    # browser or another visitor's page at every layer and takes up to a second.
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
+    # What is called float32 is, on a GPU too: pages show the numbers that ``odconv.training.evaluate`` measures.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def costs(engine: Engine) -> dict[str, LayerCost]:
     """Name of every convolution and linear map -> its cost for one picture."""
-    return _costed(engine.identity, engine)
+    return _count_costs(engine.identity, engine)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _costed(identity: tuple[str, float, str], _engine: Engine) -> dict[str, LayerCost]:
+def _count_costs(identity: Identity, _engine: Engine) -> dict[str, LayerCost]:
     return {layer.name: layer for layer in cost(_engine.checkpoint.model, _engine.checkpoint.card.image_size)}
 
 
-def typical(engine: Engine, record: Explanation) -> Atlas | None:
+def load_atlas_for(engine: Engine, record: Explanation) -> Atlas | None:
     """What is typical of many pictures; None without an atlas beside the weights that fits what the network makes."""
-    found = _charted(engine.identity, engine.path)
     try:
+        found = _read_atlas(engine.identity, engine.path)
         if found:
             atlas.check_fits(record, found)
         return found
-    except AtlasError as error:
+    except (AtlasError, OSError) as error:  # the file may be gone by now
         log.warning("atlas refused: %s", error)
         return None
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _charted(identity: tuple[str, float, str], _path: Path) -> Atlas | None:
+def _read_atlas(identity: Identity, _path: Path) -> Atlas | None:
     try:
         return atlas.atlas_beside(_path)
     except AtlasError as error:
@@ -100,82 +179,100 @@ def _charted(identity: tuple[str, float, str], _path: Path) -> Atlas | None:
         return None
 
 
+# --- asking it --------------------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class Answer:
-    """What the network made of some pictures; ``note`` says what the visitor should know of how, or is empty."""
+    """What the network made of pictures. ``note`` is the key of a text that says what is special about how, or empty.
+
+    ``explanation.settings`` is the normal form of what was asked: ``Settings()`` exactly where that means the network as
+    trained.
+    """
 
     explanation: Explanation
     note: str = ""
 
 
-def open_engine(name: str, device: str) -> Engine:
-    """The network of a file that ``weights()`` lists, on ``device``; the same object for every visitor.
-
-    Raises:
-        CheckpointError: one clear sentence; it is logged.
-    """
-    path = weights().get(name)
-    if path is None:
-        raise CheckpointError("checkpoint.no_model")
-    try:
-        return _opened(path, path.stat().st_mtime, resolve(device))
-    except CheckpointError as error:
-        log.warning("checkpoint refused: %s", error)
-        raise
-
-
-@st.cache_resource(max_entries=4, show_spinner="Loading the network …")
-def _opened(path: Path, changed: float, device: str) -> Engine:
-    # Half of the cores for the network, the rest for pages: with threads on all of them, a pass of 15 ms waits for the
-    # browser or another visitor's page at every layer and takes up to a second.
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
-    checkpoint = load_checkpoint(path)
-    checkpoint.model.to(device)
-    # The network lives as long as the server; the garbage collector need not walk it after every run.
-    gc.collect()
-    gc.freeze()
-    return Engine(checkpoint, device, (str(path), changed, device), path)
-
-
-def answer(engine: Engine, pictures: Sequence[Picture], settings: Settings) -> Answer:
-    """What the network makes of ``pictures`` under ``settings``; from the cache where it has been asked before.
+def ask(engine: Engine, picture: Picture, settings: Settings) -> Answer:
+    """What the network makes of ``picture`` under ``settings``, N = 1; from the cache where it has been asked before.
 
     Raises:
         BusyError: others have kept the device for too long.
     """
-    return _answered(engine.identity, tuple(picture.digest for picture in pictures), settings, engine, tuple(pictures))
+    return _ask(engine, picture, settings, time.monotonic() + PATIENCE)
 
 
-@st.cache_data(max_entries=400, show_spinner=False)
-def _answered(
-    identity: tuple[str, float, str],
-    digests: tuple[str, ...],
-    settings: Settings,
-    _engine: Engine,
-    _pictures: tuple[Picture, ...],
-) -> Answer:
-    batch = torch.cat([images.prepare(picture.image, _engine.checkpoint.card) for picture in _pictures])
+def ask_all(engine: Engine, pictures: Sequence[Picture], settings: Settings) -> Answer:
+    """The same for one picture or more, N in all, each from the cache or into it; no longer a wait than for one.
+
+    Raises:
+        BusyError: others have kept the device for too long.
+    """
+    deadline = time.monotonic() + PATIENCE
+    answers = [_ask(engine, picture, settings, deadline) for picture in pictures]
+    note = next((answer.note for answer in answers if answer.note), "")
+    return Answer(stack([answer.explanation for answer in answers]), note)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the network made of N pictures under some settings, and as trained."""
+
+    now: Explanation
+    trained: Explanation
+    note: str = ""  # key of a text that says what is special about how it was computed, or empty
+
+    @property
+    def reference(self) -> Explanation | None:
+        """What ``now`` is compared with; None where the settings mean the network as trained, and there is nothing to compare."""
+        return None if self.now.settings == Settings() else self.trained
+
+
+def ask_both(engine: Engine, pictures: Sequence[Picture], settings: Settings) -> Answers:
+    """What the network makes of ``pictures`` under ``settings``, and as trained.
+
+    Raises:
+        BusyError: others have kept the device for too long.
+    """
+    now, trained = ask_all(engine, pictures, settings), ask_all(engine, pictures, Settings())
+    return Answers(now.explanation, trained.explanation, now.note or trained.note)
+
+
+def _ask(engine: Engine, picture: Picture, settings: Settings, deadline: float) -> Answer:
+    settings = engine.normalize(settings)
     try:
-        with _turn(_engine.device):
-            return Answer(explain(_engine.checkpoint.model, batch, settings))
+        return Answer(_explain(engine.identity, picture.digest, settings, engine, picture, deadline))
     except torch.OutOfMemoryError:
-        log.warning("out of memory on %s, %d pictures; falling back to the CPU", _engine.device, len(batch))
-        if _engine.device == "cuda":
-            torch.cuda.empty_cache()
-        fallback = _opened(_engine.path, identity[1], "cpu")
-        with _turn("cpu"):
-            explanation = explain(fallback.checkpoint.model, batch, settings)
-        return Answer(explanation, "The GPU has no memory left, so this was computed on the CPU.")
+        if engine.device == "cpu":
+            raise
+    log.warning("out of memory on %s; falling back to the CPU", engine.device)
+    if engine.device == "cuda":
+        torch.cuda.empty_cache()
+    # Cached as what the CPU says. The GPU is asked again the next time.
+    fallback = _open(engine.path, "cpu")
+    explanation = _explain(fallback.identity, picture.digest, settings, fallback, picture, deadline)
+    return Answer(explanation, "network.gpu_out_of_memory")
+
+
+# Streamlit computes one key once and lets all who want it wait for that; the deadline, set before, holds for them too.
+@st.cache_data(ttl=HOUR, max_size=ANSWERS, show_spinner=False)
+def _explain(
+    identity: Identity, digest: str, settings: Settings, _engine: Engine, _picture: Picture, _deadline: float
+) -> Explanation:
+    image = images.prepare(_picture.image, _engine.checkpoint.card)
+    with _turn(_engine.device, _deadline):
+        return explain(_engine.checkpoint.model, image, settings)
 
 
 _queues = {name: threading.BoundedSemaphore(1) for name in DEVICES}
 
 
 @contextmanager
-def _turn(device: str) -> Iterator[None]:
-    """One pass at a time on a device, with a limit to the wait. No streamlit call while holding it."""
-    if not _queues[device].acquire(timeout=PATIENCE):
-        raise BusyError("Many visitors are using the network right now; please try again in a moment.")
+def _turn(device: str, deadline: float) -> Iterator[None]:
+    """One pass at a time on a device; who waits until ``deadline`` goes. No streamlit call while holding it."""
+    if not _queues[device].acquire(timeout=max(0.0, deadline - time.monotonic())):
+        raise BusyError("busy.network")
     try:
         yield
     finally:

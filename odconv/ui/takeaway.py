@@ -30,7 +30,7 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
     classes = engine.checkpoint.card.classes
 
     def record() -> Explanation:
-        return engines.answer(engine, pictures, settings).explanation
+        return engines.ask_all(engine, pictures, settings).explanation
 
     with st.container(horizontal=True, vertical_alignment="center"):
         for label, file, mime, build in (
@@ -60,15 +60,16 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
 def _html(engine: Engine, pictures: Sequence[Picture], chosen: View) -> bytes:
     """Runs when the button is clicked, outside the page's run: what it needs of the session is handed to it."""
     card = engine.checkpoint.card
-    now = engines.answer(engine, pictures, chosen.settings).explanation
-    trained = engines.answer(engine, pictures, Settings()).explanation
+    settings = engine.normalize(chosen.settings)
+    now = engines.ask_all(engine, pictures, settings).explanation
+    trained = engines.ask_all(engine, pictures, Settings()).explanation
     costs = engines.costs(engine)
-    atlas = engines.typical(engine, trained) if chosen.difference else None
+    atlas = engines.load_atlas_for(engine, trained) if chosen.difference else None
     typical = None if atlas is None else atlas.means()
     sheets = []
     for n, picture in enumerate(pictures):
         one = now.picture(n)
-        reference = None if chosen.settings == Settings() else trained.picture(n)
+        reference = None if settings == Settings() else trained.picture(n)
         sheets.append(
             {
                 "title": picture.title,
@@ -88,7 +89,7 @@ def _html(engine: Engine, pictures: Sequence[Picture], chosen: View) -> bytes:
             }
         )
     shown = f"; difference from {atlas.pictures:,} validation pictures' mean" if atlas else ""
-    return export.to_html(sheets, f"{card.name}; {drawings.settings_said(chosen.settings)}{shown}")
+    return export.to_html(sheets, f"{card.name}; {drawings.settings_said(settings)}{shown}")
 
 
 def _data_uri(picture: Picture) -> str:

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,11 +25,13 @@ APP = str(Path(__file__).parents[2] / "app.py")
 
 @pytest.fixture(autouse=True)
 def _fresh_caches():
+    threads = torch.get_num_threads()
     st.cache_data.clear()
     st.cache_resource.clear()
     yield
     st.cache_data.clear()
     st.cache_resource.clear()
+    torch.set_num_threads(threads)
 
 
 def opened(**query):
@@ -210,7 +213,7 @@ def test_a_broken_checkpoint_gives_one_sentence_and_the_other_models_still_work(
 
 
 def test_out_of_memory_falls_back_to_the_cpu_and_says_so(monkeypatch):
-    explain, calls = engine.explain, []
+    explain, to, calls = engine.explain, torch.nn.Module.to, []
 
     def short_of_memory(*arguments):
         calls.append(arguments)
@@ -219,7 +222,9 @@ def test_out_of_memory_falls_back_to_the_cpu_and_says_so(monkeypatch):
         return explain(*arguments)
 
     monkeypatch.setattr(engine, "explain", short_of_memory)
-    app = opened()
+    monkeypatch.setattr(engine, "pick_device", lambda name: "cuda")  # there need not be one
+    monkeypatch.setattr(torch.nn.Module, "to", lambda self, device: self if device == "cuda" else to(self, device))
+    app = opened(t="2")
     assert works(app)
     assert len(sentences(app)) == 1
     assert "CPU" in sentences(app, "warning")[0]
@@ -227,7 +232,7 @@ def test_out_of_memory_falls_back_to_the_cpu_and_says_so(monkeypatch):
 
 def test_a_busy_queue_is_said_in_a_sentence_and_is_not_remembered(monkeypatch):
     monkeypatch.setattr(engine, "PATIENCE", 0.01)
-    with engine._turn(engine.resolve("auto")):
+    with engine._turn(engine.pick_device("auto"), time.monotonic() + 1):
         app = opened()
         assert not app.exception
         assert all("try again" in sentence for sentence in sentences(app))
@@ -244,6 +249,14 @@ def test_ablating_a_head_and_resetting_goes_through_the_link():
     app.button(key="reset").click().run()
     assert works(app)
     assert "ablate" not in app.query_params
+
+
+@pytest.mark.parametrize("query", [{"keep": "first"}, {"compensate": "1"}, {"kernels": "64"}, {"tempered": "kernel"}])
+def test_settings_that_change_nothing_are_shown_as_the_trained_network(query):
+    app = opened(sample="dahlia,espresso", **query)
+    assert works(app)
+    assert next(button for button in app.button if button.label == "Reset").disabled
+    assert not any("as trained" in caption.value.lower() for caption in app.caption)
 
 
 def test_where_there_is_one_kernel_nothing_can_be_done_to_the_kernel_head():

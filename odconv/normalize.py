@@ -1,0 +1,100 @@
+"""Many settings, one pass: the simplest settings that mean the same for a given network."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from torch import nn
+
+from odconv.attention import HEADS, Settings
+from odconv.layer import ODConv2d
+
+Sizes = dict[str, int]  # head -> number of entries that it attends over; heads that a layer has
+
+
+def normalize(settings: Settings, model: nn.Module) -> Settings:
+    """The simplest settings under which ``model`` computes bit for bit what it computes under ``settings``.
+
+    What has no effect on this network is left out: heads and layers that it does not have, a temperature of 1, kernels that
+    are kept anyway, a temperature for the one kernel that stays, and so on. So settings that mean the same are equal, share
+    a cache entry, and are ``Settings()`` where they mean the network as trained. A gate's mean is the same number with
+    ``compensate`` as at temperature 1, but not to the last bit: such settings stay as they are.
+
+    Holds for finite logits. A network without ODConv layers has the normal form ``Settings()``.
+
+    Example:
+        >>> normalize(Settings(kernels=64, keep="first", compensate=True), od_resnet18(num_kernels=4))
+        Settings(temperature=1.0, tempered=('spatial', 'channel', 'filter', 'kernel'), kernels=None, ...)
+    """
+    layers = _layers(model)
+    chosen = {name: sizes for name, sizes in layers.items() if settings.layers is None or name in settings.layers}
+    narrow = _narrow(replace(settings, layers=None), chosen.values())
+    changed = [name for name, sizes in layers.items() if _narrow(narrow, [sizes]) != Settings()]
+    if all(name in chosen for name in changed):
+        return _widen(narrow, layers.values())
+    changed = [name for name in changed if name in chosen]
+    return replace(_widen(narrow, [layers[name] for name in changed]), layers=tuple(changed))
+
+
+def heads_of(model: nn.Module) -> tuple[str, ...]:
+    """The heads that at least one ODConv layer of ``model`` has."""
+    return tuple(head for head in HEADS if any(head in sizes for sizes in _layers(model).values()))
+
+
+def most_kernels(model: nn.Module) -> int:
+    """The largest K of the ODConv layers of ``model``; 1 where there are none."""
+    return max((sizes.get("kernel", 1) for sizes in _layers(model).values()), default=1)
+
+
+def _layers(model: nn.Module) -> dict[str, Sizes]:
+    return {name: _sizes(module) for name, module in model.named_modules() if isinstance(module, ODConv2d)}
+
+
+def _sizes(layer: ODConv2d) -> Sizes:
+    branch = layer.attention
+    maps = {
+        "spatial": branch.spatial_fc,
+        "channel": branch.channel_fc,
+        "filter": branch.filter_fc,
+        "kernel": branch.kernel_fc,
+    }
+    return {head: fc.out_channels for head, fc in maps.items() if fc is not None}
+
+
+def _narrow(settings: Settings, layers: Collection[Sizes]) -> Settings:
+    """``settings`` less everything that changes nothing in ``layers``; tempered heads are those that matter alone."""
+    most = max((sizes.get("kernel", 1) for sizes in layers), default=1)
+    kernels = settings.kernels if settings.kernels is not None and settings.kernels < most else None
+    settings = replace(
+        settings,
+        temperature=float(settings.divisor(settings.tempered[0])) if settings.tempered else 1.0,
+        kernels=kernels,
+        keep="strongest" if kernels is None else settings.keep,
+        # One entry is its own mean, and one kernel that stays has all.
+        ablate=tuple(
+            head for head in settings.ablate if _has(layers, head, 2) and not (head == "kernel" and kernels == 1)
+        ),
+    )
+    tempered = tuple(head for head in settings.tempered if _temperature_matters(head, settings, layers))
+    if settings.temperature == 1.0 or not tempered:
+        return replace(settings, temperature=1.0, tempered=HEADS, compensate=False)
+    compensate = settings.compensate and tempered != ("kernel",)
+    return replace(settings, tempered=tempered, compensate=compensate)
+
+
+def _widen(settings: Settings, layers: Collection[Sizes]) -> Settings:
+    """All heads are tempered where all that could matter are: that is what a temperature means by itself."""
+    matter = {head for head in HEADS if _temperature_matters(head, settings, layers)}
+    return replace(settings, tempered=HEADS) if matter <= set(settings.tempered) else settings
+
+
+def _temperature_matters(head: str, settings: Settings, layers: Collection[Sizes]) -> bool:
+    """Whether a temperature on ``head`` would change anything in ``layers``, all else being as in ``settings``."""
+    if head == "kernel":
+        return _has(layers, head, 2) and settings.kernels != 1 and head not in settings.ablate
+    return _has(layers, head, 2 if settings.compensate else 1)  # one gate, compensated, is what it was
+
+
+def _has(layers: Collection[Sizes], head: str, entries: int) -> bool:
+    return any(sizes.get(head, 0) >= entries for sizes in layers)

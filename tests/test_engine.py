@@ -1,0 +1,411 @@
+"""The engine without a page: what is cached under which key, who waits for whom, and what leaks."""
+
+import gc
+import itertools
+import os
+import shutil
+import threading
+import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import streamlit as st
+import torch
+from PIL import Image
+
+from odconv import HEADS, Settings
+from odconv.atlas import atlas_path
+from odconv.backbones import od_resnet18, resnet18
+from odconv.checkpoint import CheckpointError, save_checkpoint
+from odconv.ui import engine as engines
+from odconv.ui.engine import BusyError, ask, ask_all, load_atlas_for, open_engine
+from odconv.ui.sources import Picture
+from odconv.words import say
+
+CARD = {"image_size": 32, "resize": 32, "stem": "small", "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
+NAME = "small.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was():
+    """Fresh caches, and the process's own settings put back."""
+    threads = torch.get_num_threads()
+    tf32 = [(flags, flags.allow_tf32) for flags in (torch.backends.cudnn, torch.backends.cuda.matmul)]
+    for forget in (st.cache_data.clear, st.cache_resource.clear, engines.set_up_torch.cache_clear):
+        forget()
+    yield
+    for forget in (st.cache_data.clear, st.cache_resource.clear, engines.set_up_torch.cache_clear):
+        forget()
+    torch.set_num_threads(threads)
+    for flags, allowed in tf32:
+        flags.allow_tf32 = allowed
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, small_model):
+    """A folder of weights that the picker offers: ``NAME``, five classes, a card and no atlas."""
+    monkeypatch.setenv("ODCONV_WEIGHTS", str(tmp_path))
+    save_checkpoint(small_model, CARD | {"classes": list("abcde")}, tmp_path / NAME)
+    return tmp_path
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """Settings of every pass through a network that is really made."""
+    made, explain = [], engines.explain
+
+    def counted(model, image, settings):
+        made.append(settings)
+        return explain(model, image, settings)
+
+    monkeypatch.setattr(engines, "explain", counted)
+    return made
+
+
+def picture(seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    return Picture(f"picture {seed}", f"{seed}", "noise", Image.fromarray(pixels))
+
+
+def hold(device="cpu"):
+    """A visitor who has the device."""
+    return engines._turn(device, time.monotonic() + 1)
+
+
+# --- answers ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_picture_is_asked_about_once_and_settings_that_mean_the_same_share_the_answer(folder, passes):
+    engine = open_engine(NAME, "cpu")
+    first = ask(engine, picture(), Settings())
+    for same in (Settings(keep="first"), Settings(1, compensate=True), Settings(kernels=64), Settings(kernels=4)):
+        answer = ask(engine, picture(), same)
+        assert answer.explanation.settings == Settings()
+        np.testing.assert_array_equal(answer.explanation.logits, first.explanation.logits)
+    assert passes == [Settings()]
+    ask(engine, picture(), Settings(2.0))
+    ask(engine, picture(1), Settings())
+    assert passes == [Settings(), Settings(2.0), Settings()]
+
+
+def test_pictures_compared_are_cached_one_by_one(folder, passes):
+    engine = open_engine(NAME, "cpu")
+    alone = [ask(engine, picture(n), Settings(2.0)).explanation for n in (0, 1)]
+    together = ask_all(engine, [picture(0), picture(1), picture(2)], Settings(2.0)).explanation
+    assert len(passes) == 3
+    assert together.settings == Settings(2.0)
+    assert together.logits.shape == (3, 5)
+    for n, one in enumerate(alone):
+        np.testing.assert_array_equal(together.picture(n).logits, one.logits)
+
+
+def test_an_answer_that_a_visitor_changes_is_whole_for_the_next(folder):
+    engine = open_engine(NAME, "cpu")
+    ask(engine, picture(), Settings())
+    mine = ask(engine, picture(), Settings()).explanation
+    logits = mine.logits.copy()
+    mine.logits[:] = 0
+    mine.layers.clear()
+    again = ask(engine, picture(), Settings()).explanation
+    np.testing.assert_array_equal(again.logits, logits)
+    assert again.layers
+
+
+def test_layers_that_a_network_does_not_have_are_no_error(folder):
+    engine = open_engine(NAME, "cpu")
+    assert ask(engine, picture(), Settings(2.0, layers=("![x](https://)",))).explanation.settings == Settings()
+
+
+def test_an_engine_says_which_heads_and_kernels_there_are(folder):
+    save_checkpoint(
+        od_resnet18(5, width=8, stem="small", num_kernels=1),
+        CARD | {"classes": list("abcde")},
+        folder / "one.pt.safetensors",
+    )
+    save_checkpoint(
+        resnet18(5, width=8, stem="small"), CARD | {"classes": list("abcde")}, folder / "static.safetensors"
+    )
+    found = [open_engine(name, "cpu") for name in (NAME, "one.pt.safetensors", "static.safetensors")]
+    assert [engine.heads for engine in found] == [HEADS, HEADS[:3], ()]
+    assert [engine.num_kernels for engine in found] == [4, 1, 1]
+    assert [engine.normalize(Settings(kernels=2)) for engine in found] == [Settings(kernels=2), Settings(), Settings()]
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+
+def test_one_network_is_shared_until_its_files_change(folder):
+    engine = open_engine(NAME, "cpu")
+    assert open_engine(NAME, "cpu") is engine
+    os.utime(folder / NAME, ns=(1, 1))
+    assert open_engine(NAME, "cpu") is not engine
+
+
+def test_a_page_opened_between_the_weights_and_the_card_sees_the_card_when_it_comes(folder):
+    card = folder / "small.json"
+    kept = card.read_text()
+    card.unlink()
+    before = open_engine(NAME, "cpu")
+    assert (before.checkpoint.card.classes[0], before.checkpoint.card.image_size) == ("class 0", 224)
+    card.write_text(kept)
+    after = open_engine(NAME, "cpu")
+    assert (after.checkpoint.card.classes[0], after.checkpoint.card.image_size) == ("a", 32)
+    shapes = [
+        ask(engine, picture(), Settings()).explanation.layers["layer1.0.conv1"].input_shape
+        for engine in (before, after)
+    ]
+    assert shapes[0] != shapes[1]
+    assert list(engines.costs(after).values()) != list(engines.costs(before).values())
+
+
+def test_an_atlas_that_comes_later_is_found_and_one_that_goes_is_missed(folder):
+    bundled = engines.BUNDLED / engines.FIRST
+    for ending in (".safetensors", ".json"):
+        shutil.copy(bundled.with_suffix(ending), folder / f"other{ending}")
+
+    def found():
+        engine = open_engine("other.safetensors", "cpu")
+        return load_atlas_for(engine, ask(engine, picture(), Settings()).explanation)
+
+    assert found() is None
+    shutil.copy(atlas_path(bundled), folder / "other.atlas.npz")
+    assert found() is not None
+    assert found() is found()
+    (folder / "other.atlas.npz").unlink()
+    assert found() is None
+
+
+def test_an_atlas_without_its_weights_is_no_error(folder):
+    for ending in (".safetensors", ".json", ".atlas.npz"):
+        shutil.copy((engines.BUNDLED / engines.FIRST).with_suffix(ending), folder / f"other{ending}")
+    engine = open_engine("other.safetensors", "cpu")
+    record = ask(engine, picture(), Settings()).explanation
+    (folder / "other.safetensors").unlink()
+    assert load_atlas_for(engine, record) is None
+
+
+def test_weights_that_vanish_after_they_were_listed_are_one_sentence(folder, monkeypatch):
+    listed = engines.weights()
+    (folder / NAME).unlink()
+    monkeypatch.setattr(engines, "weights", lambda: listed)
+    for name in (NAME, "never there"):
+        with pytest.raises(CheckpointError) as refused:
+            open_engine(name, "cpu")
+        assert str(refused.value) == say("en", "network.gone")
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A GPU that need not be there: passes on it run out of memory as long as ``gpu["full"]``."""
+    state = {"full": True}
+    explain = engines.explain
+    on_gpu = []
+
+    def moved(self, device):
+        if device == "cuda":
+            on_gpu.append(self)
+        return self
+
+    def explained(model, image, settings):
+        if state["full"] and any(model is one for one in on_gpu):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return explain(model, image, settings)
+
+    monkeypatch.setattr(torch.nn.Module, "to", moved)
+    monkeypatch.setattr(engines, "explain", explained)
+    monkeypatch.setattr(engines, "pick_device", lambda name: name)
+    return state
+
+
+def test_what_the_cpu_answered_for_want_of_memory_is_said_and_is_not_kept_as_what_the_gpu_says(folder, gpu):
+    engine = open_engine(NAME, "cuda")
+    for note in (
+        ask(engine, picture(), Settings()).note,
+        ask(engine, picture(), Settings()).note,
+        ask_all(engine, [picture(1), picture()], Settings()).note,
+    ):
+        assert say("en", note) == "The GPU had no memory left, so this was computed on the CPU."
+        assert "CPU" in say("zh", note)
+    gpu["full"] = False
+    assert ask(engine, picture(), Settings()).note == ""
+    assert ask_all(engine, [picture(), picture(1)], Settings()).note == ""
+    gpu["full"] = True
+    assert ask(engine, picture(), Settings()).note == ""  # kept: this is what the GPU says
+
+
+def test_without_memory_on_the_cpu_there_is_nothing_to_fall_back_to(folder, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(engines, "explain", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        ask(open_engine(NAME, "cpu"), picture(), Settings())
+
+
+def test_a_network_that_does_not_fit_the_gpu_opens_on_the_cpu(folder, monkeypatch):
+    def moved(self, device):
+        if device != "cpu":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self
+
+    monkeypatch.setattr(torch.nn.Module, "to", moved)
+    monkeypatch.setattr(engines, "pick_device", lambda name: name)
+    engine = open_engine(NAME, "cuda")
+    assert engine.device == "cpu"
+    assert engine.identity == open_engine(NAME, "cpu").identity
+
+
+def test_what_a_visitor_leaves_behind_is_collected_whatever_opens_meanwhile(folder):
+    class Session:
+        """Like a session of the server: it refers to itself and ends with nothing but the garbage collector."""
+
+    session = Session()
+    session.self = session
+    gone = weakref.ref(session)
+    open_engine(NAME, "cpu")
+    open_engine(engines.FIRST, "cpu")
+    del session
+    gc.collect()
+    assert gone() is None
+
+
+# --- the process ------------------------------------------------------------------------------------------------------
+
+
+def test_float32_means_float32_once_a_network_is_open(folder):
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    open_engine(NAME, "cpu")
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_threads_are_set_for_the_process_once(folder, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    open_engine(NAME, "cpu")
+    assert torch.get_num_threads() == 3
+    torch.set_num_threads(2)
+    open_engine(engines.FIRST, "cpu")
+    assert torch.get_num_threads() == 2
+
+
+# --- the queue --------------------------------------------------------------------------------------------------------
+
+
+def test_who_waits_too_long_is_told_in_both_languages_and_that_is_not_kept(folder, monkeypatch):
+    engine = open_engine(NAME, "cpu")
+    monkeypatch.setattr(engines, "PATIENCE", 0.02)
+    with hold():
+        for question in (lambda: ask(engine, picture(), Settings()), lambda: ask_all(engine, [picture()], Settings())):
+            with pytest.raises(BusyError) as busy:
+                question()
+            assert "try again" in busy.value.say("en")
+            assert "稍后再试" in busy.value.say("zh")
+    assert ask(engine, picture(), Settings()).explanation.layers
+
+
+def test_what_is_cached_needs_no_turn(folder, monkeypatch):
+    engine = open_engine(NAME, "cpu")
+    ask_all(engine, [picture(0), picture(1)], Settings())
+    monkeypatch.setattr(engines, "PATIENCE", 0.0)
+    with hold():
+        assert ask_all(engine, [picture(1), picture(0)], Settings()).explanation.logits.shape == (2, 5)
+        with pytest.raises(BusyError):
+            ask(engine, picture(2), Settings())
+
+
+def test_a_turn_is_given_back_whatever_happens(folder, monkeypatch):
+    engine = open_engine(NAME, "cpu")
+
+    def broken(*_):
+        raise RuntimeError("broken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engines, "explain", broken)
+        with pytest.raises(RuntimeError, match="broken"):
+            ask(engine, picture(), Settings())
+    monkeypatch.setattr(engines, "PATIENCE", 0.0)
+    assert ask(engine, picture(), Settings()).explanation.layers
+
+
+def test_visitors_who_want_different_things_stand_in_the_queue_together(folder, monkeypatch):
+    engine, together = open_engine(NAME, "cpu"), threading.Barrier(3)
+
+    @contextmanager
+    def turn(device, deadline):
+        together.wait(10)  # passes when three are here at once, and breaks otherwise
+        yield
+
+    monkeypatch.setattr(engines, "_turn", turn)
+    with ThreadPoolExecutor() as pool:
+        answers = list(pool.map(lambda n: ask(engine, picture(n), Settings()), range(3)))
+    assert len({answer.explanation.logits.tobytes() for answer in answers}) == 3
+
+
+def test_visitors_who_want_the_same_thing_do_not_wait_for_one_another_and_then_for_the_device(folder, monkeypatch):
+    """One of them stands in the queue for all. When that one gives up, so do the others: their time is over, too."""
+    engine, visitors, deadlines = open_engine(NAME, "cpu"), 4, []
+    now, looks, all_here = [0.0], itertools.count(1), threading.Event()
+
+    def look():
+        if next(looks) == visitors:
+            all_here.set()
+        return now[0]
+
+    @contextmanager
+    def turn(device, deadline):
+        all_here.wait(5)
+        deadlines.append(deadline)
+        now[0] += engines.PATIENCE
+        raise BusyError("busy.network")
+        yield
+
+    monkeypatch.setattr(engines, "time", SimpleNamespace(monotonic=look))
+    monkeypatch.setattr(engines, "_turn", turn)
+
+    def visit(_):
+        with pytest.raises(BusyError):
+            ask(engine, picture(), Settings())
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(visit, range(visitors)))
+    assert deadlines == [engines.PATIENCE] * visitors
+
+
+def test_several_pictures_are_not_waited_for_longer_than_one(folder, monkeypatch):
+    engine, deadlines, turn = open_engine(NAME, "cpu"), [], engines._turn
+
+    def noted(device, deadline):
+        deadlines.append(deadline)
+        return turn(device, deadline)
+
+    monkeypatch.setattr(engines, "_turn", noted)
+    ask_all(engine, [picture(n) for n in range(3)], Settings())
+    assert len(deadlines) == 3
+    assert len(set(deadlines)) == 1
+
+
+def test_a_visitor_who_waits_for_the_device_keeps_nobody_from_what_is_cached(folder, monkeypatch):
+    engine = open_engine(NAME, "cpu")
+    ask(engine, picture(0), Settings())
+    begun, turn = threading.Event(), engines._turn
+
+    def noted(device, deadline):
+        begun.set()
+        return turn(device, deadline)
+
+    monkeypatch.setattr(engines, "_turn", noted)
+    with turn("cpu", time.monotonic() + 1):
+        waiting = threading.Thread(target=ask, args=(engine, picture(1), Settings()))
+        waiting.start()
+        assert begun.wait(10)
+        assert ask(engine, picture(0), Settings()).explanation.layers  # while the other waits
+        assert waiting.is_alive()
+    waiting.join()
