@@ -21,10 +21,10 @@ ALLOWED = {
     "checkpoint": {"backbones", "layer"},
     "cost": {"layer"},
     "explain": {"attention", "forms", "layer", "probe"},
-    "drawings": {"attention", "cost", "explain", "drawings"},
+    "drawings": {"attention", "cost", "drawings", "explain", "words"},
     "atlas": {"attention", "explain"},
-    "export": {"attention", "explain", "drawings"},
-    "figures": {"attention", "drawings"},
+    "export": {"attention", "cost", "drawings", "explain", "words"},
+    "figures": {"attention", "drawings", "words"},
     "training": {"atlas", "attention", "backbones", "checkpoint", "explain", "images", "layer", "probe", "training"},
 }
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import streamlit as st
 
 from odconv import drawings, figures
 from odconv.atlas import expected_spread
 from odconv.attention import HEADS, Settings
+from odconv.drawings import Spread
 from odconv.explain import Explanation, between_pictures
-from odconv.figures import Spread
 from odconv.ui import components, view
 from odconv.ui import engine as engines
 from odconv.ui.engine import BusyError, Engine
@@ -36,7 +35,9 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
     st.subheader(f"{len(pictures)} pictures in {layer}", anchor=False)
     reference = None if trained is None else trained.layers[layer]
     components.side_by_side(
-        drawings.side_by_side(record.layers[layer], reference, titles, atlas.means()[layer] if atlas else None)
+        drawings.side_by_side_data(
+            "en", record.layers[layer], reference, titles, atlas.means()[layer] if atlas else None
+        )
     )
     less = f", less what {len(pictures)} validation pictures are expected to have as trained" if atlas else ""
     st.markdown(
@@ -46,9 +47,9 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
     spread, before = spreads(record), None if trained is None else spreads(trained)
     usual = None if atlas is None else expected_spread(atlas, len(pictures))
     st.plotly_chart(
-        figures.between_pictures(list(record.layers), spread, before, layer, usual),
+        figures.spread_by_depth("en", list(record.layers), spread, before, layer, usual),
         key="spread",
-        alt=said(record, spread, usual),
+        alt=drawings.describe_spread("en", list(record.layers), spread, usual),
         config={"displaylogo": False},
     )
     if trained is not None:
@@ -64,15 +65,3 @@ def spreads(record: Explanation) -> Spread:
         ]
         for head in HEADS
     }
-
-
-def said(record: Explanation, spread: Spread, usual: Spread | None) -> str:
-    """Where each head differs most, or most against what is ``usual``, in a sentence."""
-    parts = []
-    for head, values in spread.items():
-        numbers = np.array(values, dtype=float) - (0 if usual is None else np.array(usual[head], dtype=float))
-        if np.isfinite(numbers).any():
-            parts.append(
-                f"{head} attention in {list(record.layers)[int(np.nanargmax(numbers))]}, {np.nanmax(numbers):.3f}"
-            )
-    return f"The pictures differ most{'' if usual is None else ' against what is expected'}: {'; '.join(parts)}."

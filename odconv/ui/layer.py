@@ -25,20 +25,35 @@ def show(engine: Engine, record: Explanation, trained: Explanation, reference: E
     st.subheader("The network at a glance", anchor=False)
     if atlas:
         _choose_difference(atlas)
-    components.glance(drawings.glance(record, reference, layer, typical), _choose_layer)
+    components.glance(drawings.glance_data("en", record, reference, layer, places(record), typical), _choose_layer)
     if atlas:
         sentence = said(unusual(trained, atlas))
         st.caption(sentence if reference is None else f"{sentence} That is as trained.")
     st.subheader(f"One layer: {layer}", anchor=False)
     components.layer(
-        drawings.layer(
-            layer,
+        drawings.layer_data(
+            "en",
             record.layers[layer],
             None if reference is None else reference.layers[layer],
             engines.costs(engine)[layer.partition("#")[0]],
             typical[layer] if typical else None,
         )
     )
+
+
+def places(record: Explanation) -> dict[str, tuple[str, str]]:
+    """Layer -> its stage and short label: ``layer2.0.conv1`` -> (``layer2``, ``0·1``)."""
+    return {name: _place(name) for name in record.layers}
+
+
+def _place(name: str) -> tuple[str, str]:
+    base, _, call = name.partition("#")
+    parts = base.split(".")
+    if parts[0].startswith("layer"):
+        label = "·".join(part.removeprefix("conv") for part in parts[1:])
+    else:  # features.3.conv.1.0: all of MobileNetV2 is one sequence
+        label = "·".join(parts[1:2] + [part for part in parts[2:] if part != "conv"][:1])
+    return parts[0], label + (f"#{call}" if call else "")
 
 
 def _layer(record: Explanation) -> str:

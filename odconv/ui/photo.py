@@ -48,7 +48,7 @@ def show(engine: Engine, picture: Picture, record: Explanation, reference: Expla
         )
     with says:
         st.markdown(f"**What the network says**, of {len(card.classes)} classes")
-        components.prediction(drawings.prediction(record, reference, card.classes))
+        components.prediction(drawings.prediction_data("en", record, reference, card.classes))
 
 
 @st.cache_data(max_entries=100, show_spinner=False)

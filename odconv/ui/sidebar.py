@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from odconv.checkpoint import CheckpointError
-from odconv.drawings import count
+from odconv.drawings import count_text
 from odconv.ui import engine as engines
 from odconv.ui.engine import DEVICES, Engine
 from odconv.ui.view import View, bound, change
@@ -50,8 +50,8 @@ def describe(engine: Engine) -> None:
         st.write(f"{architecture.backbone}, width {architecture.width:g}, {kernels}, {card.image_size} px.")
         costs = engines.costs(engine).values()
         st.write(
-            f"{count(sum(layer.parameters for layer in costs))} parameters and "
-            f"{count(sum(layer.multiply_adds for layer in costs))} multiply-adds for a picture, in convolutions and classifier."
+            f"{count_text('en', sum(layer.parameters for layer in costs))} parameters and "
+            f"{count_text('en', sum(layer.multiply_adds for layer in costs))} multiply-adds for a picture, in convolutions and classifier."
         )
         for text in (card.data, _accuracy(card.measured), card.recipe, card.known_weaknesses):
             if text:

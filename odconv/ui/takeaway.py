@@ -8,10 +8,12 @@ from io import BytesIO
 
 import streamlit as st
 
-from odconv import drawings, export
+from odconv import export
+from odconv.atlas import fingerprint
 from odconv.attention import Settings
 from odconv.explain import Explanation
-from odconv.ui import components, view
+from odconv.export import Context
+from odconv.ui import components, layer, view
 from odconv.ui import engine as engines
 from odconv.ui.engine import Engine
 from odconv.ui.sources import Picture
@@ -25,17 +27,18 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
     """Draw the download buttons and the link."""
     st.subheader("Take it away", anchor=False)
     chosen, settings = view.current(), view.current().settings
-    titles = [picture.title for picture in pictures]
-    classes = engine.checkpoint.card.classes
+
+    def context() -> Context:  # reads the weights file, so only when a file is built
+        return _context(engine, pictures)
 
     def record() -> Explanation:
         return engines.answer(engine, pictures, settings).explanation
 
     with st.container(horizontal=True, vertical_alignment="center"):
         for label, file, mime, build in (
-            ("CSV", "attention.csv", "text/csv", lambda: export.to_csv(record(), titles)),
-            ("NPZ", "attention.npz", "application/octet-stream", lambda: export.to_npz(record(), titles, classes)),
-            ("Figures as HTML", "attention.html", "text/html", lambda: _html(engine, pictures, chosen)),
+            ("CSV", "attention.csv", "text/csv", lambda: export.to_csv(context(), record())),
+            ("NPZ", "attention.npz", "application/octet-stream", lambda: export.to_npz(context(), record())),
+            ("Figures as HTML", "attention.html", "text/html", lambda: _html(engine, context(), pictures, chosen)),
         ):
             if engine.checkpoint.dynamic:
                 st.download_button(label, build, file, mime, on_click="ignore", icon=":material/download:")
@@ -50,38 +53,33 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
     )
 
 
-def _html(engine: Engine, pictures: Sequence[Picture], chosen: View) -> bytes:
-    """Runs when the button is clicked, outside the page's run: what it needs of the session is handed to it."""
+def _context(engine: Engine, pictures: Sequence[Picture]) -> Context:
     card = engine.checkpoint.card
+    return Context(
+        language="en",
+        model=card.name,
+        weights=f"{engine.path.name} {fingerprint(engine.path)}",
+        classes=card.classes,
+        titles=tuple(picture.title for picture in pictures),
+    )
+
+
+def _html(engine: Engine, context: Context, pictures: Sequence[Picture], chosen: View) -> bytes:
+    """Runs when the button is clicked, outside the page's run: what it needs of the session is handed to it."""
     now = engines.answer(engine, pictures, chosen.settings).explanation
     trained = engines.answer(engine, pictures, Settings()).explanation
-    costs = engines.costs(engine)
     atlas = engines.typical(engine, trained) if chosen.difference else None
-    typical = None if atlas is None else atlas.means()
-    sheets = []
-    for n, picture in enumerate(pictures):
-        one = now.picture(n)
-        reference = None if chosen.settings == Settings() else trained.picture(n)
-        sheets.append(
-            {
-                "title": picture.title,
-                "picture": _data_uri(picture),
-                "prediction": drawings.prediction(one, reference, card.classes),
-                "glance": drawings.glance(one, reference, chosen.layer or next(iter(one.layers)), typical),
-                "layers": {
-                    name: drawings.layer(
-                        name,
-                        layer,
-                        reference.layers[name] if reference else None,
-                        costs[name.partition("#")[0]],
-                        typical[name] if typical else None,
-                    )
-                    for name, layer in one.layers.items()
-                },
-            }
-        )
-    shown = f"; difference from {atlas.pictures:,} validation pictures' mean" if atlas else ""
-    return export.to_html(sheets, f"{card.name}; {drawings.settings_said(chosen.settings)}{shown}")
+    return export.to_html(
+        context,
+        now,
+        None if chosen.settings == Settings() else trained,
+        photos=[_data_uri(picture) for picture in pictures],
+        costs=engines.costs(engine),
+        places=layer.places(now),
+        selected=chosen.layer,
+        typical=None if atlas is None else atlas.means(),
+        typical_count=0 if atlas is None else atlas.pictures,
+    )
 
 
 def _data_uri(picture: Picture) -> str:
