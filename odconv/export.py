@@ -24,6 +24,7 @@ from odconv.drawings import (
     side_by_side_data,
     style,
 )
+from odconv.drawings.describe import join_sentences
 from odconv.drawings.differences import Typical
 from odconv.drawings.glance import Place
 from odconv.explain import Explanation
@@ -256,7 +257,7 @@ def _introduction(context: Context, settings: Settings, typical_count: int | Non
     ]
     return f"""<header><h1>{escape(say(language, "takeaway.page_title"))}</h1>
 <p>{escape(say(language, "takeaway.about"))}</p>
-<p>{escape(" ".join(figures))}</p>
+<p>{escape(join_sentences(language, figures))}</p>
 <dl>{"".join(rows)}</dl></header>"""
 
 
@@ -278,7 +279,7 @@ dt {{ color: var(--quiet); }} dd {{ margin: 0; overflow-wrap: anywhere; }}
 h2, h3 {{ overflow-wrap: anywhere; }} h2 {{ margin: 44px 0 12px; }} h3 {{ margin: 28px 0 6px; }}
 .top {{ display: flex; flex-wrap: wrap; gap: 24px; margin: 12px 0 24px; }}
 .top img {{ max-width: min(260px, 100%); max-height: 220px; border-radius: 6px; }} .top .prediction {{ flex: 1 1 280px; min-width: 0; }}
-@media print {{ :root {{ color-scheme: light; }} body {{ background: #fff; }} main.od {{ margin: 0; padding: 0; }} .top {{ break-inside: avoid; }} }}
+@media print {{ :root {{ color-scheme: light; }} body {{ background: #fff; }} main.od {{ margin: 0; padding: 0; }} .top, .layer {{ break-inside: avoid; }} main > section + section {{ break-before: page; }} }}
 </style>
 <body><main class="od">
 {introduction}

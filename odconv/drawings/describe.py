@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
 
 import numpy as np
 
@@ -33,6 +34,11 @@ def join_list(language: str, parts: Iterable[str]) -> str:
 def join_clauses(language: str, parts: Iterable[str]) -> str:
     """``"a; b; c"``."""
     return say(language, "head.semicolon").join(parts)
+
+
+def join_sentences(language: str, sentences: Iterable[str]) -> str:
+    """``"First. Second."``; Chinese sentences have no space between them."""
+    return reduce(lambda first, second: say(language, "head.sentences", first=first, second=second), sentences, "").strip()
 
 
 def head_name(language: str, head: str) -> str:
@@ -160,14 +166,13 @@ def describe_shapes(language: str, record: LayerRecord) -> list[str]:
     kernels, out_channels, in_channels, k, _ = record.weight_shape
     key = "layer.weight_of_one" if kernels == 1 else "layer.weight"
     weight = say(language, key, kernels=kernels, shape=_shape_text((out_channels, in_channels, k, k)))
-    more = []
     if record.stride[0] > 1:
-        more.append(say(language, "layer.stride", stride=record.stride[0]))
+        weight += say(language, "layer.stride", stride=record.stride[0])
     if record.groups > 1:
-        more.append(say(language, "layer.groups", groups=record.groups))
+        weight += say(language, "layer.groups", groups=record.groups)
     return [
         say(language, "layer.input", shape=_shape_text(record.input_shape)),
-        join_list(language, [weight, *more]),
+        weight,
         say(language, "layer.output", shape=_shape_text(record.output_shape)),
     ]
 

@@ -88,7 +88,7 @@ const drawGlance = (root, data, act) =>
                <text x="11" y="${top + 13}" class="strong">${esc(data.words.heads[head])}</text>
                ${data.legend[head].map((line, i) => `<text x="11" y="${top + 28 + 13 * i}" class="faint">${esc(line)}</text>`).join("")}`
             : `<rect x="0" y="${top - (head === "kernel" ? 25 : 11)}" width="8" height="8" style="fill:var(--${head})"/>
-               <text x="12" y="${top - (head === "kernel" ? 17 : 3)}" class="faint"><tspan class="strong">${esc(data.words.heads[head])}</tspan> ${esc(data.legend[head].join(", "))}</text>`,
+               <text x="12" y="${top - (head === "kernel" ? 17 : 3)}" class="faint"><tspan class="strong">${esc(data.words.heads[head])}</tspan> ${esc(data.legend[head].join(" · "))}</text>`,
         )
         .join("");
       const columns = layers

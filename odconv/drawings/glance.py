@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from odconv.attention import HEADS, Heads
-from odconv.drawings.describe import describe_layer, head_name, join_list
+from odconv.drawings.describe import describe_layer, head_name, join_list, join_sentences
 from odconv.drawings.differences import Typical, scale_end, subtract_typical
 from odconv.drawings.names import clean_name
 from odconv.drawings.numbers import plain_number, plain_numbers
@@ -96,7 +96,7 @@ def _note(language: str, end: float | None, ghosts: bool) -> str:
     if end is None:
         return say(language, "glance.ghosts") if ghosts else ""
     sentences = [say(language, "glance.scale", end=f"{end:g}"), say(language, "glance.signs")]
-    return " ".join(sentences + ([say(language, "glance.ghosts_in_lines")] if ghosts else []))
+    return join_sentences(language, sentences + ([say(language, "glance.ghosts_in_lines")] if ghosts else []))
 
 
 def _cells(attention: Heads[np.ndarray]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ const layerPanels = {
   },
 };
 
-const PROFILE = { top: 8, height: 150, left: 34 };
+const PROFILE = { top: 8, height: 150, left: 38 };
 
 const profileOrder = (head, sorted) => {
   const order = head.values.map((_, i) => i);

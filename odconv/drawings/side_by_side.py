@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from odconv.attention import HEADS, Heads
-from odconv.drawings.describe import describe_difference, describe_head, head_name, join_list
+from odconv.drawings.describe import describe_difference, describe_head, head_name, join_list, join_sentences
 from odconv.drawings.differences import Typical, scale_end, subtract_typical
 from odconv.drawings.names import clean_name
 from odconv.drawings.numbers import plain_numbers
@@ -75,7 +75,7 @@ def side_by_side_data(
         "tap": texts(language)["layer.tap"],
         "kernel": texts(language)["layer.kernel"],
     }
-    return {"rows": rows, "note": " ".join(note), "words": words} | scale
+    return {"rows": rows, "note": join_sentences(language, note), "words": words} | scale
 
 
 def _picture(heads: Heads[np.ndarray], n: int) -> dict[str, Any]:

@@ -17,8 +17,8 @@ def script(*names: str) -> str:
 
 @cache
 def style() -> str:
-    """The drawings' CSS. Colours come from the page's theme where there is one, else from the visitor's system; on paper
-    they are dark on white."""
+    """The drawings' CSS. Colours come from the page's theme where there is one, else from the visitor's system, and on
+    paper are dark on white."""
     theme = f""".od {{
   color-scheme: light dark;
   --paper: var(--st-background-color, light-dark({PAPER[0]}, {PAPER[1]}));
@@ -30,5 +30,4 @@ def style() -> str:
   --kernel-last: {KERNEL_TONES[1]};
 """
     heads = "".join(f"  --{head}: {colour};\n" for head, colour in COLOURS.items())
-    paper = f"@media print {{ .od {{ color-scheme: light; --paper: {PAPER[0]}; --ink: {INK[0]}; }} }}\n"
-    return theme + heads + "}\n" + paper + (files("odconv.drawings") / "style.css").read_text(encoding="utf-8")
+    return theme + heads + "}\n" + (files("odconv.drawings") / "style.css").read_text(encoding="utf-8")
