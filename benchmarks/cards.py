@@ -14,7 +14,7 @@ from odconv import HEADS, load_checkpoint
 from odconv.attention import Keep
 from odconv.checkpoint import find_checkpoints
 from odconv.cost import cost
-from odconv.drawings import count
+from odconv.drawings import count_text
 from odconv.training.measure import MOVES
 
 WEIGHTS = Path(__file__).parents[1] / "assets" / "weights"
@@ -55,11 +55,11 @@ def _table(cards: Mapping[Path, CardFields], columns: Mapping[str, Callable[[Pat
 
 
 def _parameters(path: Path, card: CardFields) -> str:
-    return count(sum(parameter.numel() for parameter in load_checkpoint(path).model.parameters()))
+    return count_text("en", sum(parameter.numel() for parameter in load_checkpoint(path).model.parameters()))
 
 
 def _multiply_adds(path: Path, card: CardFields) -> str:
-    return count(sum(layer.multiply_adds for layer in cost(load_checkpoint(path).model, card["image_size"])))
+    return count_text("en", sum(layer.multiply_adds for layer in cost(load_checkpoint(path).model, card["image_size"])))
 
 
 def _top1(path: Path, card: CardFields) -> str:

@@ -2,70 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from html import escape
 
 import numpy as np
 import plotly.graph_objects as go
 
 from odconv.attention import HEADS
-from odconv.drawings import COLOURS
+from odconv.drawings import COLOURS, Spread, clean_name
+from odconv.words import say
 
 SYMBOLS = dict(zip(HEADS, ("circle", "square", "diamond", "triangle-up"), strict=True))  # told apart without colour
 
 
-Spread = Mapping[str, Sequence[float | None]]
+def plotly_text(name: str) -> str:
+    """``name`` as Plotly shows it unchanged: titles, ticks and hover texts are a subset of HTML with links in it."""
+    return escape(clean_name(name), quote=False)
 
 
-def between_pictures(
-    layers: Sequence[str], spread: Spread, trained: Spread | None, selected: str, typical: Spread | None = None
+def spread_by_depth(
+    language: str,
+    layer_names: Sequence[str],
+    spread: Spread,
+    trained: Spread | None,
+    selected: str,
+    typical: Spread | None = None,
 ) -> go.Figure:
     """How far pictures differ, by depth: one line per head over the layers.
 
-    ``spread``: head -> one value per layer, mean over entries of the standard deviation over pictures; None: no such head.
-    ``trained``: the same under the trained settings, as dashed lines; None where these are the settings.
-    ``typical``: what is subtracted from both; None: nothing.
+    Args:
+        language: one of ``odconv.words.LANGUAGES``.
+        layer_names: the L layers in execution order.
+        spread: head -> L values, each the mean over entries of the standard deviation over pictures; None: no such head.
+        trained: the same under the trained settings, as dashed lines; ``None`` where these are the settings.
+        selected: name of the layer that a dotted line marks.
+        typical: what is subtracted from both; ``None``: nothing.
     """
 
-    def shown(values: Sequence[float | None], head: str) -> np.ndarray:
+    def heights(values: Sequence[float | None], head: str) -> np.ndarray:
         numbers = np.array(values, dtype=np.float32)  # None becomes NaN, a gap
         return numbers if typical is None else numbers - np.array(typical[head], dtype=np.float32)
 
     present = [head for head in HEADS if any(value is not None for value in spread[head])]
-    number = ".3f" if typical is None else "+.3f"
+    ticks = [plotly_text(name) for name in layer_names]
+    hover = f"%{{x}}: %{{y:{'.3f' if typical is None else '+.3f'}}}"
     figure = go.Figure(
         [
             go.Scatter(
-                x=list(layers),
-                y=shown(spread[head], head),
-                name=head,
+                x=ticks,
+                y=heights(spread[head], head),
+                name=say(language, f"head.{head}"),
                 mode="lines+markers",
                 line={"color": COLOURS[head], "width": 2},
                 marker={"symbol": SYMBOLS[head], "size": 8},
                 cliponaxis=False,
-                hovertemplate=f"%{{x}}: %{{y:{number}}}",
+                hovertemplate=hover,
             )
             for head in present
         ]
     )
-    if selected in layers:
-        figure.add_vline(
-            x=list(layers).index(selected), line={"color": "#888888", "dash": "dot", "width": 1}, layer="below"
-        )
+    if selected in layer_names:
+        position = list(layer_names).index(selected)
+        figure.add_vline(x=position, line={"color": "#888888", "dash": "dot", "width": 1}, layer="below")
     for head, values in ({head: trained[head] for head in present} if trained else {}).items():
         figure.add_scatter(
-            x=list(layers),
-            y=shown(values, head),
-            name=f"{head} as trained",
+            x=ticks,
+            y=heights(values, head),
+            name=say(language, "compare.spread_trained", head=say(language, f"head.{head}")),
             mode="lines",
             line={"color": COLOURS[head], "width": 1.5, "dash": "dash"},
-            hovertemplate=f"%{{x}}: %{{y:{number}}}",
+            hovertemplate=hover,
             showlegend=False,
         )
     figure.update_layout(
         height=320,
         margin={"l": 10, "r": 10, "t": 30, "b": 10},
+        xaxis={"type": "category"},  # layers named "1" and "2" are names, too
         yaxis={
-            "title": "deviation between pictures" + ("" if typical is None else ", less typical"),
+            "title": say(language, "compare.spread_axis" if typical is None else "compare.spread_axis_typical"),
             "rangemode": "tozero" if typical is None else "normal",
             "zeroline": True,
         },

@@ -8,11 +8,19 @@ from odconv import HEADS, Settings, drawings, explain
 from odconv.attention import Heads
 from odconv.backbones import od_mobilenetv2, od_resnet18, od_resnet50
 from odconv.cost import LayerCost, cost
-from odconv.drawings.data import SPANS, describe, describe_difference, signed
+from odconv.drawings.describe import describe_difference, describe_head
+from odconv.drawings.differences import SCALE_ENDS, scale_end
+from odconv.drawings.names import first_synonym
+from odconv.drawings.numbers import signed_text
 
 CLASSES = ("tabby, tabby cat", "rocket", "espresso, strong coffee", "plane", "goldfish, Carassius auratus")
 COST = LayerCost("", 14_700, 2_361_000)
 CHANGED = Settings(temperature=3.0, kernels=2, keep="first")
+
+
+def places(record):
+    """Stage and short label of every layer, as a caller would say them."""
+    return {name: (name.split(".")[0], name.rpartition(".")[2]) for name in record.layers}
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +49,12 @@ def changed(small_model, images):
     ],
 )
 def test_a_head_is_described_in_one_sentence(head, values, sentence):
-    assert describe(head, np.array(values)) == sentence
+    assert describe_head("en", head, np.array(values)) == sentence
 
 
 def test_the_layer_shows_the_records_numbers(changed, trained):
     for name, layer in changed.layers.items():
-        data = drawings.layer(name, layer, trained.layers[name], COST)
+        data = drawings.layer_data("en", layer, trained.layers[name], COST)
         for head in HEADS:
             values, ghost = getattr(layer.attention, head), getattr(trained.layers[name].attention, head)
             if values is None:
@@ -57,7 +65,7 @@ def test_the_layer_shows_the_records_numbers(changed, trained):
 
 
 def test_the_glance_shows_the_records_numbers_in_execution_order(trained):
-    data = drawings.glance(trained, None, "layer2.0.conv1")
+    data = drawings.glance_data("en", trained, None, "layer2.0.conv1", places(trained))
     assert [layer["name"] for layer in data["layers"]] == list(trained.layers)
     for shown, layer in zip(data["layers"], trained.layers.values(), strict=True):
         np.testing.assert_allclose(shown["kernel"], layer.attention.kernel[0], atol=5.1e-5)
@@ -70,8 +78,11 @@ def test_the_glance_shows_the_records_numbers_in_execution_order(trained):
 
 
 def test_ghosts_at_a_glance_are_the_untouched_networks(changed, trained):
-    ghosts = [layer["ghost"] for layer in drawings.glance(changed, trained, "layer1.0.conv1")["layers"]]
-    plain = drawings.glance(trained, None, "layer1.0.conv1")["layers"]
+    ghosts = [
+        layer["ghost"]
+        for layer in drawings.glance_data("en", changed, trained, "layer1.0.conv1", places(changed))["layers"]
+    ]
+    plain = drawings.glance_data("en", trained, None, "layer1.0.conv1", places(trained))["layers"]
     assert ghosts == [{head: layer[head] for head in HEADS} for layer in plain]
 
 
@@ -79,15 +90,15 @@ def test_absent_heads_give_their_reason():
     images = torch.randn(1, 3, 32, 32)
     bottleneck = explain(od_resnet50(4, width=4).eval(), images)
     mobile = explain(od_mobilenetv2(4, width_mult=0.35, num_kernels=1).eval(), images)
-    pointwise = drawings.layer("", bottleneck.layers["layer1.0.conv1"], None, COST)["heads"]
+    pointwise = drawings.layer_data("en", bottleneck.layers["layer1.0.conv1"], None, COST)["heads"]
     assert pointwise["spatial"]["absent"].startswith("1×1 kernel")
     assert "values" not in pointwise["spatial"]
     depthwise = next(layer for layer in mobile.layers.values() if layer.groups > 1)
-    heads = drawings.layer("", depthwise, None, COST)["heads"]
+    heads = drawings.layer_data("en", depthwise, None, COST)["heads"]
     assert heads["filter"]["absent"].startswith("Depth-wise")
     assert heads["kernel"]["absent"].startswith("One kernel only")
     assert "absent" not in heads["channel"]
-    glance = drawings.glance(mobile, None, next(iter(mobile.layers)))
+    glance = drawings.glance_data("en", mobile, None, next(iter(mobile.layers)), places(mobile))
     assert all(layer["kernel"] is None and layer["effective"] is None for layer in glance["layers"])
     assert all("no kernel attention" in layer["alt"] for layer in glance["layers"])
     assert glance["legend"]["kernel"] == ["one kernel"]
@@ -95,7 +106,7 @@ def test_absent_heads_give_their_reason():
 
 def test_the_prediction_is_in_order_with_the_first_synonym(trained):
     shares = trained.probabilities[0]
-    data = drawings.prediction(trained, None, CLASSES, most=3)
+    data = drawings.prediction_data("en", trained, None, CLASSES, most=3)
     assert [row["probability"] for row in data["rows"]] == pytest.approx(sorted(shares)[::-1][:3], abs=5.1e-5)
     assert data["rows"][0]["name"] == CLASSES[int(shares.argmax())].split(",")[0]
     assert data["note"] == ""
@@ -104,70 +115,70 @@ def test_the_prediction_is_in_order_with_the_first_synonym(trained):
 
 
 def test_the_predictions_ghost_is_the_untouched_networks_share_of_the_same_class(changed, trained):
-    data = drawings.prediction(changed, trained, CLASSES)
+    data = drawings.prediction_data("en", changed, trained, CLASSES)
     order = np.argsort(-changed.probabilities[0])
     assert [row["ghost"] for row in data["rows"]] == pytest.approx(trained.probabilities[0][order], abs=5.1e-5)
     best = int(trained.logits[0].argmax())
-    assert f"first choice is {drawings.data.short(CLASSES[best])}, {trained.probabilities[0][best]:.2f}" in data["note"]
+    assert f"first choice is {first_synonym(CLASSES[best])}, {trained.probabilities[0][best]:.2f}" in data["note"]
 
 
 def test_side_by_side_gives_each_picture_its_own_numbers(small_model, images):
     layer = explain(small_model, images).layers["layer1.0.conv1"]
-    rows = drawings.side_by_side(layer, None, ["a", "b", "c"])["rows"]
+    rows = drawings.side_by_side_data("en", layer, None, ["a", "b", "c"])["rows"]
     assert [row["title"] for row in rows] == ["a", "b", "c"]
     for n, row in enumerate(rows):
         for head in HEADS:
             values = getattr(layer.attention, head)[n]
             np.testing.assert_allclose(row["heads"][head], values, atol=5.1e-5)
-            assert row["alts"][head] == describe(head, values)
+            assert row["alts"][head] == f"{row['title']}: {describe_head('en', head, values)}"
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "sentence"),
     [
         (Settings(), "as trained"),
         (Settings(temperature=2.5), "temperature 2.5 on all heads"),
         (
             Settings(temperature=3, tempered=("kernel",), kernels=1, keep="first", ablate=("spatial",)),
-            "temperature 3 on the kernel head; 1 first kernel; own mean instead of spatial attention",
+            "temperature 3 on kernel attention only; first kernels kept: 1; own mean instead of spatial attention",
         ),
         (
             Settings(temperature=3, compensate=True, kernels=2, keep="strongest"),
-            "temperature 3 on all heads, gain kept; 2 strongest kernels",
+            "temperature 3 on all heads, gain kept; strongest kernels kept: 2",
         ),
         (Settings(keep="first"), "as trained"),
     ],
 )
-def test_settings_are_said_in_words(settings, said):
-    assert drawings.settings_said(settings) == said
+def test_settings_are_described_in_words(settings, sentence):
+    assert drawings.describe_settings("en", settings) == sentence
 
 
 def test_everything_that_is_drawn_is_plain_json_without_nan(changed, trained):
     for record, reference in ((trained, None), (changed, trained)):
-        json.dumps(drawings.prediction(record, reference, CLASSES), allow_nan=False)
-        json.dumps(drawings.glance(record, reference, "layer1.0.conv1"), allow_nan=False)
+        json.dumps(drawings.prediction_data("en", record, reference, CLASSES), allow_nan=False)
+        json.dumps(drawings.glance_data("en", record, reference, "layer1.0.conv1", places(record)), allow_nan=False)
         for name, layer in record.layers.items():
-            json.dumps(drawings.layer(name, layer, reference and reference.layers[name], COST), allow_nan=False)
+            json.dumps(drawings.layer_data("en", layer, reference and reference.layers[name], COST), allow_nan=False)
 
 
-def test_a_kernel_whose_share_rounds_to_zero_is_still_said_to_stay():
+def test_a_kernel_whose_share_rounds_to_zero_still_stays():
     torch.manual_seed(0)
     model = od_resnet18(10, width=8, stem="small").eval()
     record = explain(model, torch.randn(1, 3, 64, 64), Settings(temperature=1e-6, kernels=3, keep="first")).layers[
         "layer1.0.conv1"
     ]
     assert (record.attention.kernel[0, :3] == 0).any()
-    assert drawings.layer("layer1.0.conv1", record, None, COST)["heads"]["kernel"]["kept"] == [True, True, True, False]
+    assert drawings.layer_data("en", record, None, COST)["heads"]["kernel"]["kept"] == [True, True, True, False]
 
 
 def test_a_comparison_under_other_settings_carries_the_trained_numbers_as_ghosts():
     torch.manual_seed(0)
     model, pictures = od_resnet18(10, width=8, stem="small").eval(), torch.randn(2, 3, 64, 64)
     layer, trained = (explain(model, pictures, Settings(temperature=t)).layers["layer1.0.conv1"] for t in (3.0, 1.0))
-    rows = drawings.side_by_side(layer, trained, ["a", "b"])["rows"]
+    rows = drawings.side_by_side_data("en", layer, trained, ["a", "b"])["rows"]
     assert rows[1]["ghost"]["channel"] == pytest.approx(trained.attention.channel[1], abs=1e-4)
     assert rows[1]["heads"]["channel"] == pytest.approx(layer.attention.channel[1], abs=1e-4)
-    assert [row["ghost"] for row in drawings.side_by_side(trained, None, ["a", "b"])["rows"]] == [None, None]
+    assert [row["ghost"] for row in drawings.side_by_side_data("en", trained, None, ["a", "b"])["rows"]] == [None, None]
 
 
 @pytest.mark.parametrize(
@@ -176,18 +187,18 @@ def test_a_comparison_under_other_settings_carries_the_trained_numbers_as_ghosts
      (999_600, "1.00 million"), (2_359_296, "2.36 million"), (1_814_073_344, "1.81 billion")],
 )  # fmt: skip
 def test_a_count_is_said_to_three_digits(number, words):
-    assert drawings.count(number) == words
+    assert drawings.count_text("en", number) == words
 
 
 def test_a_layer_says_what_it_costs_beside_an_ordinary_convolution(small_model, trained):
     costs = {layer.name: layer for layer in cost(small_model, 64)}
     record, name = trained.layers["layer2.0.conv1"], "layer2.0.conv1"
-    said = drawings.layer(name, record, None, costs[name])["cost"]
+    sentence = drawings.layer_data("en", record, None, costs[name])["cost"]
     plain = torch.nn.Conv2d(record.weight_shape[2], record.weight_shape[1], 3, bias=False).weight.numel()
-    assert f"{drawings.count(costs[name].parameters)} parameters" in said
-    assert f"{drawings.count(costs[name].multiply_adds)} multiply-adds;" in said
+    assert f"{drawings.count_text('en', costs[name].parameters)} parameters" in sentence
+    assert f"{drawings.count_text('en', costs[name].multiply_adds)} multiply-adds;" in sentence
     positions = record.output_shape[1] * record.output_shape[2]
-    assert said.endswith(f": {drawings.count(plain)} and {drawings.count(plain * positions)}")
+    assert sentence.endswith(f": {drawings.count_text('en', plain)} and {drawings.count_text('en', plain * positions)}")
 
 
 # --- differences from the typical picture -----------------------------------------------------------------------------
@@ -202,18 +213,18 @@ def typical(small_model, images):
 
 def test_a_layers_difference_is_its_attention_minus_the_typical_and_so_are_the_ghosts(changed, trained, typical):
     for name, layer in changed.layers.items():
-        data = drawings.layer(name, layer, trained.layers[name], COST, typical[name])
+        data = drawings.layer_data("en", layer, trained.layers[name], COST, typical[name])
         for head in HEADS:
             usual = getattr(typical[name], head)
             now, before = (getattr(record.layers[name].attention, head)[0] - usual for record in (changed, trained))
             np.testing.assert_allclose(data["heads"][head]["values"], now, atol=5.1e-5)
             np.testing.assert_allclose(data["heads"][head]["ghost"], before, atol=5.1e-5)
-            assert data["heads"][head]["alt"] == describe_difference(head, now)
+            assert data["heads"][head]["alt"] == describe_difference("en", head, now)
             assert max(np.abs(now).max(), np.abs(before).max()) <= data["span"]
 
 
 def test_a_glance_at_differences_sorts_them_and_still_counts_the_kernels_in_effect(changed, trained, typical):
-    data = drawings.glance(changed, trained, "layer1.0.conv1", typical)
+    data = drawings.glance_data("en", changed, trained, "layer1.0.conv1", places(changed), typical)
     for shown, (name, layer) in zip(data["layers"], changed.layers.items(), strict=True):
         shift = layer.attention.channel[0] - typical[name].channel
         assert (shown["channel"][0], shown["channel"][-1]) == pytest.approx((shift.max(), shift.min()), abs=5.1e-5)
@@ -223,13 +234,14 @@ def test_a_glance_at_differences_sorts_them_and_still_counts_the_kernels_in_effe
             shown["ghost"]["kernel"], trained.layers[name].attention.kernel[0] - typical[name].kernel, atol=5.1e-5
         )
     assert [layer["effective"] for layer in data["layers"]] == [
-        layer["effective"] for layer in drawings.glance(changed, None, "layer1.0.conv1")["layers"]
+        layer["effective"]
+        for layer in drawings.glance_data("en", changed, None, "layer1.0.conv1", places(changed))["layers"]
     ]
 
 
 def test_a_glance_says_its_scale_and_what_the_ghosts_are(changed, trained, typical):
     for reference, ghosts in ((None, False), (trained, True)):
-        data = drawings.glance(changed, reference, "", typical)
+        data = drawings.glance_data("en", changed, reference, "", places(changed), typical)
         assert data["note"].startswith(f"Scale −{data['span']:g} to +{data['span']:g}.")
         assert ("As trained: dots (spatial), dashed lines." in data["note"]) == ghosts
 
@@ -237,7 +249,7 @@ def test_a_glance_says_its_scale_and_what_the_ghosts_are(changed, trained, typic
 def test_differences_side_by_side_are_each_pictures_own(small_model, images, typical):
     name = "layer2.0.conv1"
     layer = explain(small_model, images).layers[name]
-    data = drawings.side_by_side(layer, layer, ["a", "b", "c"], typical[name])
+    data = drawings.side_by_side_data("en", layer, layer, ["a", "b", "c"], typical[name])
     for n, row in enumerate(data["rows"]):
         for head in HEADS:
             shift = getattr(layer.attention, head)[n] - getattr(typical[name], head)
@@ -248,8 +260,8 @@ def test_differences_side_by_side_are_each_pictures_own(small_model, images, typ
 
 def test_the_typical_picture_itself_differs_in_nothing(trained):
     typical = {name: Heads(*(head[0] for head in layer.attention)) for name, layer in trained.layers.items()}
-    data = drawings.glance(trained, None, "layer1.0.conv1", typical)
-    assert data["span"] == SPANS[0]
+    data = drawings.glance_data("en", trained, None, "layer1.0.conv1", places(trained), typical)
+    assert data["span"] == SCALE_ENDS[0]
     for layer in data["layers"]:
         assert all(value == 0 for head in HEADS for value in layer[head])
         assert layer["alt"].count("is typical everywhere") == 4
@@ -273,29 +285,31 @@ def test_the_typical_picture_itself_differs_in_nothing(trained):
     ],
 )
 def test_a_difference_is_described_in_one_sentence(head, shift, sentence):
-    assert describe_difference(head, np.array(shift)) == sentence
+    assert describe_difference("en", head, np.array(shift)) == sentence
 
 
 def test_a_signed_number_shows_its_sign_unless_it_rounds_to_nothing():
-    assert [signed(value) for value in (0.125, -0.08, 0.004, -0.004)] == ["+0.12", "−0.08", "0.00", "0.00"]
+    assert [signed_text(value) for value in (0.125, -0.08, 0.004, -0.004)] == ["+0.12", "−0.08", "0.00", "0.00"]
 
 
 @pytest.mark.parametrize(("largest", "end"), [(0.0, 0.05), (0.05, 0.05), (0.051, 0.1), (0.7, 1.0), (1.2, 2.0)])
 def test_the_scale_of_differences_is_the_next_of_a_few(largest, end):
     heads = Heads(np.array([0.0, -largest]), None, np.array([0.01]), None)
-    assert drawings.data.span([heads]) == end
+    assert scale_end([heads]) == end
 
 
 def test_absent_heads_keep_their_reason_among_differences():
     record = explain(od_resnet50(4, width=4).eval(), torch.randn(1, 3, 32, 32)).layers["layer1.0.conv1"]
     typical = Heads(*(None if head is None else head[0] for head in record.attention))
-    assert "1×1" in drawings.layer("", record, None, COST, typical)["heads"]["spatial"]["absent"]
+    assert "1×1" in drawings.layer_data("en", record, None, COST, typical)["heads"]["spatial"]["absent"]
 
 
 def test_differences_are_plain_json_without_nan_even_where_attention_has_no_bounds(changed, trained, typical):
     broken = {name: Heads(*(head * np.nan for head in heads)) for name, heads in typical.items()}
     for usual in (typical, broken):
-        json.dumps(drawings.glance(changed, trained, "layer1.0.conv1", usual), allow_nan=False)
+        json.dumps(
+            drawings.glance_data("en", changed, trained, "layer1.0.conv1", places(changed), usual), allow_nan=False
+        )
         for name, layer in changed.layers.items():
-            json.dumps(drawings.layer(name, layer, trained.layers[name], COST, usual[name]), allow_nan=False)
-            json.dumps(drawings.side_by_side(layer, layer, ["a"], usual[name]), allow_nan=False)
+            json.dumps(drawings.layer_data("en", layer, trained.layers[name], COST, usual[name]), allow_nan=False)
+            json.dumps(drawings.side_by_side_data("en", layer, layer, ["a"], usual[name]), allow_nan=False)

@@ -27,10 +27,10 @@ ALLOWED = {
     "cost": {"layer"},
     "explain": {"attention", "forms", "layer", "probe"},
     "normalize": {"attention", "layer"},
-    "drawings": {"attention", "cost", "explain", "drawings"},
+    "drawings": {"attention", "cost", "drawings", "explain", "words"},
     "atlas": {"attention", "explain"},
-    "export": {"attention", "explain", "drawings"},
-    "figures": {"attention", "drawings"},
+    "export": {"attention", "cost", "drawings", "explain", "words"},
+    "figures": {"attention", "drawings", "words"},
     "training": {
         "architecture",
         "atlas",

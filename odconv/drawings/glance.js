@@ -27,9 +27,9 @@ const glanceCells = {
       let y = 0;
       return shares
         .map((share, i) => {
-          const rect = `<rect x="${at(x)}" y="${at(y)}" width="${at(width)}" height="${at(share * h)}" style="fill:${kernelTone(i, shares.length)}"${extra}/>`;
+          const top = y;
           y += share * h;
-          return rect;
+          return share === 0 ? "" : `<rect x="${at(x)}" y="${at(top)}" width="${at(width)}" height="${at(share * h)}" class="share" style="fill:${kernelTone(i, shares.length)}"${extra}/>`;
         })
         .join("");
     };
@@ -64,7 +64,7 @@ const drawGlance = (root, data, act) =>
   drawAtWidth(root, (state) => {
     state.selected = data.selected;
     const wide = state.width >= 640;
-    const gutter = wide ? 104 : 0;
+    const gutter = wide ? 118 : 0;
     const most = Math.max(1, Math.floor((state.width - gutter) / (wide ? 34 : 36)));
     const bands = Math.ceil(data.layers.length / most);
     const per = Math.ceil(data.layers.length / bands);
@@ -85,10 +85,10 @@ const drawGlance = (root, data, act) =>
         .map(({ head, top, height }) =>
           wide
             ? `<rect x="0" y="${top}" width="4" height="${at(height)}" style="fill:var(--${head})"/>
-               <text x="11" y="${top + 13}" class="strong">${head}</text>
+               <text x="11" y="${top + 13}" class="strong">${esc(data.words.heads[head])}</text>
                ${data.legend[head].map((line, i) => `<text x="11" y="${top + 28 + 13 * i}" class="faint">${esc(line)}</text>`).join("")}`
             : `<rect x="0" y="${top - (head === "kernel" ? 25 : 11)}" width="8" height="8" style="fill:var(--${head})"/>
-               <text x="12" y="${top - (head === "kernel" ? 17 : 3)}" class="faint"><tspan class="strong">${head}</tspan> ${esc(data.legend[head].join(", "))}</text>`,
+               <text x="12" y="${top - (head === "kernel" ? 17 : 3)}" class="faint"><tspan class="strong">${esc(data.words.heads[head])}</tspan> ${esc(data.legend[head].join(" · "))}</text>`,
         )
         .join("");
       const columns = layers
@@ -98,7 +98,7 @@ const drawGlance = (root, data, act) =>
             .map(({ head, top, height }) => {
               const cell = layer[head]
                 ? glanceCells[head](layer, layer.ghost, w, height, data.span)
-                : `<rect width="${at(w)}" height="${at(height)}" class="absent"/><text x="${at(w / 2)}" y="${at(height / 2 + 4)}" class="middle faint">n/a</text>`;
+                : `<rect width="${at(w)}" height="${at(height)}" class="absent"/><text x="${at(w / 2)}" y="${at(height / 2 + 4)}" class="middle faint">${esc(data.words.no_head)}</text>`;
               const note = head === "kernel" && layer.kernel
                 ? `<text x="${at(w / 2)}" y="-4" class="middle tiny">${num(layer.effective, 1)}</text>` : "";
               return `<g transform="translate(${at(x)} ${at(top)})">${cell}${note}</g>`;
@@ -107,24 +107,24 @@ const drawGlance = (root, data, act) =>
           const starts = i === 0 || layers[i - 1].stage !== layer.stage;
           return `${starts ? `<text x="${at(x)}" y="13" class="faint">${esc(layer.stage)}</text>` : ""}
             ${starts && i ? `<line x1="${at(x - column * 0.1)}" x2="${at(x - column * 0.1)}" y1="4" y2="${foot + 10}" class="stage"/>` : ""}
-            <g role="option" id="layer-${first + i}" data-name="${esc(layer.name)}" aria-selected="${layer.name === data.selected}" aria-label="${esc(layer.alt)}">
+            <g role="option" id="${state.id}-${first + i}" data-index="${first + i}" data-name="${esc(layer.name)}" aria-selected="${layer.name === data.selected}" aria-label="${esc(layer.alt)}">
               <title>${esc(layer.alt)}</title>
               <rect x="${at(gutter + i * column + 1)}" y="17" width="${at(column - 2)}" height="${at(foot - 4)}" rx="4" class="column"/>
               ${cells}<text x="${at(x + w / 2)}" y="${foot + 6}" class="middle tiny">${esc(layer.label)}</text>
             </g>`;
         })
         .join("");
-      return `<svg role="presentation" width="${state.width}" height="${foot + 16}">${wide ? labels + columns : `${columns}<g class="over">${labels}</g>`}</svg>`;
+      return svgOf(state.width, foot + 16, 'role="presentation"', wide ? labels + columns : `${columns}<g class="over">${labels}</g>`);
     };
 
     const pieces = Array.from({ length: bands }, (_, i) => band(data.layers.slice(i * per, (i + 1) * per), i * per));
     const index = data.layers.findIndex((layer) => layer.name === data.selected);
-    if (!root.querySelector("#layers")) {
-      root.innerHTML = `<div id="layers" role="listbox" tabindex="0" aria-orientation="horizontal"></div><p class="note"></p>`;
+    if (!root.querySelector("[role=listbox]")) {
+      root.innerHTML = `<div role="listbox" tabindex="0" aria-orientation="horizontal"></div><p class="note"></p>`;
     }
-    const list = root.querySelector("#layers");
+    const list = root.querySelector("[role=listbox]");
     list.setAttribute("aria-label", data.alt);
-    list.setAttribute("aria-activedescendant", `layer-${index}`);
+    list.setAttribute("aria-activedescendant", `${state.id}-${index}`);
     list.innerHTML = pieces.join("");
     root.querySelector(".note").textContent = data.note;
 
@@ -135,12 +135,12 @@ const drawGlance = (root, data, act) =>
       for (const option of list.querySelectorAll("[role=option]")) {
         option.setAttribute("aria-selected", option.dataset.name === layer.name);
       }
-      list.setAttribute("aria-activedescendant", `layer-${i}`);
+      list.setAttribute("aria-activedescendant", `${state.id}-${i}`);
       act.choose(layer.name);
     };
     list.onclick = (event) => {
       const option = event.target.closest("[role=option]");
-      if (option) choose(Number(option.id.slice("layer-".length)));
+      if (option) choose(Number(option.dataset.index));
     };
     list.onkeydown = (event) => {
       const here = data.layers.findIndex((layer) => layer.name === state.selected);

@@ -1,27 +1,27 @@
 // One layer: its shapes, the equation with its four terms, and the four attentions with their numbers.
 
 const layerPanels = {
-  spatial: (head, state, span) => {
+  spatial: (head, state, { span, words }) => {
     const k = head.values.length;
     const side = Math.min(62, 200 / k);
     const cells = head.values.flatMap((row, y) =>
       row.map((value, x) => {
         const [cx, cy] = [at((x + 0.5) * side), (y + 0.5) * side + (head.ghost ? -3 : 4)];
-        const ghost = head.ghost ? `<text x="${cx}" y="${at(cy + 15)}" class="middle tiny ghost-text">${said(head.ghost[y][x], span)}</text>` : "";
+        const ghost = head.ghost ? `<text x="${cx}" y="${at(cy + 15)}" class="middle tiny ghost-text">${numberText(head.ghost[y][x], span)}</text>` : "";
         const half = span ? 21 : 17;
         const number = side >= 40
           ? `<rect x="${at((x + 0.5) * side - half)}" y="${at(cy - 13)}" width="${2 * half}" height="${head.ghost ? 33 : 18}" rx="4" class="plate"/>
-             <text x="${cx}" y="${at(cy)}" class="middle">${said(value, span)}</text>${ghost}` : "";
-        return `<rect x="${at(x * side)}" y="${at(y * side)}" width="${at(side)}" height="${at(side)}" style="fill:${shade("spatial", value, span)}" class="tap"><title>tap row ${y + 1}, column ${x + 1}: ${said(value, span, 3)}</title></rect>${number}`;
+             <text x="${cx}" y="${at(cy)}" class="middle">${numberText(value, span)}</text>${ghost}` : "";
+        return `<rect x="${at(x * side)}" y="${at(y * side)}" width="${at(side)}" height="${at(side)}" style="fill:${shade("spatial", value, span)}" class="tap"><title>${esc(fill(words.tap, { row: y + 1, column: x + 1, value: numberText(value, span, 3) }))}</title></rect>${number}`;
       }),
     );
-    return `<svg role="img" aria-label="${esc(head.alt)}" width="${at(k * side + 1)}" height="${at(k * side + 1)}">${cells.join("")}</svg>`;
+    return svgOf(k * side + 1, k * side + 1, `role="img" aria-label="${esc(head.alt)}"`, cells.join(""));
   },
 
-  channel: (head, state, span) => layerProfile("channel", head, state, span),
-  filter: (head, state, span) => layerProfile("filter", head, state, span),
+  channel: (head, state, data) => layerProfile("channel", head, state, data),
+  filter: (head, state, data) => layerProfile("filter", head, state, data),
 
-  kernel: (head, state, span) => {
+  kernel: (head, state, { span, words }) => {
     const width = state.panel, height = 150;
     const step = Math.min(64, width / head.values.length), bar = step * 0.68;
     const y = (value) => 20 + height * (1 - along(value, span));
@@ -30,21 +30,21 @@ const layerPanels = {
         const x = i * step + (step - bar) / 2, top = Math.min(y(value), y(0)), high = Math.abs(y(value) - y(0));
         const ghost = head.ghost
           ? `<line x1="${at(x - 3)}" x2="${at(x + bar + 3)}" y1="${at(y(head.ghost[i]))}" y2="${at(y(head.ghost[i]))}" class="ghost-line"/>` : "";
-        const label = head.kept[i] ? said(value, span) : "out";
+        const label = head.kept[i] ? numberText(value, span) : words.left_out;
         const text = step >= 26
-          ? `<text x="${at(x + bar / 2)}" y="${at(value < 0 ? Math.min(top + high + 14, height + 16) : top - 5)}" class="middle halo">${label}</text>
+          ? `<text x="${at(x + bar / 2)}" y="${at(value < 0 ? Math.min(top + high + 14, height + 16) : top - 5)}" class="middle halo">${esc(label)}</text>
              <text x="${at(x + bar / 2)}" y="${height + 36}" class="middle faint">W${i + 1}</text>` : "";
         return `<rect x="${at(x)}" y="20" width="${at(bar)}" height="${height}" class="${head.kept[i] ? "well" : "absent"}"/>
-          <rect x="${at(x)}" y="${at(top)}" width="${at(bar)}" height="${at(high)}" style="fill:${kernelTone(i, head.values.length)}"><title>kernel ${i + 1}: ${said(value, span, 3)}</title></rect>${ghost}${text}`;
+          <rect x="${at(x)}" y="${at(top)}" width="${at(bar)}" height="${at(high)}" style="fill:${kernelTone(i, head.values.length)}"><title>${esc(fill(words.kernel, { kernel: i + 1, value: numberText(value, span, 3) }))}</title></rect>${ghost}${text}`;
       })
       .join("");
     const wide = step * head.values.length;
     const axis = span ? `<line x2="${at(wide)}" y1="${at(y(0))}" y2="${at(y(0))}" class="axis"/>` : "";
-    return `<svg role="img" aria-label="${esc(head.alt)}" width="${at(wide)}" height="${height + 42}">${bars}${axis}</svg>`;
+    return svgOf(wide, height + 42, `role="img" aria-label="${esc(head.alt)}"`, bars + axis);
   },
 };
 
-const PROFILE = { top: 8, height: 150, left: 34 };
+const PROFILE = { top: 8, height: 150, left: 38 };
 
 const profileOrder = (head, sorted) => {
   const order = head.values.map((_, i) => i);
@@ -58,24 +58,25 @@ const profileRange = (head, fitted, span) => {
   return span ? [Math.min(0, low) - margin, Math.max(0, high) + margin] : [Math.max(0, low - margin), high + margin];
 };
 
-const layerProfile = (name, head, state, span) => {
+const layerProfile = (name, head, state, { span, words }) => {
   const { top, height, left } = PROFILE, width = state.panel - left - 4;
   const order = profileOrder(head, state.sorted), [low, high] = profileRange(head, state.fitted, span);
   const step = width / order.length;
   const y = (value) => at(top + height * (1 - (value - low) / (high - low)));
   const steps = (values) => order.map((i, x) => `${at(left + x * step)},${y(values[i])} ${at(left + (x + 1) * step)},${y(values[i])}`).join(" ");
   const ticks = [low, (low + high) / 2, high]
-    .map((v) => `<line x1="${left}" x2="${at(left + width)}" y1="${y(v)}" y2="${y(v)}" class="grid"/><text x="${left - 5}" y="${Number(y(v)) + 4}" class="end tiny">${said(v, span)}</text>`)
+    .map((v) => `<line x1="${left}" x2="${at(left + width)}" y1="${y(v)}" y2="${y(v)}" class="grid"/><text x="${left - 5}" y="${Number(y(v)) + 4}" class="end tiny">${numberText(v, span)}</text>`)
     .join("");
   const base = top + height, from = span ? y(0) : base;
-  return `<svg role="img" aria-label="${esc(head.alt)}" width="${at(state.panel)}" height="${base + 20}" data-profile="${name}">
-    ${ticks}
+  const axis = state.sorted ? words.sorted_axis : fill(words.channel_axis, { last: order.length - 1 });
+  const content = `${ticks}
     <polygon points="${left},${from} ${steps(head.values)} ${at(left + width)},${from}" style="fill:var(--${name})"/>
     ${span ? `<line x1="${left}" x2="${at(left + width)}" y1="${from}" y2="${from}" class="axis"/>` : ""}
     ${head.ghost ? `<polyline points="${steps(head.ghost)}" class="ghost-line"/>` : ""}
     <line class="cursor" y1="${top}" y2="${base}"/>
-    <text x="${left}" y="${base + 15}" class="faint">${state.sorted ? "sorted, largest first" : `channel 0 to ${order.length - 1}`}</text>
-  </svg><p class="readout" aria-hidden="true">&nbsp;</p>`;
+    <text x="${left}" y="${base + 15}" class="faint">${esc(axis)}</text>`;
+  return `${svgOf(state.panel, base + 20, `role="img" aria-label="${esc(head.alt)}" data-profile="${name}"`, content)}
+    <p class="readout" aria-hidden="true">&nbsp;</p>`;
 };
 
 const followPointer = (root, data, state) => {
@@ -84,10 +85,15 @@ const followPointer = (root, data, state) => {
     const cursor = svg.querySelector(".cursor"), readout = svg.nextElementSibling;
     const width = state.panel - PROFILE.left - 4;
     svg.onpointermove = (event) => {
-      const x = event.clientX - svg.getBoundingClientRect().left - PROFILE.left;
+      const box = svg.getBoundingClientRect(), shrunk = box.width / state.panel;
+      const x = (event.clientX - box.left) / shrunk - PROFILE.left;
       const i = order[Math.min(Math.max(Math.floor((x / width) * order.length), 0), order.length - 1)];
       cursor.setAttribute("transform", `translate(${at(Math.min(Math.max(x, 0), width) + PROFILE.left)} 0)`);
-      readout.textContent = `channel ${i}: ${said(head.values[i], data.span, 3)}${head.ghost ? `, as trained ${said(head.ghost[i], data.span, 3)}` : ""}`;
+      readout.textContent = fill(head.ghost ? data.words.channel_and_trained : data.words.channel, {
+        channel: i,
+        value: numberText(head.values[i], data.span, 3),
+        trained: head.ghost ? numberText(head.ghost[i], data.span, 3) : "",
+      });
     };
     svg.onpointerleave = () => {
       cursor.removeAttribute("transform");
@@ -114,19 +120,19 @@ const drawLayer = (root, data) =>
     state.fitted ??= false;
     const panel = (name) => {
       const head = data.heads[name];
-      return `<section aria-label="${name} attention">
+      return `<section aria-label="${esc(head.title)}">
         <h4 style="border-color:var(--${name})">${esc(head.title)}</h4>
         ${head.absent
           ? `<p class="why">${esc(head.absent)}</p>`
-          : `${layerPanels[name](head, state, data.span)}<p class="stats">${esc(head.stats)}</p><p class="caption">${esc(head.caption)}</p>`}</section>`;
+          : `${layerPanels[name](head, state, data)}<p class="statistics">${esc(head.statistics)}</p><p class="caption">${esc(head.caption)}</p>`}</section>`;
     };
-    const toggle = (id, on, text) => `<button id="${id}" type="button" aria-pressed="${on}">${text}</button>`;
-    const choices = `<div class="choices" role="group" aria-label="How channel and filter attention are drawn">
-        ${toggle("sorted", state.sorted, "Sort channels")} ${toggle("fitted", state.fitted, "Fit the scale")}
-        ${state.fitted ? '<span class="faint">channel and filter: scale fitted to the values</span>' : ""}</div>`;
+    const toggle = (id, on, text) => `<button id="${state.id}-${id}" type="button" aria-pressed="${on}">${esc(text)}</button>`;
+    const choices = `<div class="choices" role="group" aria-label="${esc(data.words.choices)}">
+        ${toggle("sorted", state.sorted, data.words.sort)} ${toggle("fitted", state.fitted, data.words.fit)}
+        ${state.fitted ? `<span class="faint">${esc(data.words.fitted)}</span>` : ""}</div>`;
     replace(root, `${equation(data)}<div class="panels" style="--columns:${columns}">${HEADS.map(panel).join("")}</div>${choices}`);
     for (const id of ["sorted", "fitted"]) {
-      root.querySelector(`#${id}`).onclick = () => {
+      root.querySelector(`#${state.id}-${id}`).onclick = () => {
         state[id] = !state[id];
         state.draw(state);
       };

@@ -8,7 +8,7 @@ const drawPrediction = (root, data) => {
       ${ghost === null ? "" : `<i class="ghost-tick" style="left:${at(ghost * 100)}%"></i>`}
     </span>
     <span class="value">${num(probability)}${
-      ghost === null ? "" : `<span class="ghost-value"><span class="hidden">, as trained</span> ${num(ghost)}</span>`
+      ghost === null ? "" : `<span class="ghost-value"><span class="hidden">${esc(data.words.as_trained)}</span> ${num(ghost)}</span>`
     }</span></li>`;
   replace(root, `<ol class="bars" aria-label="${esc(data.alt)}">${data.rows.map(row).join("")}</ol>
     <p class="note">${esc(data.note)}</p>`);

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from importlib.resources import files
 
-from odconv.drawings.data import COLOURS
+from odconv.drawings.colours import COLOURS, INK, KERNEL_TONES, PAPER, QUIET
 
 
 @cache
@@ -17,14 +17,17 @@ def script(*names: str) -> str:
 
 @cache
 def style() -> str:
-    """The drawings' CSS. Colours come from the page's theme where there is one, else from the visitor's system."""
-    theme = """.od {
+    """The drawings' CSS. Colours come from the page's theme where there is one, else from the visitor's system, and on
+    paper are dark on white."""
+    theme = f""".od {{
   color-scheme: light dark;
-  --paper: var(--st-background-color, light-dark(#ffffff, #0e1117));
-  --ink: var(--st-text-color, light-dark(#31333f, #fafafa));
-  --accent: var(--st-primary-color, #0072b2);
-  --quiet: color-mix(in oklab, var(--ink) 72%, var(--paper));
+  --paper: var(--st-background-color, light-dark({PAPER[0]}, {PAPER[1]}));
+  --ink: var(--st-text-color, light-dark({INK[0]}, {INK[1]}));
+  --accent: var(--st-primary-color, light-dark(#0072b2, #56b4e9));
+  --quiet: color-mix(in oklab, var(--ink) {QUIET}%, var(--paper));
   --line: color-mix(in oklab, var(--ink) 28%, var(--paper));
+  --kernel-first: {KERNEL_TONES[0]};
+  --kernel-last: {KERNEL_TONES[1]};
 """
     heads = "".join(f"  --{head}: {colour};\n" for head, colour in COLOURS.items())
     return theme + heads + "}\n" + (files("odconv.drawings") / "style.css").read_text(encoding="utf-8")

@@ -10,8 +10,8 @@ from odconv.ui.engine import Engine
 from odconv.ui.text import say
 
 
-def show(engine: Engine, settings: Settings) -> None:
-    """Draw the dials and the other settings. ``settings``: the visitor's, in the network's normal form."""
+def show(engine: Engine) -> None:
+    """Draw the dials and the other settings."""
     most = engine.num_kernels
     heads = [head for head in HEADS if head in engine.heads]
     chosen = view.current().settings
@@ -63,7 +63,7 @@ def show(engine: Engine, settings: Settings) -> None:
                 selection_mode="multi",
                 help=say("setting.ablate_help"),
             )
-            st.button(say("setting.reset"), key="reset", on_click=_reset, disabled=settings == Settings())
+            st.button(say("setting.reset"), key="reset", on_click=_reset, disabled=engine.normalize(chosen) == Settings())
 
 
 def _name(head: str) -> str:

@@ -8,10 +8,11 @@ import streamlit as st
 from odconv import drawings
 from odconv.atlas import Atlas, Unusual, unusual
 from odconv.attention import Heads
+from odconv.backbones import Place
 from odconv.explain import Explanation
 from odconv.ui import components, controls, text, view
 from odconv.ui import engine as engines
-from odconv.ui.engine import Engine
+from odconv.ui.engine import Answers, Engine
 from odconv.ui.text import say
 
 
@@ -21,31 +22,32 @@ def chosen(record: Explanation) -> str:
     return wanted if wanted in record.layers else next(iter(record.layers))
 
 
-def show(engine: Engine, record: Explanation, trained: Explanation, reference: Explanation | None) -> None:
-    """Draw the glance and the chosen layer.
-
-    ``trained``: the untouched network's record; ``reference``: the same, or None where the settings are the trained ones.
-    """
-    layer, language = chosen(record), text.language()
+def show(engine: Engine, answers: Answers) -> None:
+    """Draw the glance and the chosen layer of one picture."""
+    record, reference, language = answers.now, answers.reference, text.language()
+    layer = chosen(record)
+    if answers.note:
+        st.warning(say(answers.note))
+    if not np.isfinite(record.logits).all():
+        st.warning(say("page.beyond_bounds"))
     if view.current().layer not in ("", layer):
         st.info(text.markdown("page.no_layer", layer=view.current().layer))
-    atlas = engines.atlas_of(engine, trained)
+    atlas = engines.load_atlas_for(engine, answers.trained)
     typical = _typical(atlas)
     st.subheader(say("page.glance"), anchor=False)
     if atlas:
         _choose_difference(atlas)
     components.glance(
-        drawings.glance(language, record, reference, layer, engine.checkpoint.places(record.layers), typical),
+        drawings.glance_data(language, record, reference, layer, places(engine, record), typical),
         _choose_layer,
     )
     if atlas:
-        sentence = _to_sentence(unusual(trained, atlas))
-        st.caption(sentence if reference is None else f"{sentence} {say('glance.unusual_trained')}")
+        sentence = _to_sentence(unusual(answers.trained, atlas))
+        st.caption(sentence if reference is None else f"{sentence} {say('glance.unusual_as_trained')}")
     st.subheader(text.markdown("page.one_layer", layer=layer), anchor=False)
     components.layer(
-        drawings.layer(
+        drawings.layer_data(
             language,
-            layer,
             record.layers[layer],
             None if reference is None else reference.layers[layer],
             engines.costs(engine)[layer.partition("#")[0]],
@@ -54,12 +56,17 @@ def show(engine: Engine, record: Explanation, trained: Explanation, reference: E
     )
 
 
+def places(engine: Engine, record: Explanation) -> dict[str, Place]:
+    """Name of every layer -> where it stands."""
+    return {name: engine.checkpoint.place(name) for name in record.layers}
+
+
 def _to_sentence(one: Unusual) -> str:
     """Where the picture is most unusual, as Markdown."""
     names = {"head": say(f"head.{one.head}"), "layer": one.layer, "pictures": f"{one.pictures:,}"}
     if one.share == 1:
         return text.markdown("glance.unusual_all", **names)
-    return text.markdown("glance.unusual", share=f"{100 * one.share:.1f}", **names)
+    return text.markdown("glance.unusual", percent=f"{100 * one.share:.1f}", **names)
 
 
 def _typical(atlas: Atlas | None) -> dict[str, Heads[np.ndarray]] | None:

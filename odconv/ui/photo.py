@@ -9,9 +9,8 @@ from PIL import Image
 
 from odconv import drawings, images
 from odconv.card import Card
-from odconv.explain import Explanation
 from odconv.ui import components, text, view
-from odconv.ui.engine import Engine
+from odconv.ui.engine import Answers, Engine
 from odconv.ui.sources import Picture, data_uri
 from odconv.ui.text import say
 
@@ -37,18 +36,18 @@ def choose(pictures: Sequence[Picture]) -> Picture:
     return pictures[shown - 1]
 
 
-def show(engine: Engine, picture: Picture, record: Explanation, reference: Explanation | None) -> None:
-    """Draw the photo and the prediction.
-
-    ``reference``: the untouched network's record, None where the settings are the trained ones.
-    """
+def show(engine: Engine, picture: Picture, answers: Answers | None) -> None:
+    """Draw the photo and the prediction; ``answers`` is None where there are none yet."""
     card = engine.checkpoint.card
     left, right = st.columns([5, 6], gap="medium", vertical_alignment="top")
     with left:
         components.photo(_photo(picture, card))
     with right:
         st.markdown(text.markdown("page.prediction", count=len(card.classes)))
-        components.prediction(drawings.prediction(text.language(), record, reference, card.classes))
+        if answers:
+            components.prediction(
+                drawings.prediction_data(text.language(), answers.now, answers.reference, card.classes)
+            )
 
 
 def _photo(picture: Picture, card: Card) -> dict[str, str]:

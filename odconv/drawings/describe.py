@@ -1,0 +1,220 @@
+"""What drawings show, in sentences: for screen readers, tooltips and lines beside the drawings.
+
+``language`` is one of ``odconv.words.LANGUAGES``. Kernels, rows and columns are counted from 1 as in the paper, channels
+from 0 as in PyTorch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
+
+import numpy as np
+
+from odconv.attention import HEADS, Settings
+from odconv.cost import LayerCost
+from odconv.drawings.differences import Typical, subtract_typical
+from odconv.drawings.names import clean_name
+from odconv.drawings.numbers import count_text, signed_text
+from odconv.explain import LayerRecord, effective_kernels, entropy
+from odconv.words import say
+
+SAME = 0.005  # what rounds to no difference at two digits
+MOST_LAYERS = 4  # named one by one; more are counted
+
+Spread = Mapping[str, Sequence[float | None]]  # head -> layer by layer, how far pictures differ; None: no such head
+
+
+def join_list(language: str, parts: Iterable[str]) -> str:
+    """``"a, b, c"``."""
+    return say(language, "head.comma").join(parts)
+
+
+def join_clauses(language: str, parts: Iterable[str]) -> str:
+    """``"a; b; c"``."""
+    return say(language, "head.semicolon").join(parts)
+
+
+def join_sentences(language: str, sentences: Iterable[str]) -> str:
+    """``"First. Second."``; Chinese sentences have no space between them."""
+    return reduce(lambda first, second: say(language, "head.sentences", first=first, second=second), sentences, "").strip()
+
+
+def head_name(language: str, head: str) -> str:
+    """``"spatial"``, and what it is called in other languages."""
+    return say(language, f"head.{head}")
+
+
+# --- attention ------------------------------------------------------------------------------------------------------
+
+
+def describe_layer(language: str, record: LayerRecord, typical: Typical | None = None) -> str:
+    """All heads of one layer of one picture in a sentence; how they differ, where ``typical`` is given."""
+    describe = describe_head if typical is None else describe_difference
+    heads = zip(HEADS, subtract_typical(record.attention, typical), strict=True)
+    return join_clauses(
+        language,
+        (
+            say(language, "layer.no_head", head=head_name(language, head))
+            if values is None
+            else describe(language, head, values[0])
+            for head, values in heads
+        ),
+    )
+
+
+def describe_head(language: str, head: str, values: np.ndarray) -> str:
+    """One head of one layer of one picture in a sentence. ``values``: (k, k), (C,) or (K,)."""
+    if head == "kernel":
+        best = int(values.argmax())
+        return say(
+            language,
+            "layer.kernel_dominates" if values[best] > 0.5 else "layer.kernel_leads",
+            kernel=best + 1,
+            share=f"{values[best]:.2f}",
+            effective=f"{effective_kernels(values):.1f}",
+            total=len(values),
+        )
+    if np.ptp(values) < SAME:
+        return say(language, "layer.uniform", head=head_name(language, head), mean=f"{values.mean():.2f}")
+    extremes = {"high": f"{values.max():.2f}", "low": f"{values.min():.2f}"}
+    if head == "spatial":
+        return say(language, "layer.spatial_range", **extremes, **_places_of_extremes(values))
+    return say(
+        language,
+        "layer.gate_range",
+        head=head_name(language, head),
+        high_channel=int(values.argmax()),
+        low_channel=int(values.argmin()),
+        mean=f"{values.mean():.2f}",
+        **extremes,
+    )
+
+
+def describe_difference(language: str, head: str, shift: np.ndarray) -> str:
+    """How one head of one layer of one picture differs from the typical, in a sentence. ``shift``: the differences."""
+    above, below = float(shift.max()), float(shift.min())
+    if max(above, -below) < SAME:
+        return say(language, "layer.typical", head=head_name(language, head))
+    extremes = {"high": signed_text(above), "low": signed_text(below)}
+    if head == "spatial":
+        return say(language, "layer.spatial_shift", **extremes, **_places_of_extremes(shift))
+    high, low = int(shift.argmax()), int(shift.argmin())
+    if head == "kernel":
+        return say(language, "layer.kernel_shift", high_kernel=high + 1, low_kernel=low + 1, **extremes)
+    name = head_name(language, head)
+    return say(language, "layer.gate_shift", head=name, high_channel=high, low_channel=low, **extremes)
+
+
+def _places_of_extremes(taps: np.ndarray) -> dict[str, int]:
+    high, low = (divmod(int(index), taps.shape[1]) for index in (taps.argmax(), taps.argmin()))
+    return {"high_row": high[0] + 1, "high_column": high[1] + 1, "low_row": low[0] + 1, "low_column": low[1] + 1}
+
+
+def describe_absence(language: str, head: str) -> str:
+    """Why a layer has no such head."""
+    return say(language, f"layer.{head}_absent")
+
+
+def statistics_text(language: str, head: str, values: np.ndarray) -> str:
+    """The numbers of one head on one line."""
+    if head == "kernel":
+        return say(
+            language,
+            "layer.kernel_statistics",
+            entropy=f"{entropy(values):.2f}",
+            effective=f"{effective_kernels(values):.1f}",
+            total=len(values),
+        )
+    low, mean, high = (f"{number:.2f}" for number in (values.min(), values.mean(), values.max()))
+    return say(language, "layer.gate_statistics", low=low, mean=mean, high=high)
+
+
+def difference_statistics_text(language: str, shift: np.ndarray) -> str:
+    """The numbers of one head's differences from the typical on one line."""
+    return say(
+        language,
+        "layer.shift_statistics",
+        low=signed_text(shift.min()),
+        high=signed_text(shift.max()),
+        distance=f"{np.abs(shift).mean():.2f}",
+    )
+
+
+def describe_spread(
+    language: str, layer_names: Sequence[str], spread: Spread, typical_spread: Spread | None = None
+) -> str:
+    """In which layer each head differs most between pictures, or most against ``typical_spread``, in a sentence."""
+    places = []
+    for head, values in spread.items():
+        usual = np.zeros(len(values)) if typical_spread is None else np.array(typical_spread[head], dtype=float)
+        numbers = np.array(values, dtype=float) - usual  # None becomes NaN
+        if np.isfinite(numbers).any():
+            most = int(np.nanargmax(numbers))
+            place = {"head": head_name(language, head), "layer": clean_name(layer_names[most])}
+            places.append(say(language, "compare.spread_place", value=f"{numbers[most]:.3f}", **place))
+    key = "compare.spread" if typical_spread is None else "compare.spread_typical"
+    return say(language, key, where=join_clauses(language, places))
+
+
+# --- shapes, cost, settings -----------------------------------------------------------------------------------------
+
+
+def describe_shapes(language: str, record: LayerRecord) -> list[str]:
+    """x, W and y of a layer."""
+    kernels, out_channels, in_channels, k, _ = record.weight_shape
+    key = "layer.weight_of_one" if kernels == 1 else "layer.weight"
+    weight = say(language, key, kernels=kernels, shape=_shape_text((out_channels, in_channels, k, k)))
+    if record.stride[0] > 1:
+        weight += say(language, "layer.stride", stride=record.stride[0])
+    if record.groups > 1:
+        weight += say(language, "layer.groups", groups=record.groups)
+    return [
+        say(language, "layer.input", shape=_shape_text(record.input_shape)),
+        weight,
+        say(language, "layer.output", shape=_shape_text(record.output_shape)),
+    ]
+
+
+def _shape_text(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))
+
+
+def describe_cost(language: str, record: LayerRecord, cost: LayerCost) -> str:
+    """Parameters and multiply-adds of a layer, and those of an ordinary convolution of the same shape."""
+    ordinary = math.prod(record.weight_shape[1:])
+    _, height, width = record.output_shape
+    return say(
+        language,
+        "layer.cost",
+        parameters=count_text(language, cost.parameters),
+        multiply_adds=count_text(language, cost.multiply_adds),
+        ordinary_parameters=count_text(language, ordinary),
+        ordinary_multiply_adds=count_text(language, ordinary * height * width),
+    )
+
+
+def describe_settings(language: str, settings: Settings) -> str:
+    """Settings in words; what changes nothing is not mentioned."""
+    parts = []
+    if settings.temperature != 1 and settings.tempered:
+        key = "takeaway.temperature" if settings.tempered == HEADS else "takeaway.temperature_on"
+        if settings.compensate and settings.tempered != ("kernel",):
+            key += "_kept"
+        heads = join_list(language, (head_name(language, head) for head in settings.tempered))
+        parts.append(say(language, key, temperature=f"{settings.temperature:g}", heads=heads))
+    if settings.kernels is not None:
+        parts.append(say(language, f"takeaway.{settings.keep}_kernels", count=settings.kernels))
+    if settings.ablate:
+        heads = join_list(language, (head_name(language, head) for head in settings.ablate))
+        parts.append(say(language, "takeaway.ablated", heads=heads))
+    if not parts or settings.layers == ():
+        return say(language, "takeaway.as_trained")
+    sentence = join_clauses(language, parts)
+    if settings.layers is None:
+        return sentence
+    if len(settings.layers) > MOST_LAYERS:
+        return say(language, "takeaway.in_many_layers", settings=sentence, count=len(settings.layers))
+    names = join_list(language, map(clean_name, settings.layers))
+    return say(language, "takeaway.in_layers", settings=sentence, layers=names)

@@ -1,0 +1,100 @@
+"""One layer of one picture in full, as data for ``layer.js``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from odconv.attention import HEADS, Heads
+from odconv.cost import LayerCost
+from odconv.drawings.describe import (
+    describe_absence,
+    describe_cost,
+    describe_difference,
+    describe_head,
+    describe_shapes,
+    difference_statistics_text,
+    statistics_text,
+)
+from odconv.drawings.differences import Typical, scale_end, subtract_typical
+from odconv.drawings.numbers import plain_numbers
+from odconv.explain import LayerRecord
+from odconv.words import say, texts
+
+# What layer.js says of single numbers and of its buttons; some hold placeholders, which it fills in.
+TEMPLATES = (
+    "tap",
+    "kernel",
+    "channel",
+    "channel_and_trained",
+    "channel_axis",
+    "sorted_axis",
+    "left_out",
+    "choices",
+    "sort",
+    "fit",
+    "fitted",
+)
+
+
+def layer_data(
+    language: str,
+    record: LayerRecord,
+    reference: LayerRecord | None,
+    cost: LayerCost,
+    typical: Typical | None = None,
+) -> dict[str, Any]:
+    """Shapes, cost, equation and the four heads of one layer, with their numbers.
+
+    Args:
+        language: one of ``odconv.words.LANGUAGES``; all texts in the data are in it.
+        record: of one picture (N = 1).
+        reference: the untouched network's record of the same layer and picture, drawn as ghost marks; ``None`` where the
+            settings are the trained ones.
+        cost: what the layer costs.
+        typical: the layer's typical attention; where it is given, the difference from it is drawn, on a scale of plus and
+            minus ``span``.
+    """
+    now = subtract_typical(record.attention, typical)
+    before = None if reference is None else subtract_typical(reference.attention, typical)
+    return {
+        "shapes": describe_shapes(language, record),
+        "cost": describe_cost(language, record, cost),
+        "equation": say(language, "layer.equation"),
+        "span": None if typical is None else scale_end([now] if before is None else [now, before]),
+        "heads": {head: _head_data(language, head, record, now, before, typical is not None) for head in HEADS},
+        "words": {key: texts(language)[f"layer.{key}"] for key in TEMPLATES},
+    }
+
+
+def _head_data(
+    language: str,
+    head: str,
+    record: LayerRecord,
+    now: Heads[np.ndarray],
+    before: Heads[np.ndarray] | None,
+    difference: bool,
+) -> dict[str, Any]:
+    """``now`` and ``before``: what is drawn of the record and of the untouched network's."""
+    title = say(language, f"head.{head}_attention")
+    values = getattr(now, head)
+    if values is None:
+        return {"title": title, "absent": describe_absence(language, head)}
+    ghost = None if before is None else getattr(before, head)[0]
+    describe = describe_difference if difference else describe_head
+    data: dict[str, Any] = {
+        "title": title,
+        "caption": say(language, f"layer.{head}_{'difference' if difference else 'caption'}"),
+        "values": plain_numbers(values[0]),
+        "ghost": None if ghost is None else plain_numbers(ghost),
+        "alt": describe(language, head, values[0]),
+        "statistics": (
+            difference_statistics_text(language, values[0])
+            if difference
+            else statistics_text(language, head, values[0])
+        ),
+    }
+    if head == "kernel" and record.kept is not None:
+        data["kept"] = record.kept[0].tolist()
+    return data

@@ -1,0 +1,47 @@
+"""Numbers as plain data for JSON, and as text that reads the same everywhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from odconv.words import say
+
+STEPS = {"en": 1_000, "zh": 10_000}  # what numerals are grouped by: thousands in English, 万 in Chinese
+
+
+def plain_numbers(values: np.ndarray) -> Any:
+    """``values`` as nested lists, rounded to four digits; NaN becomes 0, which JSON has not. The page says so elsewhere."""
+    return np.nan_to_num(np.round(np.asarray(values, dtype=np.float64), 4)).tolist()
+
+
+def plain_number(value: float) -> float:
+    """One number, as ``plain_numbers``."""
+    return float(plain_numbers(np.asarray(value)))
+
+
+def signed_text(value: float) -> str:
+    """Two digits and a sign: +0.12, −0.08, 0.00."""
+    text = f"{abs(value):.2f}"
+    return text if text == "0.00" else f"{'−' if value < 0 else '+'}{text}"
+
+
+def count_text(language: str, number: int) -> str:
+    """A number of things, to three digits where it is large.
+
+    Example:
+        >>> count_text("en", 950), count_text("en", 2_359_296), count_text("zh", 2_359_296)
+        ('950', '2.36 million', '236 万')
+    """
+    step = STEPS[language]
+    for power in (3, 2, 1):
+        size = step**power
+        if number >= 0.9995 * size:
+            return say(language, f"layer.count_{power}", number=_three_digits(number / size))
+    return str(number)
+
+
+def _three_digits(number: float) -> str:
+    rounded = float(f"{number:.3g}")
+    return f"{rounded:.0f}" if rounded >= 100 else f"{rounded:#.3g}"

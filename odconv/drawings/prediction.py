@@ -1,0 +1,50 @@
+"""The most likely classes of one picture, as data for ``prediction.js``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from odconv.drawings.describe import join_list
+from odconv.drawings.names import first_synonym
+from odconv.drawings.numbers import plain_number
+from odconv.explain import Explanation
+from odconv.words import say
+
+
+def prediction_data(
+    language: str, record: Explanation, reference: Explanation | None, classes: Sequence[str], most: int = 5
+) -> dict[str, Any]:
+    """The ``most`` likely classes of one picture, with the untouched network's probability for each.
+
+    Args:
+        language: one of ``odconv.words.LANGUAGES``; all texts in the data are in it.
+        record: of one picture (N = 1).
+        reference: the untouched network's record of the same picture, drawn as ghost marks; ``None`` where the settings
+            are the trained ones.
+        classes: names in the order of the logits; of synonyms parted by commas the first is shown.
+    """
+    shares = record.probabilities[0]
+    trained = None if reference is None else reference.probabilities[0]
+    names = [first_synonym(name) for name in classes]
+    rows = [
+        {
+            "name": names[i],
+            "probability": plain_number(shares[i]),
+            "ghost": None if trained is None else plain_number(trained[i]),
+        }
+        for i in map(int, np.argsort(-shares, kind="stable")[:most])
+    ]
+    note = ""
+    if trained is not None:
+        best = int(trained.argmax())
+        note = say(language, "prediction.note", name=names[best], share=f"{trained[best]:.2f}")
+    listed = join_list(language, (f"{row['name']} {row['probability']:.2f}" for row in rows))
+    return {
+        "rows": rows,
+        "note": note,
+        "alt": say(language, "prediction.alt", classes=listed),
+        "words": {"as_trained": say(language, "prediction.as_trained")},
+    }
