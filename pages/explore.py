@@ -27,7 +27,7 @@ if engine and not pictures:
 def ask(engine: Engine, pictures: list[Picture]) -> Answers | None:
     """What the network makes of ``pictures`` under the visitor's settings; None, and a sentence, while others keep it."""
     try:
-        return engines.ask_all(engine, pictures, view.current().settings)
+        return engines.ask_both(engine, pictures, view.current().settings)
     except BusyError as error:
         st.warning(text.refusal(error), icon=":material/hourglass_top:")
         return None

@@ -1,5 +1,6 @@
 """What the dials show, and what they take from a browser."""
 
+import itertools
 import json
 import math
 
@@ -28,7 +29,7 @@ def test_the_dial_stops_at_round_temperatures_and_at_both_ends():
 
 def test_the_stops_are_close_together_and_evenly_so_as_far_as_two_digits_allow():
     assert 100 <= len(STOPS) <= 150
-    steps = [math.log10(after / before) for before, after in zip(STOPS[:-1], STOPS[1:], strict=True)]
+    steps = [math.log10(after / before) for before, after in itertools.pairwise(STOPS)]
     assert max(steps) < 0.042  # 1 to 1.1
     assert all(stop == float(f"{stop:.1e}") for stop in STOPS)
 
@@ -77,7 +78,11 @@ def test_what_no_dial_sends_is_refused(sent):
 
 @given(anything, anything, anything)
 def test_nothing_that_a_browser_sends_gets_out_of_range(sent, changes, released):
-    for message in (sent, {"changes": changes, "released": released}, {"changes": {"temperature": sent}, "released": True}):
+    for message in (
+        sent,
+        {"changes": changes, "released": released},
+        {"changes": {"temperature": sent}, "released": True},
+    ):
         try:
             turn = read(message, 4)
         except ValueError:
@@ -130,7 +135,17 @@ def test_a_turn_of_another_session_waits_until_the_dial_sends_it_again():
 
 @pytest.mark.parametrize(
     "sent",
-    [None, [], 3, "x", {}, message({}, seq="x"), message({}, seq=True), message({}, seq=10**4000), message({}, session=[])],
+    [
+        None,
+        [],
+        3,
+        "x",
+        {},
+        message({}, seq="x"),
+        message({}, seq=True),
+        message({}, seq=10**4000),
+        message({}, session=[]),
+    ],
     ids=lambda sent: str(sent)[:40],
 )
 def test_no_message_breaks_the_session(sent):

@@ -38,7 +38,9 @@ def join_clauses(language: str, parts: Iterable[str]) -> str:
 
 def join_sentences(language: str, sentences: Iterable[str]) -> str:
     """``"First. Second."``; Chinese sentences have no space between them."""
-    return reduce(lambda first, second: say(language, "head.sentences", first=first, second=second), sentences, "").strip()
+    return reduce(
+        lambda first, second: say(language, "head.sentences", first=first, second=second), sentences, ""
+    ).strip()
 
 
 def head_name(language: str, head: str) -> str:

@@ -63,7 +63,9 @@ def show(engine: Engine) -> None:
                 selection_mode="multi",
                 help=say("setting.ablate_help"),
             )
-            st.button(say("setting.reset"), key="reset", on_click=_reset, disabled=engine.normalize(chosen) == Settings())
+            st.button(
+                say("setting.reset"), key="reset", on_click=_reset, disabled=engine.normalize(chosen) == Settings()
+            )
 
 
 def _name(head: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from odconv.checkpoint import CheckpointError, labels
-from odconv.drawings import count
+from odconv.drawings import count_text
 from odconv.ui import engine as engines
 from odconv.ui import text
 from odconv.ui.engine import DEVICES, Engine
@@ -96,8 +96,8 @@ def describe(engine: Engine) -> None:
         st.text(
             say(
                 "network.cost",
-                parameters=count(language(), parameters),
-                multiply_adds=count(language(), multiply_adds),
+                parameters=count_text(language(), parameters),
+                multiply_adds=count_text(language(), multiply_adds),
             )
         )
         for sentence in (card.data, accuracy(card.measured), card.recipe, card.known_weaknesses):
