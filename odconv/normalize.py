@@ -27,6 +27,8 @@ def normalize(settings: Settings, model: nn.Module) -> Settings:
         >>> normalize(Settings(kernels=64, keep="first", compensate=True), od_resnet18(num_kernels=4))
         Settings(temperature=1.0, tempered=('spatial', 'channel', 'filter', 'kernel'), kernels=None, ...)
     """
+    if settings == Settings():
+        return Settings()
     layers = _layers(model)
     chosen = {name: sizes for name, sizes in layers.items() if settings.layers is None or name in settings.layers}
     narrow = _narrow(replace(settings, layers=None), chosen.values())
