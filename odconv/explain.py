@@ -171,6 +171,3 @@ def effective_kernels(shares: np.ndarray) -> np.ndarray:
 def spread(head: np.ndarray) -> float:
     """How far N pictures differ in one head: mean over entries of the standard deviation over pictures (axis 0)."""
     return float(head.std(axis=0).mean())
-
-
-between_pictures = spread  # the name under which ``odconv.training`` imports it

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from odconv.attention import HEADS, Heads, Keep, Settings
 from odconv.checkpoint import Checkpoint
-from odconv.explain import between_pictures, effective_kernels, explain
+from odconv.explain import effective_kernels, explain, spread
 from odconv.probe import apply_settings
 from odconv.training.compute import autocast
 from odconv.training.data import Pictures, prepare_batch
@@ -117,7 +117,7 @@ def _join(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
 def summarise_layer(attention: Heads[np.ndarray]) -> Entry:
     """Of one layer's attention to N pictures: each head's deviation between them, and how many kernels are in effect."""
     heads = {head: values for head, values in attention._asdict().items() if values is not None}
-    entry: Entry = {head: round(between_pictures(values), 5) for head, values in heads.items()}
+    entry: Entry = {head: round(spread(values), 5) for head, values in heads.items()}
     if attention.kernel is not None:
         entry["effective_kernels"] = round(float(effective_kernels(attention.kernel).mean()), 3)
     return entry

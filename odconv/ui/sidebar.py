@@ -63,7 +63,8 @@ def choose_engine(view: View) -> Engine | None:
     )
     device = st.session_state["device"] if st.session_state["device"] in devices else devices[0]
     try:
-        engine = engines.open_engine(chosen, device)
+        with st.spinner(say("network.opening")):
+            engine = engines.open_engine(chosen, device)
     except CheckpointError as error:
         st.error(text.refusal(error))
         return None

@@ -10,7 +10,7 @@ from odconv import explain, load_checkpoint
 from odconv.atlas import atlas_beside, atlas_path, distances, fingerprint, load_atlas
 from odconv.backbones import od_mobilenetv2, od_resnet18, resnet18
 from odconv.checkpoint import CheckpointError, save_checkpoint
-from odconv.explain import between_pictures
+from odconv.explain import spread
 from odconv.training import atlas as command
 from odconv.training.atlas import report, survey
 from odconv.training.data import DataError, Pictures, prepare_batch
@@ -59,7 +59,7 @@ def test_every_number_is_what_loops_over_pictures_classes_and_entries_give(check
         for values, typical in zip(record.attention, found.layers[name].heads, strict=True):
             np.testing.assert_allclose(typical.mean, values.mean(0), atol=1e-5)
             np.testing.assert_allclose(typical.deviation, values.std(0), atol=1e-5)
-            assert typical.spread == pytest.approx(between_pictures(values), abs=1e-5)
+            assert typical.spread == pytest.approx(spread(values), abs=1e-5)
             far = distances(values, values.mean(0), values.std(0))
             np.testing.assert_allclose(typical.distances[[0, 500, 1000]], np.quantile(far, [0, 0.5, 1]), rtol=1e-3)
             assert (np.diff(typical.distances) >= 0).all()
