@@ -1,70 +1,57 @@
 """Untrusted bytes -> RGB picture -> model input.
 
 Everything a visitor uploads comes through :func:`decode`, which shows a picture right or refuses it with one clear
-sentence. Nothing here changes Pillow's process-wide settings, so any number of threads may decode at once.
+sentence. One picture is decoded at a time, whoever asks: what many visitors cost at once is what one does. Nothing here
+changes the process-wide settings of Pillow or pillow-heif.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-import struct
-import zlib
-from contextlib import suppress
+import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import BytesIO
+from threading import BoundedSemaphore
 from typing import Protocol
 
 import numpy as np
+import pillow_heif
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms
 from torch import Tensor
 
+from odconv.picture_files import inspect
+from odconv.picture_files.contents import Contents, PictureError, check_budget, damaged
+from odconv.picture_files.png import PngContents, holds_all_rows
+
+__all__ = [
+    "ENDINGS", "KEPT_SIDE", "MAX_BYTES", "PictureError", "Preprocessing", "crop", "decode", "digest", "prepare", "title_of",
+]  # fmt: skip
+
+ENDINGS = ("jpg", "jpeg", "jpe", "jfif", "mpo", "png", "webp", "heic", "heif")  # of the files that are offered for upload
 MAX_BYTES = 10 * 2**20
-MAX_PIXELS = 51_000_000  # the largest that phones make: 8160 x 6144 and 8192 x 6144
-MAX_SCANS = 200  # of a JPEG; a progressive one has about 10. Each passes over all pixels and can be made of a few bytes
 KEPT_SIDE = 1024  # the longer side of what is kept, px
+TITLE_LENGTH = 60  # characters
 
-_FORMATS = ("JPEG", "PNG", "WEBP")
-_SHOWN = {"JPEG": "JPEG", "MPO": "JPEG", "PNG": "PNG", "WEBP": "WebP"}  # a phone's JPEG may open as MPO, many in one
-_ALLOWED = "JPEG, PNG and WebP pictures are allowed"
-_PIXELS_ALLOWED = f"at most {MAX_PIXELS // 1_000_000} million pixels are allowed"
+_PATIENCE = 15.0  # seconds that a picture waits for its turn
+_STRIP = 64  # rows that are flattened at once
+_PAIR = b"\xff\0"  # 8 one bits in a JPEG's coded pixels, where no code has only ones
+_END_OF_IMAGE = b"\xff\xd9"
+_PREFETCHED = 8  # pairs that libjpeg may want to see beyond the last pixel: it reads 64 bits ahead
+_PROBES = 24  # further pairs, enough for several codes of at most 16 bits
+_TURNS = {  # by EXIF orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
-_SIGNATURES = (  # at the start of a file -> what it is; for the refusals only, Pillow itself decides what a file is
-    (rb"\xff\xd8\xff", "a JPEG"),
-    (rb"\x89PNG\r\n\x1a\n", "a PNG"),
-    (rb"RIFF....WEBP", "a WebP"),
-    (rb"GIF8[79]a", "a GIF"),
-    (rb"II\*\0|MM\0\*|II\+\0|MM\0\+", "a TIFF"),
-    (rb"BM", "a BMP"),
-    (rb"....ftyp(avif|avis)", "an AVIF"),
-    (rb"....ftyp(mif1|msf1|miaf).{4,64}avif", "an AVIF"),
-    (rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)", "a HEIC"),
-    (rb"\0\0\0\x0cJXL \r\n\x87\n|\xff\x0a", "a JPEG XL"),
-    (rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", "a JPEG 2000"),
-    (rb"(\xef\xbb\xbf)?\s*(<\?xml.{0,1000})?<svg", "an SVG"),
-)
-_SIGNATURES_RE = tuple((re.compile(pattern, re.DOTALL), kind) for pattern, kind in _SIGNATURES)
-_ALLOWED_KINDS = ("a JPEG", "a PNG", "a WebP")
-_START_OF_SCAN = re.compile(rb"\xff\xda\x00[\x06\x08\x0a\x0c][\x01-\x04]")
-
-# What Pillow's decoders are known to raise for broken files; warnings too, for where they are turned into errors.
-_BROKEN = (
-    OSError,  # among them UnidentifiedImageError
-    ValueError,
-    SyntaxError,
-    EOFError,
-    LookupError,
-    TypeError,
-    ArithmeticError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-    Warning,
-)
-
-
-class PictureError(ValueError):
-    """A picture that cannot be shown; the message is one clear sentence for a visitor."""
+_turns = BoundedSemaphore(1)
 
 
 class Preprocessing(Protocol):
@@ -92,29 +79,46 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def decode(data: bytes) -> Image.Image:
-    """The picture in ``data``: upright, RGB, white where transparent, longer side at most ``KEPT_SIDE``, no metadata.
+def title_of(file_name: str, untitled: str = "picture") -> str:
+    """A file name made harmless and short, at most ``TITLE_LENGTH`` characters; ``untitled`` where nothing is left.
 
-    JPEG (also CMYK, and the first picture of an MPO), PNG (also with a palette, transparency or 16 bits) and WebP.
+    Left out are folders, control characters, what cannot be encoded, and what is not seen but changes what is seen, such
+    as marks that turn the direction of writing. Markdown and HTML are left as they are.
+    """
+    name = re.split(r"[/\\]", file_name)[-1]
+    shown = "".join(letter for letter in name if unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Zl", "Zp"))
+    return shown.strip()[:TITLE_LENGTH].strip() or untitled
+
+
+def decode(data: bytes) -> Image.Image:
+    """The picture in ``data``: upright, sRGB, white where transparent, longer side at most ``KEPT_SIDE``, no metadata.
+
+    JPEG (also CMYK, and the first picture of an MPO), PNG (also with a palette, transparency or 16 bits), WebP, and the
+    primary picture of HEIC and HEIF. Colours are converted by the file's ICC profile, where it has a sound one.
 
     Raises:
-        PictureError: empty, not one of these formats, over ``MAX_BYTES`` or ``MAX_PIXELS``, animated, or damaged.
+        PictureError: empty, not one of these formats, over ``MAX_BYTES`` or the budgets for pixels, parts and passes,
+            animated, or damaged; or other pictures took their turn for too long.
     """
     if not data:
-        raise PictureError(f"This file is empty (0 bytes); {_ALLOWED}.")
+        raise PictureError("picture.empty")
     if len(data) > MAX_BYTES:
-        size, limit = len(data) / 2**20, MAX_BYTES // 2**20
-        raise PictureError(f"This file has {size:.1f} MiB; at most {limit} MiB are allowed.")
-    picture = _open(data)
-    try:
-        if picture.format in ("JPEG", "MPO"):
-            picture.draft("RGB", (KEPT_SIDE, KEPT_SIDE))  # decodes at 1/2, 1/4 or 1/8 where that is still large enough
-        picture.load()  # verify() would let a truncated file pass
-        _turn_upright(picture)
-        picture = _to_rgb(picture)
-        picture.thumbnail((KEPT_SIDE, KEPT_SIDE))
-    except _BROKEN as error:
-        raise PictureError(_damaged(_SHOWN[picture.format or "PNG"])) from error
+        raise PictureError("picture.too_large", megabytes=len(data) / 2**20, most=MAX_BYTES // 2**20)
+    contents = inspect(data)
+    check_budget(contents, _scale_on_load(contents))
+    with _turn():
+        try:
+            picture = _READERS[contents.kind](contents)
+            if contents.orientation in _TURNS:
+                picture = picture.transpose(_TURNS[contents.orientation])
+            picture.thumbnail((KEPT_SIDE, KEPT_SIDE))
+            picture = _to_srgb(picture, contents.profile)
+        except PictureError:
+            raise
+        except MemoryError as error:
+            raise PictureError("picture.no_memory") from error
+        except Exception as error:  # decoders raise all there is, such as AssertionError, on bytes that nobody foresaw
+            raise damaged(contents.kind) from error
     picture.info = {}
     return picture
 
@@ -123,12 +127,16 @@ def crop(picture: Image.Image, size: int, resize: int | None = None) -> Image.Im
     """What a network sees of an RGB ``picture``: shorter side to ``resize``, then the centre ``size`` x ``size``.
 
     ``resize``: px, at least ``size``; None: ``size``. Done in one step: the whole of a 1 x 5,000 picture would be huge
-    once its shorter side is enlarged. Bilinear with antialiasing, like the authors' preprocessing.
+    once its shorter side is enlarged. Bilinear with antialiasing, like the authors' preprocessing. A picture whose shorter
+    side is ``resize`` already is cut out pixel for pixel.
     """
     width, height = picture.size
+    if min(width, height) == (resize or size):  # the centre may lie between two pixels, which would blur all of them
+        left, top = (width - size) // 2, (height - size) // 2
+        return picture.crop((left, top, left + size, top + size))
     side = min(width, height) * size / (resize or size)
-    left, top = (width - side) / 2, (height - side) / 2
-    return picture.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+    box = ((width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2)
+    return picture.resize((size, size), Image.Resampling.BILINEAR, box=box)
 
 
 def prepare(picture: Image.Image, card: Preprocessing) -> Tensor:
@@ -138,65 +146,168 @@ def prepare(picture: Image.Image, card: Preprocessing) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()  # (1, 3, S, S)
 
 
-def _open(data: bytes) -> Image.Image:
-    """Header read, no pixel decoded; everything that a header can refuse is refused."""
+@contextmanager
+def _turn() -> Iterator[None]:
+    if not _turns.acquire(timeout=_PATIENCE):
+        raise PictureError("picture.busy")
     try:
-        picture = Image.open(BytesIO(data), formats=_FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        found = re.search(r"(\d+) pixels", str(error))  # Pillow refuses before it hands the size over
-        came = f"{int(found[1]) // 1_000_000} million" if found else "far too many"
-        raise PictureError(f"This picture has {came} pixels; {_PIXELS_ALLOWED}.") from error
-    except _BROKEN as error:
-        raise PictureError(_unreadable(data)) from error
-    if picture.format not in _SHOWN:
-        raise PictureError(f"This is a {picture.format} picture; {_ALLOWED}.")
-    kind = _SHOWN[picture.format]
-    width, height = picture.size
-    if width * height > MAX_PIXELS:
-        raise PictureError(f"This picture has {width:,} x {height:,} pixels; {_PIXELS_ALLOWED}.")
-    frames = getattr(picture, "n_frames", 1)
-    if frames > 1 and picture.format != "MPO":
-        raise PictureError(f"This {kind} is animated ({frames:,} frames); only still pictures are allowed.")
-    if kind == "JPEG" and len(_START_OF_SCAN.findall(data)) > MAX_SCANS:
-        raise PictureError(f"This JPEG is stored in more than {MAX_SCANS} passes; save it again as an ordinary JPEG.")
+        yield
+    finally:
+        _turns.release()
+
+
+# --- readers: what a file holds -> its picture, shrunk and without transparency, as L, RGB or CMYK ----------------------
+
+
+def _read_jpeg(contents: Contents) -> Image.Image:
+    picture = _open(contents)
+    picture.draft("RGB", _draft_size(contents.size))  # decodes at 1/2, 1/4 or 1/8 where that is still large enough
+    _load_whole_jpeg(picture, contents.data)
+    return _flatten(picture.size, lambda top, bottom: picture.crop((0, top, picture.width, bottom)))
+
+
+def _read_png(contents: Contents) -> Image.Image:
+    assert isinstance(contents, PngContents)
+    if not holds_all_rows(contents):
+        raise damaged("PNG")
+    return _read_with_pillow(contents)
+
+
+def _read_with_pillow(contents: Contents) -> Image.Image:
+    picture = _open(contents)
+    picture.load()  # verify() would let a truncated file pass
+    return _flatten(picture.size, lambda top, bottom: picture.crop((0, top, picture.width, bottom)))
+
+
+def _read_heif(contents: Contents) -> Image.Image:
+    images = pillow_heif.open_heif(contents.data)
+    image = images[images.primary_index]
+    if image.size[0] * image.size[1] > contents.size[0] * contents.size[1]:
+        raise damaged("HEIC")
+    pixels = np.asarray(image)  # (H, W) or (H, W, channels) uint8; decoded here, turned as the file says
+    mode = image.mode
+
+    def strip(top: int, bottom: int) -> Image.Image:
+        rows = np.ascontiguousarray(pixels[top:bottom])
+        return Image.frombytes(mode, (rows.shape[1], rows.shape[0]), rows.tobytes())
+
+    return _flatten(image.size, strip)
+
+
+_READERS: dict[str, Callable[[Contents], Image.Image]] = {
+    "JPEG": _read_jpeg,
+    "PNG": _read_png,
+    "WebP": _read_with_pillow,
+    "HEIC": _read_heif,
+}
+
+
+def _open(contents: Contents) -> Image.Image:
+    picture = Image.open(BytesIO(contents.data), formats=(contents.kind.upper(),))
+    if picture.size != contents.size:
+        raise damaged(contents.kind)
     return picture
 
 
-def _unreadable(data: bytes) -> str:
-    kind = next((kind for pattern, kind in _SIGNATURES_RE if pattern.match(data)), None)
-    if kind is None:
-        return f"This file is not a picture that can be read; {_ALLOWED}."
-    if kind in _ALLOWED_KINDS:
-        return _damaged(kind.split()[1])
-    return f"This is {kind} picture; {_ALLOWED}."
+def _draft_size(size: tuple[int, int]) -> tuple[int, int]:
+    """The least that a JPEG may be decoded to, px."""
+    longer = max(size)
+    if longer <= KEPT_SIDE:
+        return size
+    width, height = (max(1, -(-side * KEPT_SIDE // longer)) for side in size)
+    return width, height
 
 
-def _damaged(kind: str) -> str:
-    return f"This {kind} picture is damaged or cut short; only whole pictures can be shown."
+def _scale_on_load(contents: Contents) -> int:
+    """1, 2, 4 or 8: how many times smaller Pillow's ``draft`` makes a JPEG; 1 for other kinds."""
+    if contents.kind != "JPEG":
+        return 1
+    fits = min(side // least for side, least in zip(contents.size, _draft_size(contents.size), strict=True))
+    return max(scale for scale in (1, 2, 4, 8) if scale <= fits)
 
 
-def _turn_upright(picture: Image.Image) -> None:
-    with suppress(*_BROKEN):  # broken metadata is no reason to refuse a sound picture
-        ImageOps.exif_transpose(picture, in_place=True)
+def _load_whole_jpeg(picture: Image.Image, data: bytes) -> None:
+    """Decodes ``data``, which ends where its last scan does, and refuses it if that scan ends before the picture does.
+
+    libjpeg fills up with grey what is missing, and Pillow hides its warning. But libjpeg waits for more where it has seen
+    no marker, so it is given more, one bits that are no code, bit by bit: it takes all at once if it looks for the next
+    marker, and only after several of them, as one code, if it still looks for pixels.
+    """
+    (name, extents, _, arguments), = picture.tile  # type: ignore[attr-defined]
+    picture.load_prepare()  # type: ignore[attr-defined]
+    decoder = Image._getdecoder(picture.mode, name, arguments, picture.decoderconfig)  # type: ignore[attr-defined]
+    decoder.setimage(picture.im, extents)
+    waiting = data
+    for number in range(1 + _PREFETCHED + _PROBES):
+        taken, error = decoder.decode(waiting)
+        if taken < 0:  # all pixels have come, or nothing sensible; a picture in many scans first waits for its end
+            if error < 0 or number > _PREFETCHED:
+                raise damaged("JPEG")
+            break
+        waiting = waiting[taken:]
+        if number > _PREFETCHED and waiting:
+            raise damaged("JPEG")
+        waiting += _PAIR
+    else:
+        taken, error = decoder.decode(waiting + _END_OF_IMAGE)
+        if taken >= 0 or error < 0:
+            raise damaged("JPEG")
+    picture.tile = []  # type: ignore[attr-defined]
 
 
-def _to_rgb(picture: Image.Image) -> Image.Image:
-    """8-bit RGB on white. A new picture, so that nothing of the file's own object stays."""
+def _flatten(size: tuple[int, int], strip: Callable[[int, int], Image.Image]) -> Image.Image:
+    """A picture of ``size`` on white, at most about twice the size that is kept; ``strip``: (top, bottom) -> those rows.
+
+    Strip by strip, so that no second picture of the full size is ever there.
+    """
+    factor = max(1, max(size) // (2 * KEPT_SIDE))
+    height = size[1]
+    small: Image.Image | None = None
+    rows = factor * -(-_STRIP // factor)
+    for top in range(0, height, rows):
+        part = _on_white(strip(top, min(top + rows, height)))
+        part = part.reduce((min(factor, part.width), min(factor, part.height))) if factor > 1 else part
+        if small is None:
+            small = Image.new(part.mode, (part.width, -(-height // factor)))
+        small.paste(part, (0, top // factor))
+    assert small is not None
+    return small
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+    """8-bit L, RGB or CMYK."""
     if picture.mode.startswith("I"):
         return _scale_16_bits(picture)
+    grey = picture.mode in ("1", "L", "LA", "La")
     if not picture.has_transparency_data:
-        return picture.convert("RGB")
+        return picture.convert("L" if grey else "CMYK" if picture.mode == "CMYK" else "RGB")
     layered = picture.convert("RGBA")
     flat = Image.new("RGB", layered.size, "white")
     flat.paste(layered, mask=layered.getchannel("A"))
-    return flat
+    return flat.convert("L") if grey else flat
 
 
 def _scale_16_bits(picture: Image.Image) -> Image.Image:
-    """Grey of 16 bits as RGB. Pillow's own conversion clips at 255, which leaves black and white."""
+    """Grey of 16 bits as L. Pillow's own conversion clips at 255, which leaves black and white."""
     grey = np.asarray(picture)
     levels = (grey >> 8).astype(np.uint8)  # the high byte, as Pillow reads colour of 16 bits
     transparent = picture.info.get("transparency")
     if transparent is not None:
         levels[grey == transparent] = 255
-    return Image.fromarray(levels).convert("RGB")
+    return Image.fromarray(levels)
+
+
+def _to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
+    """An L, RGB or CMYK picture as RGB; by its ICC ``profile``, where that is sound and for such pictures."""
+    if profile is None:
+        return picture.convert("RGB")
+    try:
+        source = ImageCms.ImageCmsProfile(BytesIO(profile))
+        colours = source.profile.xcolor_space.strip()
+        if colours == "RGB":
+            picture = picture.convert("RGB")
+        converted = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except Exception:  # a broken profile is no reason to refuse a sound picture
+        return picture.convert("RGB")
+    assert converted is not None
+    return converted

@@ -93,7 +93,8 @@ STIMULI: dict[str, Stimulus] = {
 def draw(name: str, value: float, photo: Image.Image | None = None, size: int = 256) -> Image.Image:
     """The RGB picture of ``STIMULI[name]``, knob at ``value``: ``size`` x ``size`` px, or as large as its ``photo``.
 
-    Noise and fine patterns fade when a network shrinks them; drawn in the ``size`` that the network sees, they do not.
+    Noise and fine patterns fade when they are resized. Drawn in ``size=card.resize`` they are not: ``images.crop`` then cuts
+    the centre out pixel for pixel.
 
     Raises:
         ValueError: an unknown name, a value that is not a number in the knob's range, or no photo where one is needed.
@@ -102,6 +103,22 @@ def draw(name: str, value: float, photo: Image.Image | None = None, size: int = 
         raise ValueError(f"stimulus is {name!r}; {', '.join(STIMULI)} are allowed")
     stimulus = STIMULI[name]
     return stimulus.draw(_check(stimulus, value), size, photo)
+
+
+def clamp_knob(name: str, value: object) -> float:
+    """The value nearest to ``value`` at which the knob of ``STIMULI[name]`` may stand.
+
+    The default for what has no nearest: what is not a number, not finite, or not an ``int`` or ``float``.
+
+    Example:
+        >>> clamp_knob("checkerboard", 1e9)
+        128
+    """
+    stimulus = STIMULI[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return stimulus.default
+    nearest = min(max(value, stimulus.low), stimulus.high)
+    return round(nearest) if stimulus.whole else nearest
 
 
 def _check(stimulus: Stimulus, value: float) -> float:

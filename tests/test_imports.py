@@ -22,6 +22,8 @@ ALLOWED = {
     "weights_file": {"pickle_check", "refusal"},
     "card": {"architecture", "refusal"},
     "images": set(),
+    "picture_files": {"picture_files", "words"},
+    "images": {"picture_files"},
     "stimuli": set(),
     "checkpoint": {"architecture", "backbones", "card", "refusal", "weights_file"},
     "cost": {"layer"},

@@ -249,7 +249,7 @@ def _take(source: str, files: Sequence[Any]) -> None:
     for file in brought[:MOST_FILES]:
         if len(new) == MOST_PICTURES:
             break
-        title, data = images.title_of(file.name) or say("picture.untitled"), file.getvalue()
+        title, data = images.title_of(file.name, say("picture.untitled")), file.getvalue()
         digest = images.digest(data)
         try:
             if digest not in own:
@@ -278,7 +278,9 @@ def _release(file: Any) -> None:
     """Drop an uploaded file's bytes at once: its picture has been decoded."""
     context = get_script_run_ctx()
     if context is not None and context.uploaded_file_mgr is not None:
-        context.uploaded_file_mgr.remove_file(session_id=context.session_id, file_id=file.file_id)
+        context.uploaded_file_mgr.remove_file(  # type: ignore[attr-defined]  # of the in-memory manager
+            session_id=context.session_id, file_id=file.file_id
+        )
 
 
 def _forget(source: str) -> None:
