@@ -30,7 +30,17 @@ __all__ = [
     "ENDINGS", "KEPT_SIDE", "MAX_BYTES", "PictureError", "Preprocessing", "crop", "decode", "digest", "prepare", "title_of",
 ]  # fmt: skip
 
-ENDINGS = ("jpg", "jpeg", "jpe", "jfif", "mpo", "png", "webp", "heic", "heif")  # of the files that are offered for upload
+ENDINGS = (
+    "jpg",
+    "jpeg",
+    "jpe",
+    "jfif",
+    "mpo",
+    "png",
+    "webp",
+    "heic",
+    "heif",
+)  # of the files that are offered for upload
 MAX_BYTES = 10 * 2**20
 KEPT_SIDE = 1024  # the longer side of what is kept, px
 TITLE_LENGTH = 60  # characters
@@ -233,7 +243,7 @@ def _load_whole_jpeg(picture: Image.Image, data: bytes) -> None:
     no marker, so it is given more, one bits that are no code, bit by bit: it takes all at once if it looks for the next
     marker, and only after several of them, as one code, if it still looks for pixels.
     """
-    (name, extents, _, arguments), = picture.tile  # type: ignore[attr-defined]
+    ((name, extents, _, arguments),) = picture.tile  # type: ignore[attr-defined]
     picture.load_prepare()  # type: ignore[attr-defined]
     decoder = Image._getdecoder(picture.mode, name, arguments, picture.decoderconfig)  # type: ignore[attr-defined]
     decoder.setimage(picture.im, extents)

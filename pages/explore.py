@@ -41,8 +41,10 @@ def stage(engine: Engine, pictures: list[Picture]) -> None:
     photo.show(engine, picture, answers)
     if engine.checkpoint.dynamic:
         controls.show(engine)
-    if answers:
-        layer.show(engine, answers)
+        if answers:
+            layer.show(engine, answers)
+    else:
+        st.info(say("page.static"))
     if not st.session_state.get("dragging"):
         view.write_link()
 

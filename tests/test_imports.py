@@ -21,7 +21,6 @@ ALLOWED = {
     "pickle_check": set(),
     "weights_file": {"pickle_check", "refusal"},
     "card": {"architecture", "refusal"},
-    "images": set(),
     "picture_files": {"picture_files", "words"},
     "images": {"picture_files"},
     "stimuli": set(),

@@ -15,7 +15,11 @@ from itertools import count
 from odconv.picture_files.contents import MAX_PIXELS, Contents, counted, damaged, rare
 
 _CODED = (b"hvc1", b"hev1")
-_TRANSPARENCY = (b"urn:mpeg:hevc:2015:auxid:1", b"urn:mpeg:avc:2015:auxid:1", b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha")
+_TRANSPARENCY = (
+    b"urn:mpeg:hevc:2015:auxid:1",
+    b"urn:mpeg:avc:2015:auxid:1",
+    b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha",
+)
 _SAMPLES = (1, 1.5, 2, 3)  # per pixel, by chroma format: grey, 4:2:0, 4:2:2, 4:4:4
 _MAX_CODED_PIXELS = 2 * MAX_PIXELS  # of all tiles, and of those of the transparency
 _MAX_METADATA = 8 * 2**20  # bytes, counted as often as they belong to a picture
@@ -26,12 +30,16 @@ class _Meta:
     """The items of a file."""
 
     primary: int = 0
-    kinds: dict[int, bytes] = field(default_factory=dict)  # item -> what it is: a coded picture, a grid of them, EXIF, ...
+    kinds: dict[int, bytes] = field(
+        default_factory=dict
+    )  # item -> what it is: a coded picture, a grid of them, EXIF, ...
     lengths: Counter[int] = field(default_factory=Counter)  # item -> bytes
     sizes: dict[int, tuple[int, int]] = field(default_factory=dict)  # item -> width and height, px
     samples: dict[int, float] = field(default_factory=dict)  # coded picture -> bytes of its planes, per pixel
     made_of: defaultdict[int, list[int]] = field(default_factory=lambda: defaultdict(list))  # item -> its tiles
-    beside: defaultdict[int, list[int]] = field(default_factory=lambda: defaultdict(list))  # item -> transparency, depth, ...
+    beside: defaultdict[int, list[int]] = field(
+        default_factory=lambda: defaultdict(list)
+    )  # item -> transparency, depth, ...
     transparency: set[int] = field(default_factory=set)  # the items that are transparency
     described: Counter[int] = field(default_factory=Counter)  # metadata item -> how many pictures it belongs to
 

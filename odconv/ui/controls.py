@@ -13,7 +13,7 @@ from odconv.ui.text import say
 def show(engine: Engine) -> None:
     """Draw the dials and the other settings."""
     most = engine.num_kernels
-    heads = [head for head in HEADS if head in engine.heads]
+    heads = {head: say(f"head.{head}").capitalize() for head in engine.heads}
     chosen = view.current().settings
     with st.container(border=True):
         dials.show(chosen, most)
@@ -25,7 +25,6 @@ def show(engine: Engine) -> None:
                 value=[head for head in chosen.tempered if head in heads],
                 then=lambda some: apply(tempered=HEADS if set(some) >= set(heads) else tuple(some)),
                 options=heads,
-                format_func=_name,
                 selection_mode="multi",
                 help=say("setting.tempered_help"),
             )
@@ -35,8 +34,7 @@ def show(engine: Engine) -> None:
                 key="compensate",
                 value=chosen.compensate,
                 then=lambda kept: apply(compensate=kept),
-                options=[False, True],
-                format_func=lambda kept: say("setting.gain_kept" if kept else "setting.gain_free"),
+                options={False: say("setting.gain_free"), True: say("setting.gain_kept")},
                 required=True,
                 help=say("setting.gain_help"),
             )
@@ -46,8 +44,7 @@ def show(engine: Engine) -> None:
                 key="keep",
                 value=chosen.keep,
                 then=lambda which: apply(keep=which),
-                options=["strongest", "first"],
-                format_func=lambda which: say(f"setting.keep_{which}"),
+                options={which: say(f"setting.keep_{which}") for which in ("strongest", "first")},
                 required=True,
                 disabled=most == 1,
                 help=say("setting.keep_help"),
@@ -59,17 +56,12 @@ def show(engine: Engine) -> None:
                 value=[head for head in chosen.ablate if head in heads],
                 then=lambda some: apply(ablate=tuple(some)),
                 options=heads,
-                format_func=_name,
                 selection_mode="multi",
                 help=say("setting.ablate_help"),
             )
             st.button(
                 say("setting.reset"), key="reset", on_click=_reset, disabled=engine.normalize(chosen) == Settings()
             )
-
-
-def _name(head: str) -> str:
-    return say(f"head.{head}").capitalize()
 
 
 def apply(**settings: object) -> None:

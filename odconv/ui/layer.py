@@ -86,8 +86,7 @@ def _choose_difference(atlas: Atlas) -> None:
         key="difference",
         value=view.current().difference,
         then=lambda difference: controls.apply(difference=difference),
-        options=[False, True],
-        format_func=lambda difference: say("page.as_difference" if difference else "page.as_it_is"),
+        options={False: say("page.as_it_is"), True: say("page.as_difference")},
         required=True,
         help=say("page.difference_help", pictures=f"{atlas.pictures:,}"),
     )

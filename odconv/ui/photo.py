@@ -22,15 +22,13 @@ def choose(pictures: Sequence[Picture]) -> Picture:
     shown = min(view.current().shown, len(pictures))
     if len(pictures) == 1:
         return pictures[0]
-    titles = [f"{i}\\. {text.escape_markdown(picture.title)}" for i, picture in enumerate(pictures, 1)]
     view.bound(
         st.pills,
         say("page.picture_shown"),
         key="shown",
         value=shown,
         then=lambda position: view.change(shown=position),
-        options=list(range(1, len(pictures) + 1)),
-        format_func=lambda position: titles[position - 1],
+        options={i: f"{i}\\. {text.escape_markdown(picture.title)}" for i, picture in enumerate(pictures, 1)},
         required=True,
     )
     return pictures[shown - 1]

@@ -26,8 +26,7 @@ def choose_language() -> None:
         key="language",
         value=language(),
         then=lambda chosen: change(language=chosen),
-        options=list(LANGUAGES),
-        format_func=LANGUAGES.__getitem__,
+        options=LANGUAGES,
         required=True,
         label_visibility="collapsed",
     )
@@ -41,27 +40,25 @@ def choose_engine(view: View) -> Engine | None:
         st.error(say("network.none"))
         return None
     chosen = view.model if view.model in names else names[0]
-    shown = labels(names)
     bound(
         st.selectbox,
         say("network.model"),
         key="model",
         value=chosen,
         then=lambda name: change(model=name),
-        options=names,
-        format_func=shown.__getitem__,
+        options=labels(names),
     )
-    devices = engines.devices()
+    devices = {name: _device(name) for name in engines.devices()}
+    device = st.session_state.get("device", "auto")
+    device = device if device in devices else "auto"
     bound(
         st.selectbox,
         say("network.device"),
         key="device",
-        value=st.session_state.get("device", devices[0]),
+        value=device,
         then=lambda device: change(),
         options=devices,
-        format_func=_device,
     )
-    device = st.session_state["device"] if st.session_state["device"] in devices else devices[0]
     try:
         with st.spinner(say("network.opening")):
             engine = engines.open_engine(chosen, device)

@@ -56,8 +56,7 @@ def choose(view: View, size: int) -> list[Picture]:
             key="source",
             value=view.source,
             then=lambda source: change(source=source, shown=1),
-            options=SOURCES,
-            format_func=lambda source: say(f"source.{source}"),
+            options={source: say(f"source.{source}") for source in SOURCES},
             required=True,
         )
         if view.source != "stimuli":
@@ -305,8 +304,7 @@ def _from_stimuli(view: View, size: int) -> list[Picture]:
             key="stimulus",
             value=view.stimulus,
             then=lambda name: change(stimulus=name, knob=None),
-            options=list(STIMULI),
-            format_func=lambda name: say(f"source.stimulus_{name}"),
+            options={name: say(f"source.stimulus_{name}") for name in STIMULI},
             width=220,
         )
         stimulus = STIMULI[view.stimulus]

@@ -6,7 +6,7 @@ Forward are followed, and every choice makes one entry in the browser's history.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import streamlit as st
@@ -71,21 +71,32 @@ def write_link() -> None:
 
 
 def bound(
-    widget: Callable[..., Any], label: str, *, key: str, value: Any, then: Callable[[Any], None], **options: Any
+    widget: Callable[..., Any],
+    label: str,
+    *,
+    key: str,
+    value: Any,
+    then: Callable[[Any], None],
+    options: Mapping[Any, str] | None = None,
+    **more: Any,
 ) -> Any:
     """A streamlit widget that shows ``value`` and hands every change to ``then``: the view alone keeps state.
 
-    A browser can send anything: what is not among the widget's ``options`` is ignored.
+    ``options``: what there is to choose from -> its label, as Markdown; None for a widget that has no options. A browser can
+    send anything: what is not among them is ignored.
     """
 
     def changed() -> None:
         chosen = st.session_state[key]
-        if "options" not in options or _offered(chosen, options["options"]):
+        if options is None or _offered(chosen, options):
             then(chosen)
 
     st.session_state[key] = value
-    return widget(label, key=key, on_change=changed, **options)
+    if options is not None:
+        more |= {"options": list(options), "format_func": options.__getitem__}
+    return widget(label, key=key, on_change=changed, **more)
 
 
-def _offered(chosen: object, options: Sequence[Any]) -> bool:
-    return all(one in options for one in chosen) if isinstance(chosen, list) else chosen in options
+def _offered(chosen: object, options: Mapping[Any, str]) -> bool:
+    every = chosen if isinstance(chosen, list) else [chosen]
+    return all(isinstance(one, Hashable) and one in options for one in every)
