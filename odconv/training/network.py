@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from odconv.architecture import family_of
 from odconv.attention import Heads
 from odconv.layer import AttentionBranch
 from odconv.training.recipe import Drawn, Drop, Recipe, RecipeError
@@ -46,6 +47,7 @@ def _take(model: nn.Module, start: nn.Module, recipe: Recipe) -> None:
     """
     given, own = start.state_dict(), model.state_dict()
     odd = [name for name in given if name not in own]
+    classifier = family_of(recipe.arch).classifier
     for name, tensor in own.items():
         new = given.get(name)
         if new is not None and new.shape == tensor.shape:
@@ -53,7 +55,7 @@ def _take(model: nn.Module, start: nn.Module, recipe: Recipe) -> None:
         elif new is not None and new.shape in (tensor.shape[1:], (1, *tensor.shape[1:])):
             apart = recipe.apart if len(tensor) > 1 else 0.0
             tensor.copy_(new + apart * new.std() * torch.randn_like(tensor))
-        elif not (new is None and ".attention." in name) and not name.startswith(("fc.", "classifier.")):
+        elif not (new is None and ".attention." in name) and name.rpartition(".")[0] != classifier:
             odd.append(name)
     if odd:
         needed = f"weights of {recipe.arch} or its static twin are needed, of the same K or K = 1"
