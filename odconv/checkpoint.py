@@ -18,10 +18,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from odconv.architecture import Architecture, recognise
-from odconv.backbones import Place
+from odconv.backbones import Place, State
 from odconv.card import Card, card_beside, card_path
 from odconv.refusal import CheckpointError, listed, printable
-from odconv.weights_file import SUFFIXES, State, read_state
+from odconv.weights_file import SUFFIXES, read_state
 
 __all__ = [
     "SUFFIXES",

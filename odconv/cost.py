@@ -42,8 +42,8 @@ class LayerCost:
 def cost(model: nn.Module, image_size: int) -> list[LayerCost]:
     """The cost of every convolution and linear map of ``model`` for a picture of ``image_size`` px, in execution order.
 
-    Shapes are followed by a batch of no pictures through a copy of the modules on the CPU. Nothing is computed, no weights are
-    copied on whatever device they are, and ``model`` is not touched.
+    Shapes are those of a batch of no pictures, in a copy of the modules on the CPU. Nothing is computed, no weights are
+    copied, whatever device they are on, and ``model`` is not touched.
     """
     shadow = _without_numbers(model).eval()
     inside = {part for layer in shadow.modules() if isinstance(layer, ODConv2d) for part in layer.attention.modules()}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import pickletools
 from typing import IO, Any, NamedTuple
 
-MAX_INSTRUCTIONS = 400_000  # ODConv-ResNet-101 (2x) with its optimiser has 114,000
+MAX_INSTRUCTIONS = 300_000  # ODConv-ResNet-101 (2x) with its optimiser has 114,000
 MAX_ATTRIBUTES = 100  # dicts that are copied into attributes; a state dict has one
 MAX_DIMENSIONS = 8
 MAX_KEY = 2**31  # of a dict, where it is a number: larger ones can be chosen so that dicts become slow

@@ -37,8 +37,6 @@ SLACK = 2**20  # bytes that tensors may take beyond what their file holds: they 
 ZIP_START = b"PK\x03\x04"
 PICKLE_START = b"\x80\x02"
 
-State = Mapping[str, Tensor]
-
 
 def read_state(path: Path) -> dict[str, Tensor]:
     """The state dict in a weights file, on the CPU.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from odconv.architecture import BACKBONES, Architecture, family_of, is_dynamic, recognise
 from odconv.backbones import FAMILIES
@@ -35,6 +36,14 @@ def test_what_is_built_is_recognised(backbone):
     found = recognise(wanted.outline().state_dict())
     assert found == wanted
     assert any(isinstance(module, ODConv2d) for module in found.outline().modules()) == found.dynamic
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_family_names_the_first_dynamic_layer_and_the_classifier(backbone):
+    model = architecture(backbone).outline()
+    family = family_of(backbone)
+    assert type(model.get_submodule(family.first)) is (ODConv2d if is_dynamic(backbone) else nn.Conv2d)
+    assert model.get_submodule(family.classifier).out_features == 7
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

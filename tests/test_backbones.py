@@ -56,6 +56,11 @@ ENTRIES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
 @functools.cache
 def on_meta(maker, **options):
     with torch.device("meta"):

@@ -39,6 +39,11 @@ CARD = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="module")
 def tiny(shake):
     torch.manual_seed(0)
@@ -601,6 +606,7 @@ def test_bundled_weights_load_ready_to_look_into(name):
     size = loaded.card.image_size
     logits = loaded.model(torch.randn(2, 3, size, size))
     assert logits.shape == (2, 200)
+    assert loaded.place("layer2.0.conv1#2") == ("layer2", "0·1#2")
     assert logits.isfinite().all()
     assert not torch.allclose(logits[0], logits[1])
     card = json.loads(BUNDLED[name].with_suffix(".json").read_text(encoding="utf-8"))

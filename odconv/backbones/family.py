@@ -53,6 +53,7 @@ class Family:
         stems: the stems that there are, the usual one first.
         narrow: a width that makes a network of it tiny.
         first: the layer by whose weight the family is recognised, and whether its convolutions are dynamic.
+        classifier: the linear map at the end.
         build: layout and maker of convolutions -> the network, freshly initialised.
         recognise: tensors by name -> their layout. Raises ``CheckpointError`` where they fit none of the family's.
         place: name of a layer, as a probe records it -> where it stands.
@@ -63,6 +64,7 @@ class Family:
     stems: tuple[Stem, ...]
     narrow: float
     first: str
+    classifier: str
     build: Callable[[Layout, Conv], nn.Module]
     recognise: Callable[[State], Layout]
     place: Callable[[str], Place]
