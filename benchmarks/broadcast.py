@@ -32,27 +32,22 @@ def od_conv2d(
     As in the released code the channel gate is on the input and the filter gate on the output, and a layer without
     spatial and kernel attention has nothing to forge.
     """
+    spatial, channel, filter, kernel = attention
     where: Any = {"stride": stride, "padding": padding, "dilation": dilation}
-    if attention.channel is not None:
-        x = x * attention.channel[:, :, None, None]
-    gates = _gates(attention)
-    if gates is None:
+    if channel is not None:
+        x = x * channel[:, :, None, None]
+    if spatial is None and kernel is None:
         y = F.conv2d(x, weight[0], groups=groups, **where)
     else:
+        gates: Any = 1.0 if spatial is None else spatial[:, None, None, None]  # (N, 1, 1, 1, k, k)
+        gates = (
+            gates if kernel is None else gates * kernel[:, :, None, None, None, None]
+        )  # (N, K, 1, 1, k or 1, k or 1)
         forged = (gates * weight).sum(1)  # (N, K, C_out, C_in / groups, k, k) -> (N, C_out, C_in / groups, k, k)
         side_by_side = x.reshape(1, -1, *x.shape[2:])  # (1, N * C_in, H, W)
         y = F.conv2d(side_by_side, forged.flatten(0, 1), groups=len(x) * groups, **where)
         y = y.reshape(len(x), -1, *y.shape[2:])  # (N, C_out, H', W')
-    return y if attention.filter is None else y * attention.filter[:, :, None, None]
-
-
-def _gates(attention: Heads[Tensor]) -> Tensor | None:
-    """Spatial times kernel attention, in the shape that broadcasts over the weights: (N, K or 1, 1, 1, k or 1, k or 1)."""
-    taps = None if attention.spatial is None else attention.spatial[:, None, None, None]  # (N, 1, 1, 1, k, k)
-    shares = None if attention.kernel is None else attention.kernel[:, :, None, None, None, None]  # (N, K, 1, 1, 1, 1)
-    if taps is None or shares is None:
-        return shares if taps is None else taps
-    return taps * shares
+    return y if filter is None else y * filter[:, :, None, None]
 
 
 def everywhere() -> Any:

@@ -291,13 +291,11 @@ def verdicts(rows: Sequence[Row]) -> Iterator[str]:
 
 def conditions(device: str) -> str:
     """Machine, versions and date."""
-    model = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
-    processor = model[1] if model else platform.machine()
-    gpu = f"{torch.cuda.get_device_name()} (CUDA {torch.version.cuda}), " if device == "cuda" else ""
-    return (
-        f"{gpu}{processor}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, Python {platform.python_version()}, "
-        f"torch {torch.__version__}, {date.today()}; medians of n blocks of passes, peak memory of a first pass"
-    )
+    processor = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+    machine = [torch.cuda.get_device_name()] if device == "cuda" else []
+    machine += [processor[1] if processor else platform.machine(), f"{os.cpu_count()} cores"]
+    versions = [f"Python {platform.python_version()}", f"torch {torch.__version__}", str(date.today())]
+    return ", ".join([*machine, f"{torch.get_num_threads()} threads", *versions])
 
 
 def main(arguments: Sequence[str] | None = None, cells: Sequence[Cell] | None = None) -> None:

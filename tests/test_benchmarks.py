@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch.utils.benchmark import Measurement
 from torch.utils.benchmark.utils.common import TaskSpec
 
@@ -16,7 +15,6 @@ from benchmarks import broadcast, speed
 from benchmarks import forms as forms_benchmark
 from benchmarks.speed import CONTENDERS, INFERENCE, MEMORY, TRAINING, Cell, Row
 from odconv import HEADS, Heads, explain, forms
-from odconv.backbones import od_mobilenetv2, od_resnet50
 from odconv.checkpoint import Architecture
 from tests import oracle
 
@@ -51,28 +49,6 @@ def test_the_broadcast_form_is_the_equation_values_and_gradients(c_in, c_out, k,
     leaves, towards = (x, weight, *flat.values()), torch.rand(y.shape, dtype=torch.float64)
     ours, theirs = torch.autograd.grad(y, leaves, towards), torch.autograd.grad(expected, leaves, towards)
     torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
-
-
-def logits_and_gradients(model, images):
-    logits = model(images)
-    loss = F.cross_entropy(logits, torch.arange(len(images)))
-    return logits, torch.autograd.grad(loss, list(model.parameters()))
-
-
-NETWORKS = {
-    "od_resnet50": lambda: od_resnet50(5, num_kernels=4, width=8, stem="small"),
-    "od_mobilenetv2": lambda: od_mobilenetv2(5, num_kernels=1, width_mult=0.35),
-}
-
-
-@pytest.mark.parametrize("build", NETWORKS.values(), ids=NETWORKS)
-def test_a_network_in_the_broadcast_form_gives_what_it_gives_in_ours(shake, images, build):
-    model, images = shake(build()).double().eval(), images.double()
-    ours, gradients = logits_and_gradients(model, images)
-    with broadcast.everywhere():
-        theirs, their_gradients = logits_and_gradients(model, images)
-    torch.testing.assert_close(theirs, ours, rtol=1e-8, atol=1e-10)
-    torch.testing.assert_close(their_gradients, gradients, rtol=1e-8, atol=1e-10)
 
 
 def test_the_broadcast_form_is_everywhere_in_its_context_and_nowhere_after_it(monkeypatch, small_model, images):
