@@ -77,7 +77,11 @@ def test_what_no_dial_sends_is_refused(sent):
 
 @given(anything, anything, anything)
 def test_nothing_that_a_browser_sends_gets_out_of_range(sent, changes, released):
-    for message in (sent, {"changes": changes, "released": released}, {"changes": {"temperature": sent}, "released": True}):
+    for message in (
+        sent,
+        {"changes": changes, "released": released},
+        {"changes": {"temperature": sent}, "released": True},
+    ):
         try:
             turn = read(message, 4)
         except ValueError:
@@ -130,7 +134,17 @@ def test_a_turn_of_another_session_waits_until_the_dial_sends_it_again():
 
 @pytest.mark.parametrize(
     "sent",
-    [None, [], 3, "x", {}, message({}, seq="x"), message({}, seq=True), message({}, seq=10**4000), message({}, session=[])],
+    [
+        None,
+        [],
+        3,
+        "x",
+        {},
+        message({}, seq="x"),
+        message({}, seq=True),
+        message({}, seq=10**4000),
+        message({}, session=[]),
+    ],
     ids=lambda sent: str(sent)[:40],
 )
 def test_no_message_breaks_the_session(sent):
