@@ -1,5 +1,6 @@
 """What the dials show, and what they take from a browser."""
 
+import itertools
 import json
 import math
 
@@ -28,7 +29,7 @@ def test_the_dial_stops_at_round_temperatures_and_at_both_ends():
 
 def test_the_stops_are_close_together_and_evenly_so_as_far_as_two_digits_allow():
     assert 100 <= len(STOPS) <= 150
-    steps = [math.log10(after / before) for before, after in zip(STOPS[:-1], STOPS[1:], strict=True)]
+    steps = [math.log10(after / before) for before, after in itertools.pairwise(STOPS)]
     assert max(steps) < 0.042  # 1 to 1.1
     assert all(stop == float(f"{stop:.1e}") for stop in STOPS)
 
