@@ -8,7 +8,10 @@ const ASK_AGAIN = 5000; // ms after which a page that was not run is asked for o
 const watchConnection = (root, data, act) => {
   const app = document.querySelector("[data-testid=stApp]");
   connection.judge = () => judge(root, data, act, app);
-  connection.mark = () => markFigures(data.figures, !connection.open || connection.late);
+  connection.mark = () => {
+    const late = connection.late && document.querySelector(".st-key-dials"); // not once the dials are gone
+    markFigures(data.figures, !connection.open || late);
+  };
   if (!connection.observer) {
     connection.observer = new MutationObserver(() => connection.judge());
     connection.observer.observe(app, { attributeFilter: ["data-test-connection-state", "data-test-script-state"] });

@@ -22,7 +22,6 @@ const drawDials = (root, data, act) => {
   state.seq = Math.max(state.seq, data.answered);
   fit(root, state);
   if (!state.held && !state.sent && !state.unsent) adopt(root, state);
-  label(root, state);
   follow(root, state);
 };
 
@@ -95,9 +94,9 @@ const leaveExact = (root, state, event) => {
   turn(root, state, "temperature", true);
 };
 
-const label = (root, state) => {
+const label = (root, state, now) => {
   const { words, text } = state.data;
-  const waiting = state.sent && performance.now() - state.sent.since >= PATIENCE ? { ...state.sent.changes, ...state.unsent?.changes } : {};
+  const waiting = state.sent && now - state.sent.since >= PATIENCE ? { ...state.sent.changes, ...state.unsent?.changes } : {};
   const texts = {
     temperature: state.exact ? words.temperatures[positionOf(root, "temperature")] : text,
     kernels: words.counts[positionOf(root, "kernels") - 1],
@@ -119,11 +118,10 @@ const turn = (root, state, id, released) => {
   if (id === "temperature") state.exact = true;
   const value = id === "temperature" ? state.data.stops[positionOf(root, id)] : positionOf(root, id);
   state.unsent = merged(state.unsent, { changes: { [id]: value }, released });
-  label(root, state);
   follow(root, state);
 };
 
-// Send what is unsent, now or as soon as it may be sent.
+// Send what is unsent, now or as soon as it may be sent, and say what is shown.
 const follow = (root, state) => {
   clearTimeout(state.timer);
   const now = performance.now();
@@ -138,9 +136,7 @@ const follow = (root, state) => {
   }
   const next = state.unsent ? wait : state.sent ? state.sent.since + PATIENCE - now : 0;
   if (next > 0) {
-    state.timer = setTimeout(() => {
-      label(root, state);
-      follow(root, state);
-    }, next);
+    state.timer = setTimeout(() => follow(root, state), next);
   }
+  label(root, state, now);
 };
