@@ -31,7 +31,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from odconv.attention import Settings
-from odconv.training.compute import choose_precision, torch_settings
+from odconv.training.compute import choose_precision, positive_int, torch_settings
 from odconv.training.data import DataError, Pictures, augment, batches, load_pictures, prepare_batch, stream
 from odconv.training.measure import accuracy, attentions, predict_logits, summarise_layer, summarise_network
 from odconv.training.network import training_loss
@@ -177,7 +177,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--export", action="store_true", help="write the averaged weights of the last checkpoint and end"
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's)")
+    parser.add_argument("--threads", type=positive_int, help="CPU threads (default: PyTorch's)")
     group = parser.add_argument_group("the recipe")
     for name, (kind, words) in hyperparameters().items():
         how = {"choices": get_args(kind)} if get_args(kind) else {"type": kind}
