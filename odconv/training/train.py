@@ -8,7 +8,7 @@ epochs, and from it, in 24 more each, its static twin and ODConv with K = 1 and 
 in 55, 54 and 53 % of the 10,000 validation pictures. Commands and all numbers: assets/weights/README.md.
 
 Batches of small pictures first, SGD with one cycle of the learning rate, temperature from 30 to 1, averaged weights;
-``--start`` takes over the weights of a static twin or of K = 1. Each epoch, and Ctrl-C or SIGTERM, leaves a checkpoint in RUN,
+``--start`` takes over the weights of the static twin. Each epoch, and Ctrl-C or SIGTERM, leaves a checkpoint in RUN,
 from which ``--resume`` goes on as if nothing had been; each epoch adds a row to ``log.csv``. At the end, or at any time with
 ``--export``, the averaged weights are written to RUN as float16 safetensors with a card.
 """
