@@ -23,6 +23,7 @@ from odconv.atlas import RANKS, Atlas, TypicalHead, TypicalLayer, atlas_path, di
 from odconv.attention import HEADS, Heads
 from odconv.checkpoint import Checkpoint, CheckpointError
 from odconv.explain import LayerRecord, explain
+from odconv.training.compute import torch_settings
 from odconv.training.data import DataError, Pictures, prepare_batch
 from odconv.training.evaluate import load_inputs, options_of
 
@@ -157,8 +158,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         if not out.parent.is_dir():  # said before the minutes, not after
             raise DataError(f"There is no folder {out.parent} to write {out.name} to.")
-        checkpoint, _, pictures = load_inputs(options)
-        atlas = survey(checkpoint, pictures, fingerprint(options.weights), options.batch)
+        with torch_settings(options.threads):
+            checkpoint, _, pictures = load_inputs(options)
+            atlas = survey(checkpoint, pictures, fingerprint(options.weights), options.batch)
         save_atlas(atlas, out)
     except (CheckpointError, DataError) as error:
         sys.exit(str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
@@ -44,3 +45,10 @@ def torch_settings(threads: int | None) -> Iterator[None]:
     finally:
         torch.set_num_threads(before[0])
         torch.backends.cudnn.allow_tf32 = before[1]
+
+
+def positive_int(text: str) -> int:
+    """A whole number of at least 1, of an option of a command line."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: a whole number of at least 1 is needed")
+    return int(text)

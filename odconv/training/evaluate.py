@@ -18,9 +18,9 @@ from pathlib import Path
 
 import torch
 
-from odconv.attention import HEADS, Settings
+from odconv.attention import Settings
 from odconv.checkpoint import Checkpoint, CheckpointError, load_checkpoint
-from odconv.training.compute import torch_settings
+from odconv.training.compute import positive_int, torch_settings
 from odconv.training.data import DataError, Dataset, Pictures, find_dataset, load_pictures
 from odconv.training.measure import Entry, measure
 
@@ -47,17 +47,11 @@ def options_of(name: str, description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--weights", type=Path, required=True, help="weights with a card beside them")
     parser.add_argument("--data", type=Path, required=True, help="folder of the data set")
     parser.add_argument("--cache", type=Path, help="folder for decoded pictures (default: DATA/decoded)")
-    parser.add_argument("--pictures", type=_above_0, help="use this many pictures, evenly spaced (default: all)")
-    parser.add_argument("--batch", type=_above_0, default=128)
+    parser.add_argument("--pictures", type=positive_int, help="use this many pictures, evenly spaced (default: all)")
+    parser.add_argument("--batch", type=positive_int, default=128)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=_above_0, help="CPU threads (default: PyTorch's)")
+    parser.add_argument("--threads", type=positive_int, help="CPU threads (default: PyTorch's)")
     return parser
-
-
-def _above_0(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: a whole number of at least 1 is needed")
-    return int(text)
 
 
 def load_inputs(options: argparse.Namespace) -> tuple[Checkpoint, Dataset, Pictures]:
@@ -78,13 +72,12 @@ def load_inputs(options: argparse.Namespace) -> tuple[Checkpoint, Dataset, Pictu
 
 
 def report(measured: Entry) -> str:
-    """What was measured as text, for a terminal."""
+    """The accuracies that were measured, as text for a terminal; all else is in the card."""
     lines = [measured["what"], f"top-1 {measured['top1']:.2f}, top-5 {measured['top5']:.2f}"]
-    for section in ("temperature", "first_n_kernels", "strongest_n_kernels"):
-        entries = (f"{key}: {entry['top1']:.2f}" for key, entry in measured.get(section, {}).items())
-        lines.append(f"{section.replace('_', ' ')}, top-1: {', '.join(entries) or 'none'}")
-    for name, entry in measured.get("between_pictures", {"layers": {}})["layers"].items():
-        lines.append(f"  {name:<22}" + "".join(f"{head} {entry[head]:.4f}  " for head in HEADS if head in entry))
+    for name, entries in measured.items():
+        if name == "temperature" or name.endswith("_kernels"):
+            accuracies = ", ".join(f"{key}: {entry['top1']:.2f}" for key, entry in entries.items())
+            lines.append(f"top-1, {name.replace('_', ' ')} {accuracies}")
     return "\n".join(lines)
 
 

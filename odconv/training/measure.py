@@ -143,7 +143,6 @@ def summarise_network(layers: Sequence[Entry]) -> Entry:
 
 def questions(kernels: int | None, temperatures: Sequence[float]) -> dict[str, dict[str, Settings]]:
     """Section of the card -> key -> the settings that are measured for it. ``kernels``: K; None: static."""
-
     if kernels is None:
         return {}
     sections = {"temperature": {f"{t:g}": Settings(t) for t in temperatures}}

@@ -8,7 +8,7 @@ epochs, and from it, in 24 more each, its static twin and ODConv with K = 1 and 
 in 55, 54 and 53 % of the 10,000 validation pictures. Commands and all numbers: assets/weights/README.md.
 
 Batches of small pictures first, SGD with one cycle of the learning rate, temperature from 30 to 1, averaged weights;
-``--start`` takes over the weights of a static twin or of K = 1. Each epoch, and Ctrl-C or SIGTERM, leaves a checkpoint in RUN,
+``--start`` takes over the weights of the static twin. Each epoch, and Ctrl-C or SIGTERM, leaves a checkpoint in RUN,
 from which ``--resume`` goes on as if nothing had been; each epoch adds a row to ``log.csv``. At the end, or at any time with
 ``--export``, the averaged weights are written to RUN as float16 safetensors with a card.
 """
@@ -31,7 +31,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from odconv.attention import Settings
-from odconv.training.compute import choose_precision, torch_settings
+from odconv.training.compute import choose_precision, positive_int, torch_settings
 from odconv.training.data import DataError, Pictures, augment, batches, load_pictures, prepare_batch, stream
 from odconv.training.measure import accuracy, attentions, predict_logits, summarise_layer, summarise_network
 from odconv.training.network import training_loss
@@ -177,7 +177,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--export", action="store_true", help="write the averaged weights of the last checkpoint and end"
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's)")
+    parser.add_argument("--threads", type=positive_int, help="CPU threads (default: PyTorch's)")
     group = parser.add_argument_group("the recipe")
     for name, (kind, words) in hyperparameters().items():
         how = {"choices": get_args(kind)} if get_args(kind) else {"type": kind}
