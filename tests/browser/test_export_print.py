@@ -1,6 +1,7 @@
 """The HTML file as a browser shows it: in both languages, in a narrow window, on paper, and with hostile names in it."""
 
 import re
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -88,6 +89,22 @@ def test_on_a_tablet_and_on_a_phone_every_bar_has_room_and_nothing_is_wider_than
         page.set_viewport_size({"width": width, "height": 900})
         assert min(tracks(page)) >= 89
         page.wait_for_function("(width) => document.documentElement.scrollWidth <= width", arg=width)
+
+
+def test_no_term_of_the_equation_reaches_another_one_or_the_line_below(file, new_page):
+    page = new_page()
+    page.goto(file())
+    for width in (90, 130, 180, 250, 600):
+        equation = page.locator(".equation").first
+        equation.evaluate("(element, width) => { element.style.width = `${width}px`; }", width)
+        boxes = [term.bounding_box() for term in equation.locator(".term").all()]
+        assert len(boxes) == 4
+        for one, other in combinations(boxes, 2):
+            across = max(one["x"], other["x"]) - min(one["x"] + one["width"], other["x"] + other["width"])
+            down = max(one["y"], other["y"]) - min(one["y"] + one["height"], other["y"] + other["height"])
+            assert max(across, down) >= 2
+        room = equation.bounding_box()  # what stands below the equation begins where it ends
+        assert all(box["y"] + box["height"] <= room["y"] + room["height"] for box in boxes)
 
 
 def test_print_keeps_bars_photos_and_the_whole_glance(file, new_page):
