@@ -1,4 +1,7 @@
 import json
+import re
+from importlib.resources import files
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -8,10 +11,12 @@ from odconv import HEADS, Settings, drawings, explain
 from odconv.attention import Heads
 from odconv.backbones import od_mobilenetv2, od_resnet18, od_resnet50
 from odconv.cost import LayerCost, cost
+from odconv.drawings.colours import INK, PAPER
 from odconv.drawings.describe import describe_difference, describe_head
 from odconv.drawings.differences import SCALE_ENDS, scale_end
-from odconv.drawings.names import first_synonym
+from odconv.drawings.names import clean_name, first_synonym
 from odconv.drawings.numbers import signed_text
+from odconv.words import LANGUAGES, say
 
 CLASSES = ("tabby, tabby cat", "rocket", "espresso, strong coffee", "plane", "goldfish, Carassius auratus")
 COST = LayerCost("", 14_700, 2_361_000)
@@ -147,6 +152,15 @@ def test_side_by_side_gives_each_picture_its_own_numbers(small_model, images):
             "temperature 3 on all heads, gain kept; strongest kernels kept: 2",
         ),
         (Settings(keep="first"), "as trained"),
+        (Settings(temperature=3, tempered=()), "as trained"),
+        (Settings(temperature=3, tempered=("kernel",), compensate=True), "temperature 3 on kernel attention only"),
+        (
+            Settings(ablate=("spatial", "filter"), layers=("layer1.0.conv1", "conv\u202e1")),
+            "own mean instead of spatial, filter attention; only in conv1, layer1.0.conv1",
+        ),
+        (Settings(kernels=2, layers=tuple("abcde")), "strongest kernels kept: 2; only in 5 of the layers"),
+        (Settings(kernels=2, layers=()), "as trained"),
+        (Settings(layers=("layer1.0.conv1",)), "as trained"),
     ],
 )
 def test_settings_are_described_in_words(settings, sentence):
@@ -313,3 +327,258 @@ def test_differences_are_plain_json_without_nan_even_where_attention_has_no_boun
         for name, layer in changed.layers.items():
             json.dumps(drawings.layer_data("en", layer, trained.layers[name], COST, usual[name]), allow_nan=False)
             json.dumps(drawings.side_by_side_data("en", layer, layer, ["a"], usual[name]), allow_nan=False)
+
+
+# --- languages --------------------------------------------------------------------------------------------------------
+
+
+def drawn_in(language, record, reference, typical):
+    """The data of all four drawings."""
+    usual = None if typical is None else typical["layer2.0.conv1"]
+    layer, before = record.layers["layer2.0.conv1"], reference and reference.layers["layer2.0.conv1"]
+    return [
+        drawings.prediction_data(language, record, reference, CLASSES),
+        drawings.glance_data(language, record, reference, "layer2.0.conv1", places(record), typical),
+        drawings.layer_data(language, layer, before, COST, usual),
+        drawings.side_by_side_data(language, layer, before, ["räksmörgås"], usual),
+    ]
+
+
+def texts_in(data):
+    if isinstance(data, dict):
+        return [text for value in data.values() for text in texts_in(value)]
+    if isinstance(data, list):
+        return [text for value in data for text in texts_in(value)]
+    return [data] if isinstance(data, str) else []
+
+
+def without_texts(data):
+    if isinstance(data, dict):
+        return {key: without_texts(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [without_texts(value) for value in data]
+    return "" if isinstance(data, str) else data
+
+
+@pytest.mark.parametrize("differences", [False, True])
+def test_chinese_drawings_hold_no_english_word(changed, trained, typical, differences):
+    names = [re.escape(first_synonym(name)) for name in CLASSES] + ["räksmörgås", r"[\w.]*(layer|conv)[\w.]*"]
+    names += [r"\{\w+\}", "nat"]  # placeholders, and the unit of entropy
+    for data in drawn_in("zh", changed, trained, typical if differences else None):
+        for text in texts_in(data):
+            assert not re.findall("[A-Za-z]{3,}", re.sub("|".join(names), "", text)), text
+
+
+@pytest.mark.parametrize("differences", [False, True])
+def test_languages_change_texts_and_no_number(changed, trained, typical, differences):
+    english, chinese = (
+        without_texts(drawn_in(language, changed, trained, typical if differences else None)) for language in LANGUAGES
+    )
+    assert english == chinese
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_sentence_exists_in_every_language(language):
+    values = {"spatial": np.eye(3), "channel": np.array([0.1, 0.9]), "filter": np.array([0.9, 0.1])}
+    for head in HEADS:
+        for numbers in (values.get(head, np.array([0.9, 0.1])), np.full((2, 2) if head == "spatial" else 2, 0.5)):
+            assert describe_head(language, head, numbers)
+            assert describe_difference(language, head, numbers - 0.5)
+        assert say(language, f"layer.{head}_absent")
+    for keep in ("first", "strongest"):
+        for compensate in (False, True):
+            for tempered in (HEADS, ("spatial",)):
+                settings = Settings(2.0, tempered, 2, keep, compensate, ("kernel",))
+                assert "2" in drawings.describe_settings(language, settings)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(0, "0"), (1234, "1234"), (9994, "9994"), (9996, "1.00 万"), (14_743, "1.47 万"), (2_359_296, "236 万"),
+     (12_345_678, "1230 万"), (99_960_000, "1.00 亿"), (1_814_073_344, "18.1 亿"), (2 * 10**12, "2.00 万亿")],
+)  # fmt: skip
+def test_a_count_in_chinese_goes_by_ten_thousands(number, words):
+    assert drawings.count_text("zh", number) == words
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "clean"),
+    [
+        ("tabby cat.jpg", "tabby cat.jpg"),
+        ("小狗 👩\u200d🚀", "小狗 👩\u200d🚀"),
+        ("invoice\u202egpj.exe", "invoicegpj.exe"),
+        (" a\r\n\tb\x00\x7f c ", "a b c"),
+        ("\ud800x\u2066y\u2069\ufeff\xad", "\ufffdxy"),
+        ("<b>&amp;", "<b>&amp;"),
+    ],
+)
+def test_a_clean_name_has_no_character_that_hides_or_reorders(name, clean):
+    assert clean_name(name) == clean
+
+
+def test_names_of_others_are_clean_wherever_a_drawing_shows_them(trained):
+    name, clean = "a\u202e\n<b>", "a <b>"
+    record = type(trained)(trained.settings, trained.logits, {name: trained.layers["layer1.0.conv1"]})
+    data = drawings.glance_data("en", record, None, name, {name: (name, name)})["layers"][0]
+    assert data["name"] == name  # by which it is chosen
+    assert (data["stage"], data["label"]) == (clean, clean)
+    assert data["alt"].startswith(f"{clean}: ")
+    assert {row["name"] for row in drawings.prediction_data("en", record, None, [name] * 5)["rows"]} == {clean}
+    row = drawings.side_by_side_data("en", record.layers[name], None, [name])["rows"][0]
+    assert row["title"] == clean
+    assert all(alt.startswith(f"{clean}: ") for alt in row["alts"].values())
+
+
+def test_a_layer_stands_where_its_caller_says(trained):
+    stages = {name: (f"stage {i // 4}", f"{i % 4}") for i, name in enumerate(trained.layers)}
+    shown = drawings.glance_data("en", trained, None, "", stages)["layers"]
+    assert [(layer["stage"], layer["label"]) for layer in shown] == list(stages.values())
+
+
+# --- JavaScript and CSS -----------------------------------------------------------------------------------------------
+
+SCRIPTS = {path.name: path.read_text(encoding="utf-8") for path in files("odconv.drawings").iterdir() if path.name.endswith(".js")}  # fmt: skip
+HOLE = "\0"  # where a template literal is filled in
+
+
+def literals(source):
+    """The strings and template literals of a JavaScript file, the latter with ``HOLE`` for each ``${...}``."""
+    found = []
+
+    def code(i, end):
+        """Read code from i to ``end`` outside literals; the index behind it."""
+        depth = 0
+        while i < len(source):
+            character = source[i]
+            if source.startswith("//", i):
+                i = source.index("\n", i)
+            elif character == "/" and source[:i].rstrip()[-1] in "(,=:":  # a regular expression
+                i = re.compile(r"/(\\.|\[[^\]]*\]|[^/\\])+/").match(source, i).end()
+            elif character in "\"'":
+                close = source.index(character, i + 1)
+                found.append(source[i + 1 : close])
+                i = close + 1
+            elif character == "`":
+                i = template(i + 1)
+            elif character == end and depth == 0:
+                return i + 1
+            else:
+                depth += (character == "{") - (character == "}")
+                i += 1
+        return i
+
+    def template(i):
+        text = ""
+        while source[i] != "`":
+            if source.startswith("${", i):
+                text, i = text + HOLE, code(i + 2, "}")
+            else:
+                text, i = text + source[i], i + 1
+        found.append(text)
+        return i + 1
+
+    code(0, "")
+    return found
+
+
+def test_the_reader_of_literals_sees_what_is_written():
+    source = """const a = (x) => `<b title="${x ? `in ${"side"}` : 'no'}">word ${{ k: 1 }.k}</b>`; // "not" `this`
+    s.replace(/["'`]/g, "t");\n"""
+    assert set(literals(source)) == {"side", f"in {HOLE}", "no", f'<b title="{HOLE}">word {HOLE}</b>', "t"}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_javascript_says_nothing_of_its_own(name):
+    """Single words in strings are ids and events here; what is drawn of them, tests/browser reads on a Chinese page."""
+    symbols = set("yxaWifscwΣ") | {"nbsp"}  # of the equation
+    found = literals(SCRIPTS[name])
+    assert len(found) > 3
+    for text in found:
+        for attribute, value in re.findall(r'(aria-label|title|alt)="([^"]*)"', text):
+            assert value == HOLE, (attribute, value)
+        if "<" in text:
+            words = set(re.findall(r"[^\W\d_]+", re.sub(r"<[^>]*>", " ", text)))
+            assert words <= symbols, text
+        elif not re.match(r"color-mix\(|translate\(| ?[\w-]+=", text):  # colours, places, attributes
+            assert not (" " in text.strip() and re.search("[A-Za-z]{2}", text)), text
+
+
+def linear(colour):
+    """Linear RGB of ``#rrggbb``."""
+    values = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+# Ottosson, https://bottosson.github.io/posts/oklab/
+TO_LMS = np.array([[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566],
+                   [0.0883024619, 0.2817188376, 0.6299787005]])  # fmt: skip
+TO_LAB = np.array([[0.2104542553, 0.7936177850, -0.0040720468], [1.9779984951, -2.4285922050, 0.4505937099],
+                   [0.0259040371, 0.7827717662, -0.8086757660]])  # fmt: skip
+
+
+def oklab(rgb):
+    return TO_LAB @ np.cbrt(TO_LMS @ rgb)
+
+
+def mixed(first, share, second):
+    """Linear RGB of CSS's ``color-mix(in oklab, first share%, second)``, from and to linear RGB."""
+    lab = share / 100 * oklab(first) + (1 - share / 100) * oklab(second)
+    return (np.linalg.inv(TO_LMS) @ (np.linalg.inv(TO_LAB) @ lab) ** 3).clip(0, 1)
+
+
+def contrast(one, other):
+    """WCAG 2's contrast of two colours in linear RGB."""
+    light, dark = sorted((np.dot([0.2126, 0.7152, 0.0722], colour) for colour in (one, other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_contrast_is_that_of_wcag():
+    assert contrast(linear("#ffffff"), linear("#000000")) == pytest.approx(21)
+    assert contrast(linear("#ffffff"), linear("#767676")) == pytest.approx(4.54, abs=0.005)
+    np.testing.assert_allclose(mixed(linear("#E69F00"), 100, linear("#000000")), linear("#E69F00"), atol=1e-6)
+
+
+def css_share(pattern):
+    return float(re.search(pattern.replace("N", r"(\d+)"), drawings.style())[1])
+
+
+# Of Streamlit's themes, and of a page without one.
+THEMES = [*zip(PAPER, INK, strict=True), ("#ffffff", "#31333F"), ("#0e1117", "#fafafa"), ("#191917", "#fafafa")]
+
+
+@pytest.mark.parametrize(("paper", "ink"), THEMES)
+def test_captions_are_read_with_a_contrast_of_at_least_4_5_on_paper_and_on_the_chosen_column(paper, ink):
+    paper, ink = linear(paper), linear(ink)
+    quiet = mixed(ink, css_share(r"--quiet: color-mix\(in oklab, var\(--ink\) N%, var\(--paper\)\)"), paper)
+    assert contrast(quiet, paper) >= 4.5
+    well = mixed(ink, css_share(r"\.od \.well \{ fill: color-mix\(in oklab, var\(--ink\) N%, var\(--paper\)\)"), paper)
+    assert contrast(quiet, well) >= 4.5
+    assert "opacity" not in re.search(r"\.od \.faint \{[^}]*\}", drawings.style())[0]
+    for grey in (r"\.faint", r"\.ghost-text", r"\.caption", r"\.note", r"\.ghost-value"):
+        assert re.search(rf"\.od {grey} \{{[^}}]*(fill|color): var\(--quiet\)", drawings.style()), grey
+
+
+def test_a_kernels_tone_is_the_same_in_every_theme_and_stands_out_from_paper_and_from_its_neighbours():
+    line = re.search(r"const kernelTone = [^;]*;", SCRIPTS["draw.js"])[0]
+    assert set(re.findall(r"var\((--[\w-]+)\)", line)) == {"--kernel-first", "--kernel-last"}
+    ends = [linear(re.search(rf"--kernel-{end}: (#\w{{6}});", drawings.style())[1]) for end in ("first", "last")]
+    for count in (2, 4):
+        tones = [mixed(ends[1], 100 * i / (count - 1), ends[0]) for i in range(count)]
+        for tone in tones:
+            assert all(contrast(tone, linear(paper)) >= 2 for paper in PAPER)
+        for one, other in pairwise(tones):
+            assert np.linalg.norm(oklab(one) - oklab(other)) >= 0.1  # ten steps of what is just told apart
+
+
+def test_bars_keep_their_width_however_narrow_their_column_is():
+    css = drawings.style()
+    wide = re.search(r'li \{ display: grid; grid-template: "name track value" / (.*?);', css)[1]
+    assert "minmax(90px, 1fr)" in wide
+    least = sum(map(int, re.findall(r"(\d+)px", wide))) + 2 * 10  # and two gaps
+    narrow = re.search(
+        r'@container \(max-width: (\d+)px\) \{ \.od \.bars li \{ grid-template: "name value" "track track"', css
+    )
+    assert int(narrow[1]) >= least

@@ -13,4 +13,4 @@ KERNEL_TONES = ("#F0A815", "#7A3E00")
 PAPER = ("#ffffff", "#0e1117")
 INK = ("#31333f", "#fafafa")
 
-QUIET = 76  # % of ink in captions and axis texts; below about 68 % the dark theme's chosen column has less than 4.5 : 1
+QUIET = 76  # % of ink in captions and axis texts; below 69 % the light theme's chosen column has less than 4.5 : 1
