@@ -33,7 +33,7 @@ def inspect(data: bytes) -> Contents:
         elif kind == b"ICCP" and len(body) <= MAX_PROFILE:
             profile = body
         elif kind == b"EXIF":
-            orientation = orientation_of(body[:2**16].removeprefix(b"Exif\0\0"))
+            orientation = orientation_of(body[: 2**16].removeprefix(b"Exif\0\0"))
     if frames > 1:
         raise PictureError("picture.animated", kind="WebP", frames=frames)
     if size is None or 0 in size:
