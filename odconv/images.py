@@ -275,7 +275,7 @@ def _load_whole_jpeg(picture: Image.Image, contents: Contents) -> None:
 
 
 def _flatten(size: tuple[int, int], strip: Callable[[int, int], Image.Image]) -> Image.Image:
-    """A picture of ``size`` on white, at most about twice the size that is kept; ``strip``: (top, bottom) -> those rows.
+    """A picture of ``size`` on white, its longer side below ``4 * KEPT_SIDE``; ``strip``: (top, bottom) -> those rows.
 
     Strip by strip, so that no second picture of the full size is ever there.
     """
