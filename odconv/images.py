@@ -172,21 +172,26 @@ def _turn() -> Iterator[None]:
 def _read_jpeg(contents: Contents) -> Image.Image:
     picture = _open(contents)
     picture.draft("RGB", _draft_size(contents.size))  # decodes at 1/2, 1/4 or 1/8 where that is still large enough
-    _load_whole_jpeg(picture, contents.data)
-    return _flatten(picture.size, lambda top, bottom: picture.crop((0, top, picture.width, bottom)))
+    _load_whole_jpeg(picture, contents)
+    return _flatten(picture.size, _strips(picture))
 
 
 def _read_png(contents: Contents) -> Image.Image:
     assert isinstance(contents, PngContents)
-    if not holds_all_rows(contents):
+    picture = _open(contents)
+    picture.load()
+    interlaced = bool(picture.info.get("interlace"))
+    last_row = picture.crop((0, picture.height - 1, picture.width, picture.height))
+    # Pillow leaves at 0 what does not come. Where the last row has come, the others have; else only counting tells.
+    if (interlaced or not np.asarray(last_row).any()) and not holds_all_rows(contents):
         raise damaged("PNG")
-    return _read_with_pillow(contents)
+    return _flatten(picture.size, _strips(picture))
 
 
-def _read_with_pillow(contents: Contents) -> Image.Image:
+def _read_webp(contents: Contents) -> Image.Image:
     picture = _open(contents)
     picture.load()  # verify() would let a truncated file pass
-    return _flatten(picture.size, lambda top, bottom: picture.crop((0, top, picture.width, bottom)))
+    return _flatten(picture.size, _strips(picture))
 
 
 def _read_heif(contents: Contents) -> Image.Image:
@@ -207,7 +212,7 @@ def _read_heif(contents: Contents) -> Image.Image:
 _READERS: dict[str, Callable[[Contents], Image.Image]] = {
     "JPEG": _read_jpeg,
     "PNG": _read_png,
-    "WebP": _read_with_pillow,
+    "WebP": _read_webp,
     "HEIC": _read_heif,
 }
 
@@ -217,6 +222,10 @@ def _open(contents: Contents) -> Image.Image:
     if picture.size != contents.size:
         raise damaged(contents.kind)
     return picture
+
+
+def _strips(picture: Image.Image) -> Callable[[int, int], Image.Image]:
+    return lambda top, bottom: picture.crop((0, top, picture.width, bottom))
 
 
 def _draft_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -236,8 +245,8 @@ def _scale_on_load(contents: Contents) -> int:
     return max(scale for scale in (1, 2, 4, 8) if scale <= fits)
 
 
-def _load_whole_jpeg(picture: Image.Image, data: bytes) -> None:
-    """Decodes ``data``, which ends where its last scan does, and refuses it if that scan ends before the picture does.
+def _load_whole_jpeg(picture: Image.Image, contents: Contents) -> None:
+    """Decodes a JPEG that ends where its last scan does, and refuses it if that scan ends before the picture does.
 
     libjpeg fills up with grey what is missing, and Pillow hides its warning. But libjpeg waits for more where it has seen
     no marker, so it is given more, one bits that are no code, bit by bit: it takes all at once if it looks for the next
@@ -247,10 +256,10 @@ def _load_whole_jpeg(picture: Image.Image, data: bytes) -> None:
     picture.load_prepare()  # type: ignore[attr-defined]
     decoder = Image._getdecoder(picture.mode, name, arguments, picture.decoderconfig)  # type: ignore[attr-defined]
     decoder.setimage(picture.im, extents)
-    waiting = data
+    waiting = contents.data
     for number in range(1 + _PREFETCHED + _PROBES):
         taken, error = decoder.decode(waiting)
-        if taken < 0:  # all pixels have come, or nothing sensible; a picture in many scans first waits for its end
+        if taken < 0:  # all pixels have come, or nothing sensible; a picture in many passes first waits for its end
             if error < 0 or number > _PREFETCHED:
                 raise damaged("JPEG")
             break
@@ -260,13 +269,13 @@ def _load_whole_jpeg(picture: Image.Image, data: bytes) -> None:
         waiting += _PAIR
     else:
         taken, error = decoder.decode(waiting + _END_OF_IMAGE)
-        if taken >= 0 or error < 0:
+        if taken >= 0 or error < 0 or contents.passes == 1:
             raise damaged("JPEG")
     picture.tile = []  # type: ignore[attr-defined]
 
 
 def _flatten(size: tuple[int, int], strip: Callable[[int, int], Image.Image]) -> Image.Image:
-    """A picture of ``size`` on white, at most about twice the size that is kept; ``strip``: (top, bottom) -> those rows.
+    """A picture of ``size`` on white, its longer side below ``4 * KEPT_SIDE``; ``strip``: (top, bottom) -> those rows.
 
     Strip by strip, so that no second picture of the full size is ever there.
     """

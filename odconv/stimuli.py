@@ -115,7 +115,9 @@ def clamp_knob(name: str, value: object) -> float:
         128
     """
     stimulus = STIMULI[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return stimulus.default
+    if isinstance(value, float) and not math.isfinite(value):  # an int may be too large to be asked
         return stimulus.default
     nearest = min(max(value, stimulus.low), stimulus.high)
     return round(nearest) if stimulus.whole else nearest

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from odconv.stimuli import STIMULI, blur, checkerboard, draw, grating, noise, plain
+from odconv.images import crop
+from odconv.stimuli import STIMULI, blur, checkerboard, clamp_knob, draw, grating, noise, plain
 
 
 @pytest.mark.parametrize("angle", [0, 30, 45, 90, 120, 175])
@@ -111,6 +112,32 @@ def test_half_a_pixel_is_refused_where_only_whole_numbers_make_sense():
     with pytest.raises(ValueError, match=r"is 8\.5; whole numbers from 4 to 128"):
         draw("checkerboard", 8.5)
     assert draw("checkerboard", 8.0).tobytes() == checkerboard(8).tobytes()
+
+
+@pytest.mark.parametrize("name", [name for name, stimulus in STIMULI.items() if not stimulus.needs_photo])
+@pytest.mark.parametrize(("size", "resize"), [(224, 256), (224, 255), (64, 64)])
+def test_a_stimulus_of_the_size_before_the_crop_reaches_the_network_pixel_for_pixel(name, size, resize):
+    drawn = draw(name, STIMULI[name].default, size=resize)
+    start = (resize - size) // 2
+    centre = np.asarray(drawn)[start : start + size, start : start + size]
+    assert np.array_equal(np.asarray(crop(drawn, size, resize)), centre)
+
+
+@pytest.mark.parametrize("name", STIMULI)
+@pytest.mark.parametrize("value", [-(10**400), -5, 0, 3, 8.4, 8.6, 31, 127.7, 1e9, 10**400])
+def test_a_clamped_knob_stands_at_the_nearest_value_that_can_be_drawn(name, value):
+    stimulus = STIMULI[name]
+    clamped = clamp_knob(name, value)
+    draw(name, clamped, Image.new("RGB", (8, 8)), size=8)
+    step = 1 if stimulus.whole else 0.05
+    allowed = np.arange(stimulus.low, stimulus.high + step / 2, step)
+    assert abs(clamped - min(max(value, -1e6), 1e6)) <= np.abs(allowed - min(max(value, -1e6), 1e6)).min() + 1e-9
+
+
+@pytest.mark.parametrize("name", STIMULI)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None, "7", True, [1], 1j, b"7"])
+def test_a_knob_at_nothing_sensible_goes_to_its_default(name, value):
+    assert clamp_knob(name, value) == STIMULI[name].default
 
 
 def test_an_unknown_stimulus_is_refused_with_the_known_ones():

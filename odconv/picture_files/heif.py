@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
 
-from odconv.picture_files.contents import MAX_PIXELS, Contents, counted, damaged, rare
+from odconv.picture_files.contents import MAX_PIXELS, MAX_PROFILE, Contents, counted, damaged, rare
 
 _CODED = (b"hvc1", b"hev1")
 _TRANSPARENCY = (
@@ -36,6 +36,7 @@ class _Meta:
     lengths: Counter[int] = field(default_factory=Counter)  # item -> bytes
     sizes: dict[int, tuple[int, int]] = field(default_factory=dict)  # item -> width and height, px
     samples: dict[int, float] = field(default_factory=dict)  # coded picture -> bytes of its planes, per pixel
+    profiles: dict[int, bytes] = field(default_factory=dict)  # item -> ICC profile
     made_of: defaultdict[int, list[int]] = field(default_factory=lambda: defaultdict(list))  # item -> its tiles
     beside: defaultdict[int, list[int]] = field(
         default_factory=lambda: defaultdict(list)
@@ -70,7 +71,8 @@ def inspect(data: bytes) -> Contents:
         size,
         data,
         decoded_bytes=4 if transparent else 3,
-        working_bytes=2.25 * max(coded) + 1.5 * transparent,  # measured: the planes, and a good copy to turn or convert
+        working_bytes=2.25 * max(coded) + 2 * transparent,  # measured: the planes, and a good copy to turn or convert
+        profile=_profile_of(meta),
     )
 
 
@@ -209,6 +211,8 @@ def _read_properties(reader: _Reader, meta: _Meta, start: int, end: int) -> None
                 samples = _SAMPLES[reader.number(body + 16, 1) & 3]
                 deep = (reader.number(body + 17, 1) | reader.number(body + 18, 1)) & 7
                 meta.samples[item] = max(meta.samples.get(item, 0), samples * (2 if deep else 1))
+            elif kind == b"colr" and reader.data[body : body + 4] in (b"prof", b"rICC"):
+                meta.profiles[item] = reader.data[body + 4 : end]
             elif kind == b"auxC" and reader.data[body + 4 : end].startswith(_TRANSPARENCY):
                 meta.transparency.add(item)
 
@@ -242,6 +246,12 @@ def _parts(meta: _Meta, item: int) -> list[int]:
     if any(part not in meta.sizes or part not in meta.samples for part in parts):
         raise damaged("HEIC")
     return parts
+
+
+def _profile_of(meta: _Meta) -> bytes | None:
+    """The primary picture's; where a grid has none, its tiles'."""
+    found = [meta.profiles[item] for item in (meta.primary, *meta.made_of[meta.primary][:1]) if item in meta.profiles]
+    return found[0] if found and len(found[0]) <= MAX_PROFILE else None
 
 
 def _coded_pixels(meta: _Meta, item: int) -> int:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from odconv.picture_files.contents import MAX_PROFILE, Contents, counted, damaged, orientation_of, rare
 
-_SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
+_EOI, _SOS, _INTERVAL = 0xD9, 0xDA, 0xDD
 _FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # 8 bits, Huffman or arithmetic coding; not lossless, not hierarchical
 _PROGRESSIVE = {0xC2, 0xCA}
 _OTHER_FRAMES = {0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF}
@@ -19,6 +19,7 @@ _BARE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
 # Two bytes and no repetition: any number of fill bytes 0xFF is passed over at the speed of C.
 _MARKER = re.compile(rb"\xff[\x01-\xfe]")
 _END_OF_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # neither a stuffed zero nor a restart
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _FILL = re.compile(rb"\xff+(?=\xff)")
 
 
@@ -49,7 +50,7 @@ def inspect(data: bytes) -> Contents:
     progressive = False
     components: dict[int, _Component] = {}
     missing: dict[int, list[int]] = {}  # component -> how many low bits of each coefficient have not come yet
-    passes = 0
+    passes = interval = 0
     for marker, body, scan in counted("JPEG", _segments(data)):
         if marker in _OTHER_FRAMES:
             raise rare("JPEG")
@@ -61,6 +62,10 @@ def inspect(data: bytes) -> Contents:
         elif marker == _SOS:
             _note_scan(body, missing, progressive)
             passes += 1
+            if interval and len(_RESTART.findall(scan)) < (_units(frame, components, body) - 1) // interval:
+                raise damaged("JPEG")
+        elif marker == _INTERVAL:
+            interval = int.from_bytes(body[:2], "big")
         elif marker == 0xE1 and body.startswith(b"Exif\0\0") and marker not in seen:
             orientation = orientation_of(body[6:])
             seen.add(marker)
@@ -100,7 +105,8 @@ def _segments(data: bytes) -> Iterator[_Segment]:
             continue
         after = _END_OF_SCAN.search(data, place)
         end = len(data) if after is None else after.start()
-        yield _Segment(marker, body, _FILL.sub(b"", data[place:end]).rstrip(b"\xff"))
+        scan = data[place:end].rstrip(b"\xff")
+        yield _Segment(marker, body, _FILL.sub(b"", scan) if b"\xff\xff" in scan else scan)
         place = end
 
 
@@ -136,12 +142,24 @@ def _note_scan(body: bytes, missing: dict[int, list[int]], progressive: bool) ->
         missing[identity][start : end + 1] = [bits] * (end + 1 - start)
 
 
+def _units(frame: bytes | None, components: dict[int, _Component], scan: bytes) -> int:
+    """How many units, as restart intervals count them, a scan is of: blocks of a lone component, or sets of blocks."""
+    assert frame is not None  # there is none without components, and then the scan has been refused
+    height, width = unpack_from(">HH", frame, 1)
+    most = [max(factors) for factors in zip(*components.values(), strict=True)]
+    across, down = (8 * factor for factor in most)
+    if scan[0] == 1:
+        own = components[scan[1]]
+        width, height = -(-width * own.horizontal // most[0]), -(-height * own.vertical // most[1])
+        across = down = 8
+    return -(-width // across) * -(-height // down)
+
+
 def _coefficient_bytes(components: dict[int, _Component]) -> float:
     """Per pixel, what a decoder keeps until the last scan has come: 2 bytes per coefficient."""
-    largest = max(component.horizontal for component in components.values()) * max(
-        component.vertical for component in components.values()
-    )
-    return 2 * sum(component.horizontal * component.vertical for component in components.values()) / largest
+    sampled = list(components.values())
+    largest = max(component.horizontal for component in sampled) * max(component.vertical for component in sampled)
+    return 2 * sum(component.horizontal * component.vertical for component in sampled) / largest
 
 
 def _tells_colours(marker: int, body: bytes, seen: set[int]) -> bool:
