@@ -234,8 +234,8 @@ def apart(device: str, measurement: Callable[..., Result], *arguments: Any) -> R
     """
     if device == "cuda":
         return measurement(*arguments)
-    context = multiprocessing.get_context("forkserver")  # loads torch once, and what an optimiser loads late
-    context.set_forkserver_preload(["__main__", "torch", "torch._dynamo"])
+    context = multiprocessing.get_context("forkserver")  # loads torch once
+    context.set_forkserver_preload(["__main__", "torch"])
     with ProcessPoolExecutor(1, context, torch.set_num_threads, (torch.get_num_threads(),)) as child:
         return child.submit(measurement, *arguments).result()
 

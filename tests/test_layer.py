@@ -64,7 +64,7 @@ CASES = [
     Case("one channel", c_in=1, c_out=1, padding=(1, 1)),
 ]
 cases = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-all_k = pytest.mark.parametrize("num_kernels", [1, 2, 4], ids=lambda k: f"K={k}")
+all_k = pytest.mark.parametrize("num_kernels", [1, 4], ids=lambda k: f"K={k}")
 halves = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bfloat16", "float16"])
 
 
@@ -106,7 +106,7 @@ def assert_rounded(actual, expected, terms, absolute, what=""):
     (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1), which is ``absolute``.
     """
     assert actual.shape == expected.shape, what
-    bound = (terms.max() + FACTORS) * torch.finfo(actual.dtype).eps * absolute.max()
+    bound = 2 * (terms.max() + FACTORS) * torch.finfo(actual.dtype).eps * absolute.max()  # the oracle rounds as well
     error = (actual.double() - expected).abs().max()
     assert error <= bound, f"{what}: off by {error:.3g} where rounding makes less than {bound:.3g}"
 
@@ -216,25 +216,23 @@ def test_what_a_layer_is_told_is_what_it_convolves_with(shake, settings):
 
 PERMITTED = [
     pytest.param(form, case, num_kernels, id=f"{form.function}-{case.name}-K={num_kernels}")
-    for form, case, num_kernels in itertools.product(FORMS, CASES, (1, 2, 4))
+    for form, case, num_kernels in itertools.product(FORMS, CASES, (1, 4))
     if form.permits(case, num_kernels)
 ]
 
 
-def value_and_gradients(function, x, weight, heads, towards):
+def value_and_gradients(function, x, weight, towards, **heads):
     """What ``function`` makes of x, weight and heads (head -> (N, entries)), and the gradient of each, by name."""
-    leaves = {"x": x, "weight": weight, **heads}
-    leaves = {name: leaf.detach().requires_grad_() for name, leaf in leaves.items()}
+    leaves = {name: leaf.clone().requires_grad_() for name, leaf in {"x": x, "weight": weight, **heads}.items()}
     y = function(leaves["x"], leaves["weight"], {head: leaves[head] for head in heads})
     return {"y": y, **dict(zip(leaves, torch.autograd.grad(y, list(leaves.values()), towards), strict=True))}
 
 
 @pytest.mark.parametrize(("form", "case", "num_kernels"), PERMITTED)
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
-def test_every_form_is_the_equation(form, case, num_kernels, dtype):
-    flat, _ = random_attention(case, num_kernels, dtype)
+def test_every_form_is_the_equation_in_float64_and_float32(form, case, num_kernels):
+    flat, _ = random_attention(case, num_kernels, torch.float32)
     here = ["spatial", "kernel"] if case.groups > 1 or case.k == 1 else ["spatial", "channel", "kernel"]
-    heads = {head: flat[head].detach().to(dtype) for head in here if head in flat}
+    heads = {head: flat[head].detach().float() for head in here if head in flat}
 
     def ours(x, weight, heads):
         taps = heads["spatial"][:, None] if "spatial" in heads else None
@@ -245,19 +243,17 @@ def test_every_form_is_the_equation(form, case, num_kernels, dtype):
     def theirs(x, weight, heads):
         return oracle.od_conv2d(x, weight, heads, **case.where)
 
-    x, weight = case.input(dtype), case.layer(num_kernels, dtype).weight.detach()
-    with torch.no_grad():
-        shape = ours(x, weight, heads).shape
-    towards = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(5)).to(dtype)
-    found = value_and_gradients(ours, x, weight, heads, towards)
-    inputs = [x, weight, heads, towards]  # the very numbers of ``dtype``, from here on in float64
-    doubled = [{h: v.double() for h, v in i.items()} if i is heads else i.double() for i in inputs]
-    absolute = [{h: v.abs() for h, v in i.items()} if isinstance(i, dict) else i.abs() for i in doubled]
-    ones = [{h: v**0 for h, v in i.items()} if isinstance(i, dict) else i**0 for i in doubled]
-    expected, sizes, terms = (value_and_gradients(theirs, *some) for some in (doubled, absolute, ones))
-    for what, value in found.items():
-        assert value.dtype == dtype, what
-        assert_rounded(value, expected[what], terms[what], sizes[what], what)
+    x, weight = case.input(torch.float32), case.layer(num_kernels, torch.float32).weight.detach()
+    towards = torch.randn(ours(x, weight, heads).shape, generator=torch.Generator().manual_seed(5))
+    singles = {"x": x, "weight": weight, **heads, "towards": towards}  # float64 holds them exactly
+    doubles = {name: values.double() for name, values in singles.items()}
+    expected = value_and_gradients(theirs, **doubles)
+    sizes = value_and_gradients(theirs, **{name: values.abs() for name, values in doubles.items()})
+    terms = value_and_gradients(theirs, **{name: torch.ones_like(values) for name, values in doubles.items()})
+    for inputs in (singles, doubles):
+        for what, value in value_and_gradients(ours, **inputs).items():
+            assert value.dtype == inputs["x"].dtype, what
+            assert_rounded(value, expected[what], terms[what], sizes[what], what)
 
 
 @cases

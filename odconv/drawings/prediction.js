@@ -2,7 +2,7 @@
 
 const drawPrediction = (root, data) => {
   const row = ({ name, probability, ghost }) => `<li>
-    <span class="name">${esc(name)}</span>
+    <span class="name" title="${esc(name)}">${esc(name)}</span>
     <span class="track" aria-hidden="true">
       <i class="bar" style="width:${at(probability * 100)}%"></i>
       ${ghost === null ? "" : `<i class="ghost-tick" style="left:${at(ghost * 100)}%"></i>`}
@@ -11,5 +11,5 @@ const drawPrediction = (root, data) => {
       ghost === null ? "" : `<span class="ghost-value"><span class="hidden">${esc(data.words.as_trained)}</span> ${num(ghost)}</span>`
     }</span></li>`;
   replace(root, `<ol class="bars" aria-label="${esc(data.alt)}">${data.rows.map(row).join("")}</ol>
-    <p class="note">${esc(data.note)}</p>`);
+    <p class="note"${data.compared ? "" : ' style="visibility:hidden" aria-hidden="true"'}>${esc(data.note)}</p>`);
 };

@@ -37,14 +37,14 @@ def prediction_data(
         }
         for i in map(int, np.argsort(-shares, kind="stable")[:most])
     ]
-    note = ""
-    if trained is not None:
-        best = int(trained.argmax())
-        note = say(language, "prediction.note", name=names[best], share=f"{trained[best]:.2f}")
+    as_trained = shares if trained is None else trained
+    best = int(as_trained.argmax())
     listed = join_list(language, (f"{row['name']} {row['probability']:.2f}" for row in rows))
     return {
         "rows": rows,
-        "note": note,
+        # The same as trained and not, but hidden as trained: nothing below it moves when a dial leaves its place.
+        "note": say(language, "prediction.note", name=names[best], share=f"{as_trained[best]:.2f}"),
+        "compared": trained is not None,
         "alt": say(language, "prediction.alt", classes=listed),
         "words": {"as_trained": say(language, "prediction.as_trained")},
     }

@@ -40,5 +40,6 @@ def _inert(value: Any) -> Any:
 def escape_markdown(text: str) -> str:
     """``text`` so that Markdown, with Streamlit's colours, icons and formulas, shows it as it is, on one line."""
     text = re.sub(r"\s+", " ", text)
-    text = re.sub(r"([\\`*_{}\[\]()#+\-.!|<>~$:&@/=^])", r"\\\1", text)
-    return text
+    # Addresses become links after Markdown has been read, escaped or not: an invisible word joiner parts them.
+    text = re.sub(r"(?i)(https?:)(?=//)|(www)(?=\.)|(?=@)", lambda found: found[0] + "\u2060", text)
+    return re.sub(r"([\\`*_{}\[\]()#+\-.!|<>~$:&@/=^])", r"\\\1", text)

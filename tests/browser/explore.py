@@ -25,7 +25,7 @@ NUMBERS = f"""() => {{
   const read = (key, selector, number) => [...(inside(key)?.querySelectorAll(selector) ?? [])].map(number);
   return [
     ...read("prediction", ".value", (element) => parseFloat(element.firstChild.textContent)),
-    ...read("layer", "title", (element) => Number(element.textContent.split(": ")[1])),
+    ...read("layer", "title", (element) => Number(element.textContent.split(/[:：] ?/)[1])),
   ];
 }}"""
 AGREE = f"""(wanted) => {{

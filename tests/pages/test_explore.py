@@ -42,7 +42,7 @@ def opened(**query):
 
 def sentences(app, *kinds):
     shown = (element.value for kind in kinds or ("info", "warning", "error") for element in app.get(kind))
-    return [re.sub(r"\\(.)", r"\1", sentence) for sentence in shown]  # what Markdown makes of them
+    return [re.sub(r"\\(.)|\u2060", r"\1", sentence) for sentence in shown]  # what Markdown makes of them
 
 
 def captions(app):
