@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from odconv.attention import Settings
 from odconv.ui.dials import STOPS, Turn, read
-from odconv.ui.view import TEMPERATURES, View, to_query
+from odconv.ui.link import TEMPERATURES, View, to_query
 
 ROUND = (0.1, 0.2, 0.3, 0.5, 1, 2, 3, 5, 10, 15, 20, 30)
 
@@ -95,9 +95,9 @@ def test_nothing_that_a_browser_sends_gets_out_of_range(sent, changes, released)
 def page(sent):
     import streamlit as st
 
-    from odconv.ui import connection, dials, view
+    from odconv.ui import connection, dials, link
 
-    st.session_state.setdefault("view", view.View())
+    st.session_state.setdefault("view", link.View())
     for message in sent:
         if isinstance(message, dict) and message.get("session") == "this":
             message["session"] = connection.session()

@@ -114,7 +114,7 @@ def test_the_prediction_is_in_order_with_the_first_synonym(trained):
     data = drawings.prediction_data("en", trained, None, CLASSES, most=3)
     assert [row["probability"] for row in data["rows"]] == pytest.approx(sorted(shares)[::-1][:3], abs=5.1e-5)
     assert data["rows"][0]["name"] == CLASSES[int(shares.argmax())].split(",")[0]
-    assert data["note"] == ""
+    assert not data["compared"]  # so the note is not seen
     assert all(row["ghost"] is None for row in data["rows"])
     assert data["alt"].startswith(f"Most likely classes: {data['rows'][0]['name']} {shares.max():.2f}, ")
 

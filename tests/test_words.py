@@ -1,11 +1,16 @@
 """Both languages say the same things, and every refusal can be said in each."""
 
+import ast
 import pickle
+import re
+from pathlib import Path
 from string import Formatter
 
 import pytest
 
 from odconv.words import LANGUAGES, SayableError, say, texts
+
+ROOT = Path(__file__).parents[1]
 
 
 def placeholders(text):
@@ -39,3 +44,20 @@ def test_a_refusal_is_english_as_text_can_be_said_in_every_language_and_survives
     error = pickle.loads(pickle.dumps(SayableError("network.classes", count=7)))
     assert str(error) == "The 7 classes it knows"
     assert error.say("zh") == "它认识的 7 个类别"
+
+
+def said_in(path):
+    """What keys a file of code can say: its texts, and its f-strings with anything in their gaps."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield re.escape(node.value)
+        elif isinstance(node, ast.JoinedStr):
+            parts = (re.escape(p.value) if isinstance(p, ast.Constant) else "[a-z0-9_]+" for p in node.values)
+            yield "".join(parts)
+
+
+def test_every_text_is_said_somewhere():
+    code = [path for folder in ("odconv", "pages") for path in (ROOT / folder).rglob("*.py")]
+    ways = {way for path in code for way in said_in(path) if re.match(r"[a-z_]+\\\.", way)}
+    said = re.compile("|".join(ways))
+    assert [key for key in texts("en") if not said.fullmatch(key)] == []

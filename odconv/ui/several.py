@@ -23,7 +23,7 @@ def show(engine: Engine, pictures: Sequence[Picture], answers: Answers) -> None:
     record, reference, language = answers.now, answers.reference, text.language()
     name = layer.chosen(record)
     atlas = engines.load_atlas_for(engine, answers.trained) if view.current().difference else None
-    st.subheader(text.markdown("several.title", count=len(pictures), layer=name), anchor=False)
+    st.subheader(text.markdown("compare.heading", count=len(pictures), layer=name), anchor=False)
     components.side_by_side(
         drawings.side_by_side_data(
             language,
@@ -33,7 +33,7 @@ def show(engine: Engine, pictures: Sequence[Picture], answers: Answers) -> None:
             atlas.means()[name] if atlas else None,
         )
     )
-    st.markdown(say("several.less_usual" if atlas else "several.how_far", count=len(pictures)))
+    st.markdown(say("compare.less_usual" if atlas else "compare.how_far", count=len(pictures)))
     names, spreads = list(record.layers), _spread_by_head(record)
     before = None if reference is None else _spread_by_head(reference)
     usual = None if atlas is None else expected_spread(atlas, len(pictures))
@@ -44,7 +44,7 @@ def show(engine: Engine, pictures: Sequence[Picture], answers: Answers) -> None:
         config={"displaylogo": False},
     )
     if reference is not None:
-        st.caption(say("several.dashed"))
+        st.caption(say("compare.dashed"))
 
 
 def _spread_by_head(record: Explanation) -> Spread:

@@ -22,7 +22,7 @@ LINK_WORDS = {"button": "copy_link", "copied": "copied", "by_hand": "copy_by_han
 
 def show(engine: Engine, pictures: Sequence[Picture], answers: Answers) -> None:
     """Draw the download buttons and the link. ``answers``: of all pictures, so that a file needs no place in any queue."""
-    st.subheader(say("download.title"), anchor=False)
+    st.subheader(say("takeaway.title"), anchor=False)
     chosen, language = view.current(), text.language()
     accuracy = sidebar.accuracy(engine.checkpoint.card.measured)
 
@@ -38,7 +38,7 @@ def show(engine: Engine, pictures: Sequence[Picture], answers: Answers) -> None:
             ("html", "attention.html", "text/html", lambda: _html(engine, context(), pictures, answers, chosen)),
         ):
             st.download_button(
-                say(f"download.{kind}"), build, file, mime, on_click="ignore", icon=":material/download:", key=kind
+                say(f"takeaway.{kind}"), build, file, mime, on_click="ignore", icon=":material/download:", key=kind
             )
         components.copy_link({name: say(f"takeaway.{key}") for name, key in LINK_WORDS.items()})
     st.caption(f"{say('download.about')} {say('download.link')}")
