@@ -2,10 +2,14 @@
 
 import tomllib
 import urllib.request
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
+from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
+from streamlit.runtime.fragment import MemoryFragmentStorage
 from streamlit.runtime.media_file_manager import MediaFileManager
 from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
 from streamlit.runtime.memory_session_storage import MemorySessionStorage
@@ -22,10 +26,13 @@ CONFIG = Path(__file__).parents[1] / ".streamlit" / "config.toml"
 class Session:
     """A gone visitor's session, as far as Streamlit's storage and the sweep know it."""
 
-    def __init__(self, id):
-        self.id, self.ended = id, False
+    def __init__(self, id, picture):
+        self.id, self.ended, self.itself = id, False, self  # a cycle, as the real one is part of
         self.session_state = SessionState()
-        self.session_state["picture"] = bytes(1000)
+        self.session_state["picture"] = picture
+        self._fragment_storage = MemoryFragmentStorage()
+        self._fragment_storage.register("stage", lambda: picture)
+        self._browser_queue = ForwardMsgQueue()
 
     def shutdown(self):
         self.ended = True
@@ -40,16 +47,18 @@ def runtime_with(seconds, *sessions):
 
 
 def test_an_overdue_session_is_ended_and_what_it_holds_is_let_go():
-    session = Session("gone")
+    picture = Image.new("RGB", (8, 8))
+    session, seen = Session("gone", picture), weakref.ref(picture)
+    del picture
     runtime = runtime_with(0, session)
     assert lifetime.sweep(runtime) == 1
     assert session.ended
-    assert "picture" not in session.session_state
+    assert seen() is None
     assert lifetime.sweep(runtime) == 0
 
 
 def test_a_session_that_may_still_come_back_is_left_alone():
-    session = Session("away")
+    session = Session("away", bytes(1000))
     runtime = runtime_with(100, session)
     assert lifetime.sweep(runtime) == 0
     assert not session.ended

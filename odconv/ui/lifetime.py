@@ -44,10 +44,12 @@ async def _sweep_on(runtime: Runtime) -> None:
 
 
 def sweep(runtime: Runtime) -> int:
-    """End the sessions that are overdue and free their uploads, pictures and media files; the number of those sessions."""
+    """End the sessions that are overdue and free what they hold; the number of those sessions."""
     overdue = runtime._session_mgr._session_storage._cache.expire()  # type: ignore[attr-defined]
     for _, info in overdue:
-        info.session.shutdown()
-        info.session.session_state.clear()  # a cycle may keep the session itself until the next garbage collection
+        info.session.shutdown()  # frees uploads and media files
+        # The rest goes with the session itself, and that may be part of a cycle that no garbage collection looks at.
+        for holder in (info.session.session_state, info.session._fragment_storage, info.session._browser_queue):
+            holder.clear()
     runtime.media_file_mgr.remove_orphaned_files()  # a download goes in the second round
     return len(overdue)
