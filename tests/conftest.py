@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 import torch
 from hypothesis import settings
@@ -18,11 +20,20 @@ def pytest_runtest_setup(item):
     torch.manual_seed(0)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item):
-    """A number of threads that a test leaves behind changes the time, and the rounding, of all that come after it."""
+    """After fixtures are gone. A number of threads that a test leaves behind changes the time, and the rounding, of all that come after it."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     assert threads == 1, f"{item.nodeid} left torch with {threads} threads"
+
+
+@pytest.fixture(autouse=True)
+def _main_stays():
+    """A page that is tested without a browser puts itself in the place of ``__main__``, where child processes look."""
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main
 
 
 @pytest.fixture(scope="session")

@@ -195,7 +195,7 @@ def test_weights_that_vanish_after_they_were_listed_are_one_sentence(folder, mon
     for name in (NAME, "never there"):
         with pytest.raises(CheckpointError) as refused:
             open_engine(name, "cpu")
-        assert str(refused.value) == say("en", "network.gone")
+        assert str(refused.value) == say("en", "checkpoint.no_model")
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ def show(engine: Engine, pictures: Sequence[Picture], answers: Answers) -> None:
                 say(f"takeaway.{kind}"), build, file, mime, on_click="ignore", icon=":material/download:", key=kind
             )
         components.copy_link({name: say(f"takeaway.{key}") for name, key in LINK_WORDS.items()})
-    st.caption(f"{say('download.about')} {say('download.link')}")
+    st.caption(f"{say('takeaway.files')} {say('takeaway.link')}")
 
 
 def _html(engine: Engine, context: Context, pictures: Sequence[Picture], answers: Answers, chosen: View) -> bytes:

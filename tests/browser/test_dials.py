@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from odconv import Settings
 from odconv.ui.dials import STOPS
-from tests.browser.test_explore import NUMBERS, expect_numbers, open_page, place_on, query, record_of, sample
+from tests.browser.explore import NUMBERS, expect_numbers, open_page, place_on, query, record_of, sample
 
 
 def shown(page):

@@ -10,8 +10,8 @@ from playwright.sync_api import expect
 from odconv import Settings
 from odconv.ui.dials import STOPS
 from odconv.words import say
+from tests.browser.explore import expect_numbers, open_page, photo, query, record_of, sample, upload
 from tests.browser.server import Server
-from tests.browser.test_explore import expect_numbers, open_page, photo, query, record_of, sample, upload
 
 KEPT = 4  # seconds for which this server remembers a browser that is gone
 OUTAGE = ("Failed to load resource", "Client Error in reaching server", "server is not responding", "WebSocket")
