@@ -98,11 +98,11 @@ class Architecture:
 
     def outline(self) -> nn.Module:
         """The network on the meta device: names and shapes of its tensors, and no numbers."""
-        with torch.device("meta"), _NothingDrawn():
+        with torch.device("meta"), NothingDrawn():
             return self.build()
 
 
-class _NothingDrawn(TorchFunctionMode):
+class NothingDrawn(TorchFunctionMode):
     """Leaves out the drawing of first weights: tensors on the meta device have no numbers.
 
     PyTorch would import its compiler to leave it out itself, which takes two seconds, 90 MB and a temporary folder that

@@ -9,6 +9,7 @@ from torch import nn
 
 from odconv import ODConv2d, probe
 from odconv import backbones as nets
+from odconv.architecture import NothingDrawn
 
 # README of OSVAI/ODConv, ImageNet: millions of parameters, to two decimals
 PUBLISHED = {
@@ -63,7 +64,7 @@ def _seed():
 
 @functools.cache
 def on_meta(maker, **options):
-    with torch.device("meta"):
+    with torch.device("meta"), NothingDrawn():
         return maker(**options)
 
 

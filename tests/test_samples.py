@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from odconv.images import decode
+from odconv.words import LANGUAGES, say
 
 ASSETS = Path(__file__).parents[1] / "assets"
 FOLDER = ASSETS / "samples"
@@ -37,11 +38,13 @@ def test_the_first_sample_shows_something_the_network_knows():
 
 @each
 def test_a_sample_has_its_fields(sample):
-    assert set(sample) == {"id", "title", "file", "alt", "known"}
+    assert set(sample) == {"id", "file", "known"}
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", sample["id"])
     assert sample["file"] == f"{sample['id']}.jpg"
-    assert sample["title"]
-    assert re.fullmatch(r"[A-Z][^.]{20,}\.", sample["alt"]), "one sentence"
+    key = sample["id"].replace("-", "_")
+    assert all(say(language, f"sample.{key}") for language in LANGUAGES)
+    assert re.fullmatch(r"[A-Z][^.]{20,}\.", say("en", f"sample.{key}_alt")), "one sentence"
+    assert re.fullmatch(r"[^。]{10,}。", say("zh", f"sample.{key}_alt")), "one sentence"
 
 
 @each

@@ -129,9 +129,9 @@ def _gallery(pictures: Iterable[dict[str, str]], chosen: list[str]) -> None:
     components.gallery(list(pictures), chosen, _pick, say("source.gallery"))
 
 
-def thumbnail(picture: Picture) -> str:
+def thumbnail(picture: Image.Image) -> str:
     """A small square of ``picture`` as a data URI."""
-    return data_uri(images.crop(picture.image, THUMBNAIL), "JPEG")
+    return data_uri(images.crop(picture, THUMBNAIL), "JPEG")
 
 
 def data_uri(picture: Image.Image, kind: str) -> str:
@@ -149,10 +149,22 @@ class Sample:
     """A picture that comes with the app. ``known``: its class among the bundled network's, or None."""
 
     id: str
-    title: str
     file: str
-    alt: str
     known: str | None
+
+    @property
+    def title(self) -> str:
+        """Its name in the visitor's language."""
+        return say(f"sample.{self._key}")
+
+    @property
+    def alt(self) -> str:
+        """What there is to see, in the visitor's language."""
+        return say(f"sample.{self._key}_alt")
+
+    @property
+    def _key(self) -> str:
+        return self.id.replace("-", "_")
 
 
 @st.cache_resource
@@ -162,18 +174,19 @@ def samples() -> dict[str, Sample]:
     return {entry["id"]: Sample(**entry) for entry in listed}
 
 
-@st.cache_resource
 def _sample_picture(id: str) -> Picture:
     sample = samples()[id]
-    return Picture(f"sample:{id}", sample.title, sample.alt, images.decode((FOLDER / sample.file).read_bytes()))
+    return Picture(f"sample:{id}", sample.title, sample.alt, _sample_image(id))
 
 
 @st.cache_resource
-def _sample_thumbnails() -> list[dict[str, str]]:
-    return [
-        {"id": one.id, "title": one.title, "alt": one.alt, "thumbnail": thumbnail(_sample_picture(one.id))}
-        for one in samples().values()
-    ]
+def _sample_image(id: str) -> Image.Image:
+    return images.decode((FOLDER / samples()[id].file).read_bytes())
+
+
+@st.cache_resource
+def _sample_thumbnails() -> dict[str, str]:
+    return {id: thumbnail(_sample_image(id)) for id in samples()}
 
 
 def chosen_samples(view: View) -> list[str]:
@@ -183,7 +196,8 @@ def chosen_samples(view: View) -> list[str]:
 
 def _from_samples(view: View) -> list[Picture]:
     chosen = chosen_samples(view)
-    _gallery(_sample_thumbnails(), chosen)
+    entries = ({"id": d, "title": p.title, "alt": p.alt} for d, p in samples().items())
+    _gallery([entry | {"thumbnail": _sample_thumbnails()[entry["id"]]} for entry in entries], chosen)
     return [_sample_picture(id) for id in chosen]
 
 
@@ -222,7 +236,7 @@ def _from_visitor(view: View) -> list[Picture]:
     own, chosen = own_pictures(source), _chosen(view)
     if not own:
         return []
-    entries = ({"id": d, "title": p.title, "alt": p.alt, "thumbnail": thumbnail(p)} for d, p in own.items())
+    entries = ({"id": d, "title": p.title, "alt": p.alt, "thumbnail": thumbnail(p.image)} for d, p in own.items())
     with st.container(horizontal=True, vertical_alignment="center"):
         _gallery(entries, chosen)
         st.button(say("source.forget"), key="forget", on_click=_forget, args=(source,), icon=":material/delete:")

@@ -1,5 +1,7 @@
 """Browser widgets: each draws from plain data, keeps its identity between reruns and never flickers.
 
+``key`` tells two of a kind on one page apart, in the session and as the class ``st-key-<key>``.
+
 A value that comes back from a browser is untrusted: callers check it again.
 """
 
@@ -26,7 +28,7 @@ def _widget(name: str, js: str, css: str, entry: str) -> Callable[..., Any]:
     main = f"""
 export default ({{ parentElement, data, setStateValue, setTriggerValue }}) => {{
   const root = parentElement.querySelector(".od");
-  const send = sender("{name}", {{ setStateValue, setTriggerValue }});
+  const send = sender(data.key, {{ setStateValue, setTriggerValue }});
   if (root) {entry};
 }};"""
     js = _text("sending.js") + js + main
@@ -64,32 +66,32 @@ _connection = _widget(
 )
 
 # What is computed from the controls: marked while it does not belong to what they show.
-FIGURES = ("prediction", "glance", "layer", "side_by_side", "spread")
+FIGURES = ("photo", "prediction", "glance", "layer", "side_by_side", "spread")
 
 
-def photo(data: dict[str, str]) -> None:
+def photo(data: dict[str, str], *, key: str = "photo") -> None:
     """The photo and what the network sees of it: data URIs and their texts."""
-    _photo(key="photo", data=data)
+    _photo(key=key, data=data | {"key": key})
 
 
-def prediction(data: dict[str, Any]) -> None:
+def prediction(data: dict[str, Any], *, key: str = "prediction") -> None:
     """The most likely classes; ``data`` from ``drawings.prediction``."""
-    _prediction(key="prediction", data=data)
+    _prediction(key=key, data=data | {"key": key})
 
 
-def glance(data: dict[str, Any], on_choose: Callable[[str], None]) -> None:
+def glance(data: dict[str, Any], on_choose: Callable[[str], None], *, key: str = "glance") -> None:
     """All layers x four heads; ``on_choose`` gets the name of the layer that was clicked or reached by arrow key."""
-    _glance(key="glance", data=data, on_layer_change=lambda: _hand_name("glance", "layer", on_choose))
+    _glance(key=key, data=data | {"key": key}, on_layer_change=lambda: _hand_name(key, "layer", on_choose))
 
 
-def layer(data: dict[str, Any]) -> None:
+def layer(data: dict[str, Any], *, key: str = "layer") -> None:
     """One layer; ``data`` from ``drawings.layer``."""
-    _layer(key="layer", data=data)
+    _layer(key=key, data=data | {"key": key})
 
 
-def side_by_side(data: dict[str, Any]) -> None:
+def side_by_side(data: dict[str, Any], *, key: str = "side_by_side") -> None:
     """One layer for several pictures; ``data`` from ``drawings.side_by_side``."""
-    _side_by_side(key="side_by_side", data=data)
+    _side_by_side(key=key, data=data | {"key": key})
 
 
 def dials(
@@ -99,6 +101,8 @@ def dials(
     session: str,
     words: Mapping[str, Any],
     on_turn: Callable[[object], None],
+    *,
+    key: str = "dials",
 ) -> None:
     """Temperature and kernel count.
 
@@ -110,24 +114,35 @@ def dials(
         words: {temperature, kernels, mark, waiting, temperatures: a text for each stop, counts: a text for each kernel count}
         on_turn: gets {changes: {temperature, kernels: what was changed}, released, seq, session}, also while dragging
     """
-    data = {**settings, "stops": stops, "answered": answered, "session": session, "words": words}
-    _dials(key="dials", data=data, on_turned_change=lambda: on_turn(_sent("dials", "turned")))
+    data = {**settings, "stops": stops, "answered": answered, "session": session, "words": words, "key": key}
+    _dials(key=key, data=data, on_turned_change=lambda: on_turn(_sent(key, "turned")))
 
 
-def gallery(pictures: list[dict[str, str]], chosen: list[str], on_pick: Callable[[str], None], label: str) -> None:
+def gallery(
+    pictures: list[dict[str, str]],
+    chosen: list[str],
+    on_pick: Callable[[str], None],
+    label: str,
+    *,
+    key: str = "gallery",
+) -> None:
     """Thumbnails {id, title, thumbnail, alt}; ``on_pick`` gets the id of the one that was clicked."""
-    data = {"pictures": pictures, "chosen": chosen, "label": label}
-    _gallery(key="gallery", data=data, on_picked_change=lambda: _hand_name("gallery", "picked", on_pick))
+    data = {"pictures": pictures, "chosen": chosen, "label": label, "key": key}
+    _gallery(key=key, data=data, on_picked_change=lambda: _hand_name(key, "picked", on_pick))
 
 
 def copy_link(words: Mapping[str, str]) -> None:
     """A button that copies the page's address. ``words``: {button, copied, by_hand}."""
-    _copy_link(key="copy_link", data={"words": words})
+    _copy_link(key="copy_link", data={"words": words, "key": "copy_link"})
 
 
 def connection(run: str, words: Mapping[str, str]) -> None:
     """Watches the connection to the server. ``run`` names this run of the page; ``words``: {lost, back}."""
-    _connection(key="connection", data={"run": run, "figures": FIGURES, "words": words}, on_back_change=lambda: None)
+    _connection(
+        key="connection",
+        data={"run": run, "figures": FIGURES, "words": words, "key": "connection"},
+        on_back_change=lambda: None,
+    )
 
 
 def _sent(key: str, name: str) -> object:

@@ -3,7 +3,7 @@
 
 const connection = (window.odconvConnection ??= { open: true, late: false, functions: {}, kept: new Map(), mark: () => {} });
 
-// For the widget `name`: send(how, key, value), where how is "setStateValue" or "setTriggerValue".
+// For the widget of the key `name`: send(how, key, value), where how is "setStateValue" or "setTriggerValue".
 const sender = (name, functions) => {
   connection.functions[name] = functions;
   return (how, key, value) => {
