@@ -19,7 +19,8 @@ st.header(say("page.title"), anchor=False)
 st.markdown(say("page.intro"))
 if unknown := view.ignored():
     st.info(text.markdown("page.bad_link", names=", ".join(unknown)))
-pictures = sources.choose(view.current(), engine.checkpoint.card.resize) if engine else []
+with st.container(key="pictures"):
+    pictures = sources.choose(view.current(), engine.checkpoint.card.resize) if engine else []
 if engine and not pictures:
     st.info(sources.asked(view.current()))
 
@@ -54,5 +55,6 @@ if engine and pictures:
     if answers := ask(engine, pictures) if engine.checkpoint.dynamic else None:
         if len(pictures) > 1:
             several.show(engine, pictures, answers)
-        takeaway.show(engine, pictures, answers)
+        with st.container(key="takeaway"):
+            takeaway.show(engine, pictures, answers)
 view.write_link()

@@ -31,7 +31,7 @@ def show(engine: Engine, pictures: Sequence[Picture], answers: Answers) -> None:
         titles = tuple(picture.title for picture in pictures)
         return Context(language, card.name, f"{file.name} {fingerprint(file)}", card.classes, titles, accuracy)
 
-    with st.container(horizontal=True, vertical_alignment="center", key="download"):
+    with st.container(horizontal=True, vertical_alignment="center"):
         for kind, file, mime, build in (
             ("csv", "attention.csv", "text/csv", lambda: export.to_csv(context(), answers.now)),
             ("npz", "attention.npz", "application/octet-stream", lambda: export.to_npz(context(), answers.now)),
