@@ -11,8 +11,8 @@ layers; as many threads as ``OMP_NUM_THREADS`` says.
 import argparse
 import platform
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -53,8 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def forging_or_mixing(device: str, seconds: float, training: bool) -> None:
     limits = forms.CPU if device == "cpu" else forms.GPU
-    limit = limits.mix_in_training if training else limits.mix
-    what = "forward and backward" if training else "forward"
+    limit, what = (limits.mix_in_training, "forward and backward") if training else (limits.mix, "forward")
     print(f"\nforge / mix, {what}; the rule mixes up to the positions in the last column\n")
     row("K", "channels", "batch", *(side * side for side in SIDES), "rule")
     row(*["---"] * (len(SIDES) + 4))
@@ -63,10 +62,8 @@ def forging_or_mixing(device: str, seconds: float, training: bool) -> None:
             ratios = []
             for side in SIDES:
                 layer = a_layer(kernels, channels, side, batch, device, training)
-                with limited(mix=0, mix_in_training=0):
-                    forge = median(layer, seconds)
-                with limited(mix=10**9, mix_in_training=10**9):
-                    ratios.append(f"{forge / median(layer, seconds):.1f}")
+                forge, mix = (median(layer, seconds, mix=limit, mix_in_training=limit) for limit in (0, 10**9))
+                ratios.append(f"{forge / mix:.1f}")
             row(kernels, channels, batch, *ratios, limit // kernels)
 
 
@@ -77,14 +74,10 @@ def pieces(device: str, seconds: float) -> None:
     row(*["---"] * (len(PIECES) + 3))
     for channels, side, batch in LAYERS:
         layer = a_layer(4, channels, side, batch, device, training=False)
-        x = torch.randn(batch, channels, side, side, device=device)
-        weight = torch.randn(channels, channels, 3, 3, device=device)
-        ordinary = median(lambda x=x, weight=weight: F.conv2d(x, weight, padding=1), seconds)
-        ratios = []
-        for pictures, weights in PIECES:
-            with limited(pictures=pictures, weights=weights, mix=0):
-                ratios.append(f"{median(layer, seconds) / ordinary:.1f}")
-        row(channels, side, batch, *ratios)
+        x, weight = torch.randn(batch, channels, side, side), torch.randn(channels, channels, 3, 3)
+        ordinary = median(partial(F.conv2d, x.to(device), weight.to(device), padding=1), seconds)
+        times = [median(layer, seconds, pictures=pictures, weights=weights, mix=0) for pictures, weights in PIECES]
+        row(channels, side, batch, *(f"{forged / ordinary:.1f}" for forged in times))
 
 
 def row(*cells: object) -> None:
@@ -110,17 +103,11 @@ def a_layer(kernels: int, channels: int, side: int, batch: int, device: str, tra
     return step
 
 
-@contextmanager
-def limited(**limits: int) -> Iterator[None]:
-    """The rule with other limits, for as long as the ``with`` block lasts."""
-    with patch.multiple(forms, CPU=forms.CPU._replace(**limits), GPU=forms.GPU._replace(**limits)):
-        yield
-
-
-def median(step: Callable[[], object], seconds: float) -> float:
-    """Median seconds of ``step``."""
+def median(step: Callable[[], object], seconds: float, **limits: int) -> float:
+    """Median seconds of ``step``, under the rule with other limits."""
     timer = Timer("step()", globals={"step": step}, num_threads=torch.get_num_threads())
-    return timer.blocked_autorange(min_run_time=seconds).median
+    with patch.multiple(forms, CPU=forms.CPU._replace(**limits), GPU=forms.GPU._replace(**limits)):
+        return timer.blocked_autorange(min_run_time=seconds).median
 
 
 if __name__ == "__main__":

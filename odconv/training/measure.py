@@ -66,13 +66,10 @@ def accuracy(logits: np.ndarray, labels: np.ndarray) -> Entry:
 
 
 def per_class(logits: np.ndarray, labels: np.ndarray, ids: Sequence[str]) -> dict[str, Entry]:
-    """Top-1 in percent of each class that has pictures, with n and its 95 % interval."""
-    hit, counts = hits(logits, labels, 1), np.bincount(labels, minlength=len(ids))
-    return {
-        name: _share("top1", hit[labels == label]) | {"n": int(counts[label])}
-        for label, name in enumerate(ids)
-        if counts[label]
-    }
+    """Top-1 in percent of each class, all of which need pictures, with n and its 95 % interval."""
+    hit = hits(logits, labels, 1)
+    of = {name: hit[labels == label] for label, name in enumerate(ids)}
+    return {name: _share("top1", some) | {"n": len(some)} for name, some in of.items()}
 
 
 def _share(name: str, hit: np.ndarray) -> Entry:
@@ -98,17 +95,15 @@ def predict_logits(model: nn.Module, pictures: Pictures, how: Preparation, setti
     return np.concatenate(found)
 
 
-def attentions(
-    model: nn.Module, pictures: Pictures, how: Preparation, settings: Settings
-) -> dict[str, Heads[np.ndarray]]:
-    """Layer -> attentions of all pictures, in float32 whatever ``how`` says."""
-    parts = [explain(model, x, settings).layers for x in _batches(model, pictures, how)]
-    return {name: Heads(*map(_join, zip(*(part[name].attention for part in parts), strict=True))) for name in parts[0]}
-
-
-def _join(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    there = [part for part in parts if part is not None]
-    return np.concatenate(there) if there else None
+def attentions(model: nn.Module, pictures: Pictures, how: Preparation, settings: Settings) -> dict[str, Heads[Any]]:
+    """Layer -> attentions of all pictures, arrays (N, ...), in float32 whatever ``how`` says."""
+    batches = tqdm(_batches(model, pictures, how), "Attention", -(-len(pictures) // how.batch), delay=5, unit="batch")
+    parts = [explain(model, x, settings).layers for x in batches]
+    heads = {name: zip(*(part[name].attention for part in parts), strict=True) for name in parts[0]}
+    return {
+        name: Heads(*(None if some[0] is None else np.concatenate(some) for some in each))
+        for name, each in heads.items()
+    }
 
 
 # --- attention --------------------------------------------------------------------------------------------------------
@@ -153,19 +148,16 @@ def questions(kernels: int | None, temperatures: Sequence[float]) -> dict[str, d
     return sections
 
 
-def measure(
-    checkpoint: Checkpoint, pictures: Pictures, ids: Sequence[str], temperatures: Sequence[float], batch: int = 128
-) -> Entry:
+def measure(checkpoint: Checkpoint, pictures: Pictures, ids: Sequence[str], temperatures: Sequence[float]) -> Entry:
     """Everything that goes under ``measured`` in the card, in float32. ``ids``: of the classes."""
     card, model = checkpoint.card, checkpoint.model
-    how = Preparation(card.image_size, card.mean, card.std, batch=batch)
+    how = Preparation(card.image_size, card.mean, card.std)
     sections = questions(checkpoint.architecture.num_kernels, temperatures)
-    asked = dict.fromkeys(settings for section in sections.values() for settings in section.values())
+    asked = {settings for section in sections.values() for settings in section.values()} - {Settings()}
     logits = predict_logits(model, pictures, how, Settings())
     found = {Settings(): accuracy(logits, pictures.labels)}
     for settings in tqdm(asked, f"{len(pictures):,} pictures", unit="pass"):
-        if settings not in found:
-            found[settings] = accuracy(predict_logits(model, pictures, how, settings), pictures.labels)
+        found[settings] = accuracy(predict_logits(model, pictures, how, settings), pictures.labels)
     measured = conditions(model, how, len(pictures)) | found[Settings()]
     for section, entries in sections.items():
         measured[section] = {key: found[settings] for key, settings in entries.items()}

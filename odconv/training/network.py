@@ -34,38 +34,28 @@ def build(recipe: Recipe, num_classes: int, twin: nn.Module | None = None) -> nn
     model = recipe.architecture(num_classes).build()
     for branch in _branches(model):
         branch.bn.requires_grad_(False)  # a new BatchNorm's scale is 1, and its shift 0
-        if recipe.initial_logits:
-            _set_initial_logits(branch, recipe.initial_logits)
+        # First logits of one deviation in every head, however many entries it has; the released code's go by that number:
+        # 0.09 for 256 channels, 0.7 for 4 kernels. Heads see ReLU of a standard normal, whose mean square is 1/2.
+        for fc in _head_outputs(branch) if recipe.initial_logits else ():
+            nn.init.normal_(fc.weight, 0, recipe.initial_logits / math.sqrt(fc.in_channels / 2))
     if twin is not None:
         _copy_weights(twin, model, recipe)
     return model
 
 
-def _set_initial_logits(branch: AttentionBranch, deviation: float) -> None:
-    """Initial weights with which the logits of every head have this standard deviation, however many entries it has.
-
-    The released code's go by the number of entries: 0.09 for the 256 channels of a deep layer, 0.7 for 4 kernels. What
-    the heads see is ReLU of a standard normal, whose mean square is 1/2.
-    """
-    for fc in _head_outputs(branch):
-        nn.init.normal_(fc.weight, 0, deviation / math.sqrt(fc.in_channels / 2))
-
-
 @torch.no_grad()
 def _copy_weights(twin: nn.Module, model: nn.Module, recipe: Recipe) -> None:
     """A layer's one kernel becomes K kernels, with noise, or gradients would never tell them apart."""
-    given, own = twin.state_dict(), model.state_dict()
-    unlike = {name for name in given.keys() ^ own.keys() if ".attention." not in name}
-    unlike |= {
-        name for name in given.keys() & own.keys() if given[name].shape not in (own[name].shape, own[name].shape[1:])
-    }
-    if unlike or any(".attention." in name for name in given):
+    given = twin.state_dict()
+    own = {name: tensor for name, tensor in model.state_dict().items() if ".attention." not in name}
+    shapes = {name: (tensor.shape, tensor.shape[1:]) for name, tensor in own.items()}
+    if given.keys() != own.keys() or any(tensor.shape not in shapes[name] for name, tensor in given.items()):
         raise RecipeError(f"start={recipe.start!r}: weights of the static twin of {recipe.arch} are needed")
+    apart = APART if recipe.kernels > 1 else 0.0
     for name, kernel in given.items():
         if kernel.shape == own[name].shape:
             own[name].copy_(kernel)
         else:
-            apart = APART if recipe.kernels > 1 else 0.0
             own[name].copy_(kernel + apart * kernel.std() * torch.randn_like(own[name]))
 
 

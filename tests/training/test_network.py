@@ -23,7 +23,6 @@ from odconv.training.network import (
 )
 from odconv.training.recipe import Drawn, Recipe, RecipeError
 
-STATIC = Recipe(arch="resnet18", width=4)
 DYNAMIC = Recipe(width=4, precision="float32")
 
 
@@ -34,11 +33,16 @@ def random(*shape, seed=0):
 # --- first weights ----------------------------------------------------------------------------------------------------
 
 
-def test_the_network_is_the_same_for_the_same_seed_and_another_for_another():
+def test_the_network_is_the_same_for_the_same_seed_and_its_branches_batch_norm_is_1_and_0_for_good():
     first, second, other = build(DYNAMIC, 3), build(DYNAMIC, 3), build(Recipe(width=4, seed=1), 3)
     assert first.layer1[0].conv1.weight.shape == (4, 4, 4, 3, 3)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     assert not torch.equal(first.conv1.weight, other.conv1.weight)
+    norms = {name: parameter for name, parameter in first.named_parameters() if ".attention.bn." in name}
+    assert len(norms) == 32
+    for name, parameter in norms.items():
+        assert not parameter.requires_grad
+        assert torch.equal(parameter, torch.full_like(parameter, float(name.endswith("weight"))))
 
 
 def test_initial_logits_have_the_deviation_that_was_asked_for_in_every_head():
@@ -68,14 +72,11 @@ def test_a_static_kernel_becomes_k_kernels_apart_by_noise_of_half_its_deviation(
             assert torch.corrcoef(noise.flatten(1)).fill_diagonal_(0).abs().max() < 0.1
 
 
-@pytest.mark.parametrize(
-    "other", [{"arch": "resnet34"}, {"width": 8}, {"arch": "od_resnet18", "kernels": 1}, {"arch": "od_resnet18"}]
-)
-def test_only_the_static_twin_can_be_started_from(other):
-    with pytest.raises(RecipeError, match="static twin of od_resnet18"):
-        build(DYNAMIC, 3, build(Recipe(**({"arch": "resnet18", "width": 4} | other)), 3))
-    with pytest.raises(RecipeError, match="static twin of od_resnet18"):
-        build(DYNAMIC, 5, build(STATIC, 3))
+@pytest.mark.parametrize(("arch", "width", "classes"), [("resnet34", 4, 3), ("resnet18", 8, 3), ("od_resnet18", 4, 3)])
+def test_only_the_static_twin_can_be_started_from(arch, width, classes):
+    for other, number in ((Recipe(arch=arch, width=width, kernels=1), 3), (Recipe(arch="resnet18", width=4), 5)):
+        with pytest.raises(RecipeError, match="static twin of od_resnet18"):
+            build(DYNAMIC, 3, build(other, number))
 
 
 @pytest.mark.parametrize("arch", ["od_resnet18", "resnet18"])
@@ -95,14 +96,6 @@ def test_every_parameter_that_learns_is_optimised_once_with_the_decay_and_rate_o
             bare = attends or of in norms or name.endswith(".bias")
             expected.append((id(parameter), 0.0 if bare else 5e-4, 5 if attends else 1))
     assert sorted(found) == sorted(expected)
-
-
-def test_the_scale_and_shift_of_the_branches_batch_norm_are_1_and_0_and_stay_so():
-    norms = {name: p for name, p in build(DYNAMIC, 3).named_parameters() if ".attention.bn." in name}
-    assert len(norms) == 32
-    for name, parameter in norms.items():
-        assert not parameter.requires_grad
-        assert torch.equal(parameter, torch.full_like(parameter, float(name.endswith("weight"))))
 
 
 def test_dropout_takes_a_fifth_of_the_features_or_so_in_training_alone_and_scales_up_the_rest():
@@ -174,9 +167,9 @@ def test_the_gradient_of_the_loss_is_that_of_cross_entropy_plus_that_of_imbalanc
     assert sum(other is not None and bool(other.abs().max() > 1e-6) for other in balance) > 100
 
 
-@pytest.mark.parametrize(("logits", "expected"), [([[0.0] * 4] * 2, 0), ([[99.0, 0, 0, 0]] * 2, 3)])
-def test_imbalance_goes_from_0_to_k_minus_1(logits, expected):
-    assert float(imbalance(torch.tensor(logits))) == pytest.approx(expected, abs=1e-6)
+def test_imbalance_goes_from_0_to_k_minus_1():
+    for logits, expected in (([[0.0] * 4] * 2, 0), ([[99.0, 0, 0, 0]] * 2, 3)):
+        assert float(imbalance(torch.tensor(logits))) == pytest.approx(expected, abs=1e-6)
 
 
 # --- what is kept -----------------------------------------------------------------------------------------------------
