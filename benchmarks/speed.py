@@ -9,7 +9,7 @@ turn of two passes, the first of which warms up. A pass is inference in eval mod
 backward, SGD with momentum. bfloat16 is autocast. "bundled" has the layout of the 4x network in ``assets/weights``.
 
 Peak memory is the resident size of a first pass, above the model, its input and the loaded libraries; MB = 10^6 bytes. The
-cells are those for which something was promised, on two CPU cores; whether this run kept it stands below the table. ``--cell``,
+cells are those for which something was promised on two CPU cores, and the last column says whether this run met it. ``--cell``,
 which can be repeated, measures others instead: network, K, side in px, batch, task and number type. The broadcast form needs up
 to 7 GB. Threads are as many as ``OMP_NUM_THREADS`` says. Needs Linux.
 """
@@ -26,7 +26,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -79,9 +79,7 @@ FLOORS = {  # broadcast/ours at least, ours/static at most, ours/broadcast in me
 def parse_cell(text: str) -> Cell:
     """A cell from what ``--cell`` is given."""
     network, kernels, side, batch, task, precision = text.split(",")
-    if task not in TASKS or precision not in ("float32", "bfloat16"):
-        raise ValueError(text)
-    return Cell(network, int(kernels), int(side), int(batch), task, precision)
+    return Cell(network, int(kernels), int(side), int(batch), TASKS[TASKS.index(task)], precision)
 
 
 # --- one pass ---------------------------------------------------------------------------------------------------------
@@ -140,6 +138,13 @@ def one_pass(cell: Cell, model: nn.Module, contender: str) -> Callable[[], objec
 # --- time and memory --------------------------------------------------------------------------------------------------
 
 
+def time_cell(cell: Cell, seconds: float) -> dict[str, Measurement]:
+    """What :func:`take_turns` measures of each contender."""
+    static, ours = (settle(build(cell.architecture(), contender), cell) for contender in ("static", "ours"))
+    models = dict(zip(CONTENDERS, (static, ours, ours), strict=True))
+    return take_turns({contender: one_pass(cell, model, contender) for contender, model in models.items()}, seconds)
+
+
 def take_turns(passes: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, Measurement]:
     """Measure each contender in ``TURNS`` turns that end after about ``seconds``; a slow one in the first turn only."""
     share = seconds / TURNS / len(passes)
@@ -150,14 +155,6 @@ def take_turns(passes: Mapping[str, Callable[[], object]], seconds: float) -> di
                 timer = Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads())
                 measured[contender].append(timer.blocked_autorange(min_run_time=share))
     return {contender: Measurement.merge(turns)[0] for contender, turns in measured.items()}
-
-
-def time_cell(cell: Cell, seconds: float) -> dict[str, tuple[float, int]]:
-    """Contender -> the median time of a pass in seconds, and of how many blocks."""
-    static, ours = (settle(build(cell.architecture(), contender), cell) for contender in ("static", "ours"))
-    models = dict(zip(CONTENDERS, (static, ours, ours), strict=True))
-    measured = take_turns({name: one_pass(cell, model, name) for name, model in models.items()}, seconds)
-    return {contender: (measurement.median, len(measurement.times)) for contender, measurement in measured.items()}
 
 
 def peak_bytes(cell: Cell, contender: str) -> int:
@@ -195,41 +192,24 @@ def apart(measurement: Callable[..., Any], *arguments: Any) -> Any:
 
 HEAD = """\
 | network | K | input | batch | task | precision | n | static ms | ours ms | broadcast ms | ours/static | broadcast/ours \
-| static MB | ours MB | broadcast MB |
-| --- | ---: | ---: | ---: | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"""
+| static MB | ours MB | broadcast MB | promise |
+| --- | ---: | ---: | ---: | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |"""
 
 
-@dataclass(frozen=True)
-class Row:
-    """What was measured for a cell, by contender."""
-
-    cell: Cell
-    times: Mapping[str, tuple[float, int]]  # median seconds of a pass, and of how many blocks
-    peaks: Mapping[str, int]  # bytes
-
-    @property
-    def ratios(self) -> tuple[float, float, float]:
-        """broadcast/ours, ours/static, and ours/broadcast in memory."""
-        static, ours, slow = (self.times[contender][0] for contender in CONTENDERS)
-        return slow / ours, ours / static, self.peaks["ours"] / max(self.peaks["broadcast"], 1)
-
-    def __str__(self) -> str:
-        """One line of the table."""
-        cell, (faster, slower, _) = self.cell, self.ratios
-        what = (cell.network, cell.kernels, f"{cell.side} px", cell.batch, cell.task, cell.precision)
-        blocks = "/".join(str(self.times[contender][1]) for contender in CONTENDERS)
-        times = [f"{1e3 * self.times[contender][0]:,.1f}" for contender in CONTENDERS]
-        peaks = [f"{self.peaks[contender] / 1e6:,.1f}" for contender in CONTENDERS]
-        return f"| {' | '.join(map(str, (*what, blocks, *times, f'{slower:.2f}', f'{faster:.2f}', *peaks)))} |"
-
-
-def verdict(row: Row) -> str:
-    """Whether what was promised of the row's cell is so: "" where nothing was."""
-    if row.cell not in FLOORS:
-        return ""
-    (faster, slower, memory), (least, most, share) = row.ratios, FLOORS[row.cell]
-    met = faster >= least and slower <= most and memory <= share
-    return f"* {'met' if met else 'missed'}: {', '.join(map(str, row.cell))}"
+def line(cell: Cell, times: Mapping[str, Measurement], peaks: Mapping[str, int]) -> str:
+    """One line of the table, from what was measured of each contender."""
+    static, ours, slow = (times[contender].median for contender in CONTENDERS)
+    promised = ""
+    if cell in FLOORS:
+        least, most, share = FLOORS[cell]
+        met = slow / ours >= least and ours / static <= most and peaks["ours"] <= share * peaks["broadcast"]
+        promised = "met" if met else "missed"
+    what = (cell.network, cell.kernels, f"{cell.side} px", cell.batch, cell.task, cell.precision)
+    blocks = "/".join(str(len(times[contender].times)) for contender in CONTENDERS)
+    ratios = [f"{ours / static:.2f}", f"{slow / ours:.2f}"]
+    numbers = [f"{1e3 * time:,.1f}" for time in (static, ours, slow)] + ratios
+    memory = [f"{peaks[contender] / 1e6:,.1f}" for contender in CONTENDERS]
+    return f"| {' | '.join(map(str, (*what, blocks, *numbers, *memory, promised)))} |"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -241,12 +221,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     machine = f"{processor[1] if processor else platform.machine()}, {os.cpu_count()} cores"
     versions = f"Python {platform.python_version()}, torch {torch.__version__}, {date.today()}"
     print(f"{machine}, {torch.get_num_threads()} threads, {versions}", "", HEAD, sep="\n", flush=True)
-    rows: list[Row] = []
     for cell in chosen.cell or FLOORS:
         peaks = {contender: apart(peak_bytes, cell, contender) for contender in CONTENDERS}
-        rows.append(Row(cell, apart(time_cell, cell, chosen.seconds), peaks))
-        print(rows[-1], flush=True)
-    print("", *filter(None, map(verdict, rows)), sep="\n")
+        print(line(cell, apart(time_cell, cell, chosen.seconds), peaks), flush=True)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from torch.utils.benchmark.utils.common import TaskSpec
 import odconv.layer
 from benchmarks import broadcast, speed
 from benchmarks import forms as forms_benchmark
-from benchmarks.speed import CONTENDERS, Cell, Row
+from benchmarks.speed import CONTENDERS, Cell
 from odconv import HEADS, Heads, explain, forms
 from tests import oracle
 
@@ -72,7 +72,7 @@ def test_a_run_prints_a_well_formed_table(monkeypatch, capsys):
     assert blank == ""
     heading, rules, *lines = [[text.strip() for text in line.strip("|").split("|")] for line in table]
     assert set("".join(rules)) == {"-", ":"}
-    assert {len(line) for line in (heading, rules, *lines)} == {15}
+    assert {len(line) for line in (heading, rules, *lines)} == {16}
     assert [line[:7] for line in lines] == [
         ["bundled", "4", "32 px", "2", "inference", "float32", "1/1/1"],
         ["od_mobilenetv2", "1", "32 px", "2", "training", "float32", "1/1/1"],
@@ -80,17 +80,17 @@ def test_a_run_prints_a_well_formed_table(monkeypatch, capsys):
     assert all(float(text.replace(",", "")) > 0 for line in lines for text in line[7:12])  # times and their quotients
 
 
-def test_a_line_holds_the_medians_their_quotients_and_the_peaks_and_a_floor_is_judged_by_them(monkeypatch):
-    times = {"static": (0.001, 9), "ours": (0.002, 8), "broadcast": (2, 1)}
-    row = Row(SMALL, times, {"static": 10, "ours": 6e7, "broadcast": 1e8})
-    shown = ["9/8/1", "1.0", "2.0", "2,000.0", "2.00", "1000.00", "0.0", "60.0", "100.0 |"]
-    assert str(row).split(" | ")[6:] == shown
-    assert speed.verdict(row) == ""  # nothing was promised
+def test_a_line_holds_the_medians_their_quotients_and_the_peaks_and_whether_a_promise_was_met(monkeypatch):
+    times = {"static": [0.001] * 9, "ours": [0.002] * 8, "broadcast": [2]}
+    times = {contender: Measurement(1, some, TaskSpec("run()", "")) for contender, some in times.items()}
+    peaks = {"static": 10, "ours": 6e7, "broadcast": 1e8}
+    shown = ["9/8/1", "1.0", "2.0", "2,000.0", "2.00", "1000.00", "0.0", "60.0", "100.0"]
+    assert speed.line(SMALL, times, peaks).strip(" |").split(" | ")[6:] == shown  # and no promise
     for floor, expected in (
         ((1000, 2.0, 0.6), "met"), ((1001, 2.0, 0.6), "missed"), ((1000, 1.9, 0.6), "missed"), ((1000, 2.0, 0.5), "missed"),
     ):  # fmt: skip
         monkeypatch.setattr(speed, "FLOORS", {SMALL: floor})
-        assert speed.verdict(row).startswith(f"* {expected}: bundled, 4, 32")
+        assert speed.line(SMALL, times, peaks).endswith(f"| {expected} |")
 
 
 class Timer:

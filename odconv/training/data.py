@@ -36,7 +36,7 @@ Examples = tuple[tuple[Path, int], ...]
 
 
 class DataError(ValueError):
-    """A data set that cannot be used; the message is one clear sentence that names what is wrong."""
+    """A data set that cannot be used; the message is one clear sentence."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,7 @@ def find_dataset(folder: Path) -> Dataset:
     """The data set in ``folder``: ``train/<class>/*`` and ``val/<class>/*``, or Tiny-ImageNet-200 as it is unpacked.
 
     Raises:
-        DataError: wrong folder, a class without pictures, a class in val that train does not have, a listed picture that
-            is not there.
+        DataError: something is missing or does not fit; it is named.
     """
     train, val = folder / "train", folder / "val"
     for needed in (folder, train, val):
@@ -147,24 +146,23 @@ def load_pictures(dataset: Dataset, split: Split, size: int, cache: Path, resize
     """
     examples: Examples = getattr(dataset, split)
     path = cache / f"{split}_{size}px_of_{resize or size}px_{dataset.digest(split)}.npy"
+    decode = partial(_decode, size=size, resize=resize or size)
     if not path.is_file():
         try:
             cache.mkdir(parents=True, exist_ok=True)
-            files = [file for file, _ in examples]
-            write_whole(path, lambda unfinished: _decode_all(files, size, resize or size, unfinished))
+            write_whole(path, lambda new: _decode_all(decode, [file for file, _ in examples], size, new))
         except OSError as error:
             raise DataError(f"Decoded pictures cannot be written to {cache}: {error.strerror}.") from error
     return Pictures(np.load(path, mmap_mode="r"), np.array([label for _, label in examples]), dataset.names)
 
 
-def _decode_all(files: Sequence[Path], size: int, resize: int, path: Path) -> None:
+def _decode_all(decode: Callable[[Path], np.ndarray], files: Sequence[Path], size: int, path: Path) -> None:
     needed, free = len(files) * size * size * 3, shutil.disk_usage(path.parent).free
     if needed > free:  # a full disk under a memory map ends the process without a word
         raise DataError(f"{path.parent} has {free / 1e9:.1f} GB free; the decoded pictures need {needed / 1e9:.1f} GB.")
     pixels = np.lib.format.open_memmap(path, "w+", np.uint8, (len(files), size, size, 3))
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:  # which starts none before it is asked
-        mapped = map if len(files) <= FEW else partial(pool.map, chunksize=100)
-        decoded = mapped(partial(_decode, size=size, resize=resize), files)
+        decoded = map(decode, files) if len(files) <= FEW else pool.map(decode, files, chunksize=100)
         for index, picture in enumerate(tqdm(decoded, "Decoding", len(files), mininterval=1)):
             pixels[index] = picture
 
@@ -172,10 +170,8 @@ def _decode_all(files: Sequence[Path], size: int, resize: int, path: Path) -> No
 def _decode(file: Path, size: int, resize: int) -> np.ndarray:
     try:
         return np.asarray(images.crop(images.decode(file.read_bytes()), size, resize))
-    except images.PictureError as error:
+    except (images.PictureError, OSError) as error:
         raise DataError(f"The picture {file} cannot be used. {error}") from error
-    except OSError as error:
-        raise DataError(f"The picture {file} cannot be read: {error.strerror}.") from error
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

@@ -21,7 +21,7 @@ from odconv.attention import Settings
 from odconv.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from odconv.training.compute import full_float32
 from odconv.training.data import DataError, Dataset, Pictures, find_dataset, load_pictures, write_whole
-from odconv.training.measure import Entry, measure
+from odconv.training.measure import measure
 
 
 def make_parser(name: str, description: str | None) -> argparse.ArgumentParser:
@@ -56,16 +56,6 @@ def load_inputs(options: argparse.Namespace) -> tuple[Checkpoint, Dataset, Pictu
     return checkpoint, dataset, load_pictures(dataset, "val", card.image_size, cache, card.resize)
 
 
-def report(measured: Entry) -> str:
-    """The accuracies that were measured, as text for a terminal; all else is in the card."""
-    lines = [measured["what"], f"top-1 {measured['top1']:.2f}, top-5 {measured['top5']:.2f}"]
-    for name, entries in measured.items():
-        if name == "temperature" or name.endswith("_kernels"):
-            accuracies = ", ".join(f"{key}: {entry['top1']:.2f}" for key, entry in entries.items())
-            lines.append(f"top-1, {name.replace('_', ' ')} {accuracies}")
-    return "\n".join(lines)
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser("evaluate", __doc__)
     parser.add_argument("--temperatures", type=_temperatures, default="0.3,0.5,1,2,3,4,30")
@@ -79,7 +69,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     path = options.weights.with_suffix(".json")
     card = json.loads(path.read_text(encoding="utf-8")) | {"measured": measured}
     write_whole(path, lambda new: new.write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", "utf-8"))
-    print(report(measured))
+    print(
+        measured["what"], f"top-1 {measured['top1']:.2f}, top-5 {measured['top5']:.2f}; the rest is in {path}", sep="\n"
+    )
 
 
 def _temperatures(text: str) -> tuple[float, ...]:

@@ -49,10 +49,6 @@ def wilson(hit: int, n: int) -> tuple[float, float]:
     """The 95 % Wilson score interval of a proportion, ``hit`` of ``n``, as fractions.
 
     Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
-
-    Example:
-        >>> wilson(5, 10)
-        (0.2365931..., 0.7634068...)
     """
     share, shrink = hit / n, Z95**2 / n
     centre = (share + shrink / 2) / (1 + shrink)
@@ -99,11 +95,11 @@ def attentions(model: nn.Module, pictures: Pictures, how: Preparation, settings:
     """Layer -> attentions of all pictures, arrays (N, ...), in float32 whatever ``how`` says."""
     batches = tqdm(_batches(model, pictures, how), "Attention", -(-len(pictures) // how.batch), delay=5, unit="batch")
     parts = [explain(model, x, settings).layers for x in batches]
-    heads = {name: zip(*(part[name].attention for part in parts), strict=True) for name in parts[0]}
-    return {
-        name: Heads(*(None if some[0] is None else np.concatenate(some) for some in each))
-        for name, each in heads.items()
-    }
+    return {name: Heads(*map(_join, zip(*(part[name].attention for part in parts), strict=True))) for name in parts[0]}
+
+
+def _join(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    return None if parts[0] is None else np.concatenate(parts)  # type: ignore[arg-type]
 
 
 # --- attention --------------------------------------------------------------------------------------------------------
@@ -123,14 +119,11 @@ def summarise_network(layers: Sequence[Entry]) -> Entry:
 
     ``moving_layers``: in how many layers each head that is there deviates by at least ``MOVES``. Empty for a static network.
     """
-    entry: Entry = {}
-    for name in (*HEADS, "effective_kernels"):
-        values = [layer[name] for layer in layers if name in layer]
-        if values:
-            entry[name] = round(sum(values) / len(values), 4)
-    if layers:
-        entry["moving_layers"] = sum(all(layer.get(head, MOVES) >= MOVES for head in HEADS) for layer in layers)
-    return entry
+    if not layers:
+        return {}
+    values = {name: [layer[name] for layer in layers if name in layer] for name in (*HEADS, "effective_kernels")}
+    entry: Entry = {name: round(sum(some) / len(some), 4) for name, some in values.items() if some}
+    return entry | {"moving_layers": sum(all(layer.get(head, MOVES) >= MOVES for head in HEADS) for layer in layers)}
 
 
 # --- a card -----------------------------------------------------------------------------------------------------------

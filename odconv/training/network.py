@@ -17,15 +17,12 @@ from odconv.layer import AttentionBranch
 from odconv.training.compute import autocast
 from odconv.training.recipe import APART, AVERAGE, DROPOUT, LABEL_SMOOTHING, WEIGHT_DECAY, Drawn, Recipe, RecipeError
 
-# --- first weights ----------------------------------------------------------------------------------------------------
-
 
 def build(recipe: Recipe, num_classes: int, twin: nn.Module | None = None) -> nn.Module:
     """The network as it is before the first step, by the recipe's seed; with the weights of its static ``twin``, if given.
 
-    The attention branches' BatchNorm has scale 1 and shift 0 for good. Then half of what goes into the ReLU behind it is
-    above 0, whatever is learnt. A shift that is learnt at a high rate can turn a unit off for every picture, and as no
-    gradient passes a ReLU that is off, it stays so.
+    The attention branches' BatchNorm has scale 1 and shift 0 for good, so that half of what goes into the ReLU behind it is
+    above 0. A shift that is learnt can turn a unit off for every picture, and as no gradient passes, it stays so.
 
     Raises:
         RecipeError: ``twin`` is not the static network of the same layout and classes.
@@ -83,10 +80,8 @@ def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
         decay = WEIGHT_DECAY if parameter.ndim > 1 and not attends else 0.0
         if parameter.requires_grad:
             groups.setdefault((decay, recipe.attention_lr if attends else 1.0), []).append(parameter)
-    return [
-        {"params": parameters, "weight_decay": decay, "factor": factor}
-        for (decay, factor), parameters in groups.items()
-    ]
+    kinds = groups.items()
+    return [{"params": some, "weight_decay": decay, "factor": factor} for (decay, factor), some in kinds]
 
 
 # --- a step -----------------------------------------------------------------------------------------------------------
@@ -125,13 +120,11 @@ def apply_drawn(logits: Heads[Tensor], drawn: Drawn[Tensor]) -> Heads[Tensor]:
     if kernel is not None:
         ranks = kernel.argsort(dim=1, descending=True, stable=True).argsort(1)  # (N, K); ties go to the lower index
         kernel = kernel.masked_fill(ranks >= drawn.kernels[:, None], -math.inf)
-    heads = logits._replace(kernel=kernel)
-    return Heads(
-        *(
-            None if head is None else (head.transpose(0, -1) / drawn.temperatures.to(head.dtype)).transpose(0, -1)
-            for head in heads
-        )
-    )
+    heads = [  # each (N, ...), and its N last while it is divided
+        None if head is None else (head.transpose(0, -1) / drawn.temperatures.to(head.dtype)).transpose(0, -1)
+        for head in logits._replace(kernel=kernel)
+    ]
+    return Heads(*heads)
 
 
 def imbalance(kernel: Tensor) -> Tensor:

@@ -132,8 +132,9 @@ def make_parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group("the recipe")
     for name, (kind, words, *_) in hyperparameters().items():
         how = {"choices": get_args(kind)} if get_args(kind) else {"type": kind}
-        words = f"{words} (default: {getattr(Recipe, name)})".replace("%", "%%")
-        group.add_argument(flag(name), default=argparse.SUPPRESS, help=words, **how)
+        group.add_argument(
+            flag(name), default=argparse.SUPPRESS, help=f"{words} (default: {getattr(Recipe, name)})", **how
+        )
     # The commands of the bundled networks say these, and nothing else was any good.
     for name, only in (("--attention-affine", "fixed"), ("--temperature-fall", "geometric")):
         group.add_argument(name, choices=[only], default=argparse.SUPPRESS, help=f"{only} in any case")

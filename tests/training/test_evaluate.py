@@ -21,10 +21,7 @@ def test_the_command_writes_into_the_card_and_prints(own_weights, animals, pictu
     assert card["measured"] == load_checkpoint(own_weights).card.measured == json.loads(json.dumps(expected))
     assert card["note"] == CARD["note"]
     printed = capsys.readouterr().out
-    assert card["measured"]["what"] in printed
-    assert f"top-1 {expected['top1']:.2f}, top-5 100.00" in printed
-    at = expected["temperature"]["0.3"]["top1"]
-    assert f"top-1, temperature 0.3: {at:.2f}, 1: {expected['top1']:.2f}\n" in printed
+    assert f"{expected['what']}\ntop-1 {expected['top1']:.2f}, top-5 100.00; " in printed
 
 
 @pytest.mark.parametrize("command", [evaluate, atlas])

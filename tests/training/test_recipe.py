@@ -60,21 +60,15 @@ def test_temperatures_are_drawn_for_their_share_of_the_pictures_log_uniformly_be
     assert (others < 2**0.5).mean() == pytest.approx(0.5, abs=0.06)
 
 
-def test_nothing_is_drawn_or_dropped_before_the_temperature_has_come_down_to_1():
-    recipe = Recipe(temperature_epochs=2, temperature_draw=1, kernel_drop="strongest")
-    for step in range(20):
-        temperatures, kernels = draw(recipe, step, 10, 8)
-        assert set(temperatures) == {recipe.temperature(step / 10)}
-        assert set(kernels) == {4}
-    assert len(set(draw(recipe, 20, 10, 8).temperatures)) == 8
-
-
-def test_what_is_drawn_depends_on_seed_and_step_alone_and_dropping_and_drawing_do_not_shift_each_other():
+def test_what_is_drawn_depends_on_seed_and_step_alone_and_nothing_is_before_the_temperature_is_1():
     both = {"kernel_drop": "strongest", "temperature_draw": 0.3}
     temperatures, kernels = draw_often(**both)
     np.testing.assert_array_equal(temperatures, draw_often(temperature_draw=0.3)[0])
     np.testing.assert_array_equal(kernels, draw_often(kernel_drop="strongest")[1])
     assert not np.array_equal(temperatures, draw_often(seed=1, **both)[0])
+    recipe = Recipe(temperature_epochs=2, **both)
+    for step in range(20):
+        assert [set(some) for some in draw(recipe, step, 10, 8)] == [{recipe.temperature(step / 10)}, {4}]
 
 
 @pytest.mark.parametrize(
