@@ -26,16 +26,8 @@ from odconv import Heads, forms
 from odconv.layer import od_conv2d
 
 SIDES = (1, 2, 3, 4, 5, 6, 8, 10)  # of the output map
-CHANNELS = ((64, 64), (256, 32), (512, 16))  # with a batch each
-LAYERS = (
-    (64, 56, 8),
-    (128, 28, 8),
-    (256, 14, 8),
-    (512, 7, 8),
-    (512, 7, 1),
-    (128, 8, 32),
-    (256, 4, 32),
-)  # C, side, batch
+CHANNELS = ((64, 64), (256, 32), (512, 16))  # with a batch each; below, C, side and batch
+LAYERS = ((64, 56, 8), (128, 28, 8), (256, 14, 8), (512, 7, 8), (512, 7, 1), (128, 8, 32), (256, 4, 32))
 PIECES = [(pictures, weights) for pictures in (4, 16, 64) for weights in (400_000, 1_600_000, 6_400_000)]
 
 
@@ -55,14 +47,13 @@ def forging_or_mixing(device: str, seconds: float, training: bool) -> None:
     limits = forms.CPU if device == "cpu" else forms.GPU
     limit, what = (limits.mix_in_training, "forward and backward") if training else (limits.mix, "forward")
     print(f"\nforge / mix, {what}; the rule mixes up to the positions in the last column\n")
-    row("K", "channels", "batch", *(side * side for side in SIDES), "rule")
-    row(*["---"] * (len(SIDES) + 4))
+    header("K", "channels", "batch", *(side * side for side in SIDES), "rule")
     for kernels in (1, 2, 4, 8):
         for channels, batch in CHANNELS:
             ratios = []
             for side in SIDES:
                 layer = a_layer(kernels, channels, side, batch, device, training)
-                forge, mix = (median(layer, seconds, mix=limit, mix_in_training=limit) for limit in (0, 10**9))
+                forge, mix = (median(layer, seconds, mix=most, mix_in_training=most) for most in (0, 10**9))
                 ratios.append(f"{forge / mix:.1f}")
             row(kernels, channels, batch, *ratios, limit // kernels)
 
@@ -70,14 +61,18 @@ def forging_or_mixing(device: str, seconds: float, training: bool) -> None:
 def pieces(device: str, seconds: float) -> None:
     rule = f"{forms.CPU.pictures} pictures, {forms.CPU.weights:,} weights"
     print(f"\nforge / one ordinary convolution, K = 4, forward; the rule: {rule}\n")
-    row("channels", "side", "batch", *(f"{pictures}, {weights / 1e6:g} M" for pictures, weights in PIECES))
-    row(*["---"] * (len(PIECES) + 3))
+    header("channels", "side", "batch", *(f"{pictures}, {weights / 1e6:g} M" for pictures, weights in PIECES))
     for channels, side, batch in LAYERS:
         layer = a_layer(4, channels, side, batch, device, training=False)
         x, weight = torch.randn(batch, channels, side, side), torch.randn(channels, channels, 3, 3)
         ordinary = median(partial(F.conv2d, x.to(device), weight.to(device), padding=1), seconds)
         times = [median(layer, seconds, pictures=pictures, weights=weights, mix=0) for pictures, weights in PIECES]
         row(channels, side, batch, *(f"{forged / ordinary:.1f}" for forged in times))
+
+
+def header(*cells: object) -> None:
+    row(*cells)
+    row(*["---"] * len(cells))
 
 
 def row(*cells: object) -> None:

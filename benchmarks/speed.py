@@ -34,6 +34,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.optim.swa_utils import update_bn
 from torch.utils.benchmark import Measurement, Timer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -82,9 +83,6 @@ def parse_cell(text: str) -> Cell:
     return Cell(network, int(kernels), int(side), int(batch), TASKS[TASKS.index(task)], precision)
 
 
-# --- one pass ---------------------------------------------------------------------------------------------------------
-
-
 def build(architecture: Architecture, contender: str) -> nn.Module:
     """The network of a contender, freshly initialised; the static one has the same layout with ordinary convolutions."""
     torch.manual_seed(0)
@@ -107,12 +105,7 @@ def settle(model: nn.Module, cell: Cell) -> nn.Module:
     for name, parameter in model.named_parameters():
         if name.endswith("_fc.weight"):
             parameter.mul_(0.1)
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    for norm in norms:
-        norm.momentum = 1.0
-    model.train()(pictures(cell))
-    for norm in norms:
-        norm.momentum = 0.1
+    update_bn([pictures(cell)], model)
     return model
 
 
@@ -133,9 +126,6 @@ def one_pass(cell: Cell, model: nn.Module, contender: str) -> Callable[[], objec
             sgd.zero_grad()
 
     return run
-
-
-# --- time and memory --------------------------------------------------------------------------------------------------
 
 
 def time_cell(cell: Cell, seconds: float) -> dict[str, Measurement]:
@@ -187,8 +177,6 @@ def apart(measurement: Callable[..., Any], *arguments: Any) -> Any:
     with ProcessPoolExecutor(1, context, torch.set_num_threads, (torch.get_num_threads(),)) as child:
         return child.submit(measurement, *arguments).result()
 
-
-# --- the table --------------------------------------------------------------------------------------------------------
 
 HEAD = """\
 | network | K | input | batch | task | precision | n | static ms | ours ms | broadcast ms | ours/static | broadcast/ours \

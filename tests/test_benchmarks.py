@@ -16,8 +16,6 @@ from benchmarks.speed import CONTENDERS, Cell
 from odconv import HEADS, Heads, explain, forms
 from tests import oracle
 
-# --- the baseline -----------------------------------------------------------------------------------------------------
-
 SHAPES = {  # C_in, C_out, k, groups, and where
     "3x3": (4, 6, 3, 1, {"padding": (1, 1)}),
     "1x1": (4, 6, 1, 1, {}),
@@ -57,8 +55,6 @@ def test_the_broadcast_form_is_everywhere_in_its_context_and_nowhere_after_it(mo
     small_model(images)
     assert len(calls) == 16
 
-
-# --- speed ------------------------------------------------------------------------------------------------------------
 
 SMALL = Cell("bundled", 4, 32, 2, "inference", "float32")
 
@@ -127,9 +123,6 @@ def test_what_is_timed_has_gates_as_in_a_network_that_is_in_use_and_an_ordinary_
     gates = np.concatenate([head.ravel() for layer in layers for head in layer.attention if head is not None])
     assert gates.min() > 0.01
     assert not any(isinstance(module, odconv.ODConv2d) for module in models["static"].modules())
-
-
-# --- the rule ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_rule_is_measured_in_both_directions_and_left_as_it_was(monkeypatch, capsys):

@@ -36,9 +36,6 @@ class Preparation:
     batch: int = 128
 
 
-# --- accuracy ---------------------------------------------------------------------------------------------------------
-
-
 def hits(logits: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
     """Whether the label is among the k highest of (N, classes) logits: (N,) of bool. Ties go to the lower class."""
     best = np.argsort(-logits, axis=1, kind="stable")[:, :k]
@@ -73,9 +70,6 @@ def _share(name: str, hit: np.ndarray) -> Entry:
     return {name: round(100 * float(hit.mean()), 2), f"{name}_interval": [round(100 * end, 2) for end in ends]}
 
 
-# --- passes -----------------------------------------------------------------------------------------------------------
-
-
 def _batches(model: nn.Module, pictures: Pictures, how: Preparation) -> Iterator[Tensor]:
     device = next(model.parameters()).device
     for start in range(0, len(pictures), how.batch):
@@ -102,9 +96,6 @@ def _join(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
     return None if parts[0] is None else np.concatenate(parts)  # type: ignore[arg-type]
 
 
-# --- attention --------------------------------------------------------------------------------------------------------
-
-
 def summarise_layer(attention: Heads[np.ndarray]) -> Entry:
     """Of one layer's attention to N pictures: each head's deviation between them, and how many kernels are in effect."""
     heads = {head: values for head, values in attention._asdict().items() if values is not None}
@@ -124,9 +115,6 @@ def summarise_network(layers: Sequence[Entry]) -> Entry:
     values = {name: [layer[name] for layer in layers if name in layer] for name in (*HEADS, "effective_kernels")}
     entry: Entry = {name: round(sum(some) / len(some), 4) for name, some in values.items() if some}
     return entry | {"moving_layers": sum(all(layer.get(head, MOVES) >= MOVES for head in HEADS) for layer in layers)}
-
-
-# --- a card -----------------------------------------------------------------------------------------------------------
 
 
 def questions(kernels: int | None, temperatures: Sequence[float]) -> dict[str, dict[str, Settings]]:

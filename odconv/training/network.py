@@ -84,9 +84,6 @@ def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     return [{"params": some, "weight_decay": decay, "factor": factor} for (decay, factor), some in kinds]
 
 
-# --- a step -----------------------------------------------------------------------------------------------------------
-
-
 def training_loss(
     model: nn.Module, x: Tensor, labels: Tensor, drawn: Drawn[Tensor], recipe: Recipe
 ) -> tuple[Tensor, Tensor]:
@@ -139,9 +136,6 @@ def imbalance(kernel: Tensor) -> Tensor:
 
 def _at_least_float32(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
-
-
-# --- what is kept -----------------------------------------------------------------------------------------------------
 
 
 def average_weights(model: nn.Module) -> AveragedModel:

@@ -133,9 +133,6 @@ def hyperparameters() -> dict[str, tuple[Any, ...]]:
     return {name: (hint.__origin__, *hint.__metadata__) for name, hint in annotated.items()}
 
 
-# --- what is drawn ----------------------------------------------------------------------------------------------------
-
-
 class Drawn(NamedTuple, Generic[Array]):
     """What is drawn for each of the N pictures in a batch."""
 
@@ -162,9 +159,6 @@ def draw(recipe: Recipe, step: int, per_epoch: int, pictures: int) -> Drawn[np.n
         np.where(varies < recipe.temperature_draw, low * (high / low) ** exponents, 1.0),
         np.where(drops < rate, counts, recipe.kernels),
     )
-
-
-# --- words ------------------------------------------------------------------------------------------------------------
 
 
 def sentence(recipe: Recipe) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import csv
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +24,26 @@ from odconv.training.measure import Entry, Preparation, accuracy, conditions, pr
 from odconv.training.network import add_dropout, average_weights, build, divide_logits, parameter_groups
 from odconv.training.recipe import APART, MEAN, MOMENTUM, STD, Recipe, RecipeError, sentence
 
-PARTS = ("model", "average", "optimiser")  # of a state
+PARTS = ("model", "average", "optimiser")  # of a run, which PyTorch saves
 
 
 class RunError(ValueError):
     """A run folder or a run that cannot go on; the message is one clear sentence."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Run:
-    """What a run is; nothing of it changes on the way."""
+    """A run: what it is, which never changes, and how far it is."""
 
     folder: Path
     recipe: Recipe
     dataset: Dataset
     before: str  # how the weights that it started from were trained, in words; "" where there were none
+    model: nn.Module
+    average: AveragedModel
+    optimiser: torch.optim.SGD
+    step: int = 0
+    rows: list[dict[str, Any]] = field(default_factory=list)  # of the log, one for each finished epoch
 
     @property
     def per_epoch(self) -> int:
@@ -55,21 +60,7 @@ class Run:
         return Preparation(size, MEAN, STD, self.recipe.precision, self.recipe.batch)
 
 
-@dataclass
-class State:
-    """What changes during a run."""
-
-    model: nn.Module
-    average: AveragedModel
-    optimiser: torch.optim.SGD
-    step: int
-    rows: list[dict[str, Any]]  # of the log, one for each finished epoch
-
-
-# --- begun and saved --------------------------------------------------------------------------------------------------
-
-
-def begin(folder: Path, given: Mapping[str, Any], data: Path, device: torch.device) -> tuple[Run, State]:
+def begin(folder: Path, given: Mapping[str, Any], data: Path, device: torch.device) -> Run:
     """A new run, nothing written yet. ``given``: hyperparameters that differ from the defaults.
 
     Raises:
@@ -89,18 +80,18 @@ def begin(folder: Path, given: Mapping[str, Any], data: Path, device: torch.devi
         twin = load_checkpoint(recipe.start) if recipe.start else None
     except CheckpointError as error:
         raise RunError(f"{recipe.start} cannot be started from: {error}") from error
-    run = Run(folder, recipe, dataset, _describe_start(twin, recipe) if twin else "")
-    return run, first_state(run, device, twin.model if twin else None)
+    return new_run(folder, recipe, dataset, device, twin)
 
 
-def first_state(run: Run, device: torch.device, twin: nn.Module | None = None) -> State:
-    """The state before the first step; with the weights of the static ``twin``, if given."""
-    model = build(run.recipe, len(run.dataset.ids), twin).to(device)
+def new_run(
+    folder: Path, recipe: Recipe, dataset: Dataset, device: torch.device, twin: Checkpoint | None = None
+) -> Run:
+    """A run before its first step; with the weights of its static ``twin``, if given."""
+    model = build(recipe, len(dataset.ids), twin.model if twin else None).to(device)
     average = average_weights(model)
     add_dropout(model)
-    groups = parameter_groups(model, run.recipe)
-    optimiser = torch.optim.SGD(groups, run.recipe.lr, MOMENTUM, nesterov=True, fused=True)
-    return State(model, average, optimiser, 0, [])
+    optimiser = torch.optim.SGD(parameter_groups(model, recipe), recipe.lr, MOMENTUM, nesterov=True, fused=True)
+    return Run(folder, recipe, dataset, _describe_start(twin, recipe) if twin else "", model, average, optimiser)
 
 
 def _describe_start(twin: Checkpoint, recipe: Recipe) -> str:
@@ -111,7 +102,7 @@ def _describe_start(twin: Checkpoint, recipe: Recipe) -> str:
     return words
 
 
-def save(run: Run, state: State) -> None:
+def save(run: Run) -> None:
     """The checkpoint and the log, in a folder that is made for them.
 
     Raises:
@@ -122,14 +113,14 @@ def save(run: Run, state: State) -> None:
         "data": str(run.dataset.folder.resolve()),
         "digests": run.digests,
         "before": run.before,
-        "rows": state.rows,
-        **{part: getattr(state, part).state_dict() for part in PARTS},
+        "rows": run.rows,
+        **{part: getattr(run, part).state_dict() for part in PARTS},
     }
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
         write_whole(run.folder / "checkpoint.pt", lambda path: torch.save(content, path))
-        if state.rows:
-            write_whole(run.folder / "log.csv", lambda path: _write_rows(path, state.rows))
+        if run.rows:
+            write_whole(run.folder / "log.csv", lambda path: _write_rows(path, run.rows))
     except OSError as error:
         raise RunError(f"{run.folder} cannot be written to: {error.strerror}.") from error
 
@@ -141,7 +132,7 @@ def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def reopen(folder: Path, given: Mapping[str, Any], data: Path | None, device: torch.device) -> tuple[Run, State]:
+def reopen(folder: Path, given: Mapping[str, Any], data: Path | None, device: torch.device) -> Run:
     """The run in ``folder`` as its last checkpoint has it, on the pictures in ``data``; None: those it was begun on.
 
     Raises:
@@ -152,7 +143,7 @@ def reopen(folder: Path, given: Mapping[str, Any], data: Path | None, device: to
     damaged = RunError(f"{path} is damaged and cannot be used.")
     try:
         kept = torch.load(path, map_location=device, weights_only=True)
-        recipe, where, before = Recipe(**kept["recipe"]), data or Path(kept["data"]), kept["before"]
+        recipe, where = Recipe(**kept["recipe"]), data or Path(kept["data"])
     except FileNotFoundError as error:
         raise RunError(f"{folder} holds no run to resume or export.") from error
     except Exception as error:  # a damaged file can lead to any
@@ -161,14 +152,13 @@ def reopen(folder: Path, given: Mapping[str, Any], data: Path | None, device: to
         was = getattr(recipe, name)
         if value != was and (name, value) != ("precision", "auto"):
             raise RunError(f"{folder} was begun with {flag(name)} {was}, which cannot become {value} on the way.")
-    run = Run(folder, recipe, find_dataset(where), before)
+    run = new_run(folder, recipe, find_dataset(where), device)
     if kept.get("digests") != run.digests:
         raise RunError(f"{folder} was begun on other pictures than those in {where}.")
-    state = first_state(run, device)
     try:
         for part in PARTS:
-            getattr(state, part).load_state_dict(kept[part])
-        return run, replace(state, rows=kept["rows"], step=len(kept["rows"]) * run.per_epoch)
+            getattr(run, part).load_state_dict(kept[part])
+        return replace(run, before=kept["before"], rows=kept["rows"], step=len(kept["rows"]) * run.per_epoch)
     except Exception as error:
         raise damaged from error
 
@@ -178,20 +168,17 @@ def flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-# --- its weights ------------------------------------------------------------------------------------------------------
-
-
-def export(run: Run, state: State, val: Pictures) -> None:
+def export(run: Run, val: Pictures) -> None:
     """The averaged weights as float16 safetensors with a card, in the run's folder.
 
     They are measured as they will be used: at temperature 1, however far the temperature has fallen in training.
     """
-    model = copy.deepcopy(state.average.module)
+    model = copy.deepcopy(run.average.module)
     divide_logits(model, run.recipe.final_temperature)
     how = run.preparation(run.recipe.stages[-1][0])
     logits = predict_logits(model, val, how, Settings())
     measured = conditions(model, how, len(val)) | accuracy(logits, val.labels)
-    measured["what"] = f"after {len(state.rows)} of {run.recipe.epochs} epochs: {measured['what']}"
+    measured["what"] = f"after {len(run.rows)} of {run.recipe.epochs} epochs: {measured['what']}"
     path = run.folder / f"{run.folder.resolve().name}.safetensors"
     save_checkpoint(model, make_card(run, path.stem, measured), path)
     print(f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB) and its card.")

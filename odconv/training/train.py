@@ -34,73 +34,68 @@ from odconv.training.data import DataError, Pictures, Purpose, augment, batches,
 from odconv.training.measure import accuracy, attentions, predict_logits, summarise_layer, summarise_network
 from odconv.training.network import training_loss
 from odconv.training.recipe import MEAN, SHIFT, STD, Drawn, Recipe, RecipeError, draw, hyperparameters
-from odconv.training.run import Run, RunError, State, begin, export, flag, reopen, save
+from odconv.training.run import Run, RunError, begin, export, flag, reopen, save
 
 WATCHED = 256  # validation pictures on which attention is watched after each epoch
 
 
-# --- training ---------------------------------------------------------------------------------------------------------
-
-
-def fit(run: Run, state: State, train: Pictures, val: Pictures) -> None:
+def fit(run: Run, train: Pictures, val: Pictures) -> None:
     """Train to the end of the run; a checkpoint after each epoch.
 
     Raises:
         RunError: the loss is not a finite number any more.
     """
-    recipe, device = run.recipe, next(state.model.parameters()).device
+    recipe, device = run.recipe, next(run.model.parameters()).device
     pause = 0.5 if sys.stderr.isatty() else 60  # s; a log file wants fewer lines
-    with tqdm(total=recipe.epochs * run.per_epoch, initial=state.step, unit="step", mininterval=pause) as bar:
-        for epoch in range(len(state.rows), recipe.epochs):
+    with tqdm(total=recipe.epochs * run.per_epoch, initial=run.step, unit="step", mininterval=pause) as bar:
+        for epoch in range(len(run.rows), recipe.epochs):
             began, losses = time.perf_counter(), []
             order = stream(recipe.seed, Purpose.ORDER, epoch).permutation(len(train))
             for pixels, labels in batches(train, order, recipe.batch):
-                losses.append(float(train_step(run, state, pixels.to(device), labels.to(device))))
+                losses.append(float(train_step(run, pixels.to(device), labels.to(device))))
                 if not math.isfinite(losses[-1]):
-                    raise RunError(
-                        f"The loss is no finite number any more at step {state.step}; a lower --lr may help."
-                    )
+                    raise RunError(f"The loss is no finite number any more at step {run.step}; a lower --lr may help.")
                 bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
                 bar.update()
-            state.rows.append(make_row(run, state, val, sum(losses) / len(losses), time.perf_counter() - began))
-            save(run, state)
-            bar.write(", ".join(f"{name} {value}" for name, value in state.rows[-1].items()), file=sys.stdout)
+            run.rows.append(make_row(run, val, sum(losses) / len(losses), time.perf_counter() - began))
+            save(run)
+            bar.write(", ".join(f"{name} {value}" for name, value in run.rows[-1].items()), file=sys.stdout)
 
 
-def train_step(run: Run, state: State, pixels: Tensor, labels: Tensor) -> Tensor:
+def train_step(run: Run, pixels: Tensor, labels: Tensor) -> Tensor:
     """One step on pixels (N, S, S, 3) of uint8 and labels (N,); the cross-entropy, detached."""
-    recipe, step, per_epoch = run.recipe, state.step, run.per_epoch
+    recipe, step, per_epoch = run.recipe, run.step, run.per_epoch
     x = prepare_batch(pixels, recipe.picture_size(step // per_epoch), MEAN, STD)  # (N, 3, size, size)
     x = augment(x, stream(recipe.seed, Purpose.AUGMENTATION, step), SHIFT, recipe.zoom)
     drawn = Drawn(*(torch.from_numpy(each).to(x.device) for each in draw(recipe, step, per_epoch, len(x))))
     rate = recipe.learning_rate((step + 0.5) / (recipe.epochs * per_epoch))
-    for group in state.optimiser.param_groups:
+    for group in run.optimiser.param_groups:
         group["lr"] = rate * group["factor"]
     torch.manual_seed(
         int(stream(recipe.seed, Purpose.DROPPING, step).integers(2**63))
     )  # dropout knows no generator of its own
-    state.optimiser.zero_grad()
-    loss, cross_entropy = training_loss(state.model.train(), x, labels, drawn, recipe)
+    run.optimiser.zero_grad()
+    loss, cross_entropy = training_loss(run.model.train(), x, labels, drawn, recipe)
     loss.backward()
-    state.optimiser.step()
-    state.average.update_parameters(state.model)
-    state.step += 1
+    run.optimiser.step()
+    run.average.update_parameters(run.model)
+    run.step += 1
     return cross_entropy
 
 
-def make_row(run: Run, state: State, val: Pictures, loss: float, seconds: float) -> dict[str, Any]:
+def make_row(run: Run, val: Pictures, loss: float, seconds: float) -> dict[str, Any]:
     """The log's row for the epoch that has just ended: averaged weights, at the epoch's size and last temperature.
 
     ``loss``: mean cross-entropy of its steps; ``seconds``: what they took.
     """
-    recipe, epoch, model = run.recipe, state.step // run.per_epoch, state.average.module
+    recipe, epoch, model = run.recipe, run.step // run.per_epoch, run.average.module
     now, size = recipe.temperature(epoch), recipe.picture_size(epoch - 1)
     how, settings = run.preparation(size), Settings(now * recipe.final_temperature)
     right = accuracy(predict_logits(model, val, how, settings), val.labels)
     watched = attentions(model, val.evenly_spaced(WATCHED), how, settings)
     return {
         "epoch": epoch,
-        "step": state.step,
+        "step": run.step,
         "size": size,
         "lr": round(recipe.learning_rate(epoch / recipe.epochs), 6),
         "temperature": round(now, 3),
@@ -111,9 +106,6 @@ def make_row(run: Run, state: State, val: Pictures, loss: float, seconds: float)
         "seconds": round(seconds, 1),
         "images_per_second": round(run.per_epoch * recipe.batch / seconds, 1),
     }
-
-
-# --- the command ------------------------------------------------------------------------------------------------------
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -157,24 +149,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(options: argparse.Namespace, given: Mapping[str, Any]) -> int:
     device = torch.device(options.device)
     if options.resume or options.export:
-        run, state = reopen(options.out, given, options.data, device)
+        run = reopen(options.out, given, options.data, device)
     elif options.data is None:
         raise DataError("--data is needed: the folder of the data set.")
     else:
-        run, state = begin(options.out, given, options.data, device)
+        run = begin(options.out, given, options.data, device)
     fast, why = choose_precision(device)
     print(f"Products in {run.recipe.precision}: {why if run.recipe.precision == fast else 'as asked'}.")
     side, cache = max(side for side, _ in run.recipe.stages), options.cache or run.dataset.folder / "decoded"
     val = load_pictures(run.dataset, "val", side, cache)
     if not options.export:
         train = load_pictures(run.dataset, "train", side, cache)
-        save(run, state)
+        save(run)
         try:
-            fit(run, state, train, val)
+            fit(run, train, val)
         except KeyboardInterrupt:
             print("Stopped; --resume goes on from the end of the last epoch.")
             return 1
-    export(run, state, val)
+    export(run, val)
     return 0
 
 

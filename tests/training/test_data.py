@@ -38,9 +38,6 @@ def refusal(folder):
     return str(refused.value)
 
 
-# --- finding ----------------------------------------------------------------------------------------------------------
-
-
 def test_a_folder_per_class_is_found_in_sorted_order_without_what_is_hidden_or_no_picture(folder):
     for name in (".hidden.png", "notes.txt", "0.png.bak"):
         (folder / "train" / "ant" / name).touch()
@@ -91,9 +88,6 @@ def test_annotations_that_do_not_fit_are_named(tiny_imagenet, spoil, reason):
     annotations = tiny_imagenet / "val" / "val_annotations.txt"
     annotations.write_text(spoil(annotations.read_text()))
     assert reason in refusal(tiny_imagenet)
-
-
-# --- decoding ---------------------------------------------------------------------------------------------------------
 
 
 def test_decoded_pictures_are_what_pillow_reads_and_processes_decode_the_same(animals, tmp_path, monkeypatch):
@@ -152,9 +146,6 @@ def test_a_disk_without_room_and_a_cache_that_cannot_be_written_are_named(animal
     monkeypatch.setattr(data.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 0))
     with pytest.raises(DataError, match=r"0\.0 GB free"):
         load_pictures(find_dataset(animals), "train", 16, tmp_path)
-
-
-# --- batches ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_stream_is_the_same_for_the_same_purpose_and_another_for_another():

@@ -10,20 +10,9 @@ import torch
 from benchmarks import cards
 from odconv import HEADS, Heads, Settings, explain, load_checkpoint
 from odconv.checkpoint import save_checkpoint
+from odconv.training import measure as measuring
 from odconv.training.data import prepare_batch
-from odconv.training.measure import (
-    Preparation,
-    accuracy,
-    attentions,
-    hits,
-    measure,
-    per_class,
-    predict_logits,
-    questions,
-    summarise_layer,
-    summarise_network,
-    wilson,
-)
+from odconv.training.measure import Preparation, accuracy, hits, measure, predict_logits, questions, wilson
 from odconv.training.network import build
 from odconv.training.recipe import Recipe
 from tests.training.conftest import CARD, COLOURS, MEAN, STD
@@ -59,7 +48,7 @@ def test_accuracy_is_counted_in_percent_with_its_interval_for_all_and_for_each_c
     found = accuracy(np.eye(10)[[0, 1, 2, 2]], np.array([0, 1, 2, 9]))
     assert (found["top1"], found["top5"]) == (75, 75)
     assert found["top1_interval"] == [round(100 * end, 2) for end in wilson(3, 4)]
-    each = per_class(np.eye(2)[[0, 0, 1, 0, 1]], np.array([0, 0, 0, 1, 1]), ("a", "b"))
+    each = measuring.per_class(np.eye(2)[[0, 0, 1, 0, 1]], np.array([0, 0, 0, 1, 1]), ("a", "b"))
     assert {name: (entry["top1"], entry["n"]) for name, entry in each.items()} == {"a": (66.67, 3), "b": (50, 2)}
     assert each["b"]["top1_interval"] == [round(100 * end, 2) for end in wilson(1, 2)]
 
@@ -68,7 +57,7 @@ def test_the_summary_of_a_layer_is_what_loops_over_entries_give():
     random = np.random.default_rng(0)
     kernel = random.dirichlet((1, 1, 1), 9).astype(np.float32)
     heads = Heads(random.random((9, 3, 3)), random.random((9, 5)), None, kernel)
-    found = summarise_layer(heads)
+    found = measuring.summarise_layer(heads)
     assert "filter" not in found
     for head in ("spatial", "channel", "kernel"):
         values = getattr(heads, head).reshape(9, -1)
@@ -85,8 +74,8 @@ def test_a_networks_summary_is_the_mean_over_layers_and_counts_those_in_which_ev
         {"spatial": 0.01, "channel": 0.2, "kernel": 0.1, "effective_kernels": 3.0},
     ]
     expected = {"spatial": 0.03, "channel": 0.12, "kernel": 0.1, "effective_kernels": 2.5, "moving_layers": 2}
-    assert summarise_network(layers) == expected
-    assert summarise_network([]) == {}
+    assert measuring.summarise_network(layers) == expected
+    assert measuring.summarise_network([]) == {}
 
 
 def test_passes_over_all_pictures_give_what_one_pass_does_in_the_number_type_that_is_asked_for(checkpoint, pictures, x):
@@ -97,7 +86,7 @@ def test_passes_over_all_pictures_give_what_one_pass_does_in_the_number_type_tha
     half = predict_logits(checkpoint.model, pictures, replace(HOW, precision="bfloat16"), settings)
     assert torch.equal(torch.tensor(half), torch.tensor(half).bfloat16().float())
     assert not np.array_equal(half, found)
-    for name, heads in attentions(checkpoint.model, pictures, HOW, settings).items():
+    for name, heads in measuring.attentions(checkpoint.model, pictures, HOW, settings).items():
         for ours, theirs in zip(heads, expected.layers[name].attention, strict=True):
             np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
@@ -131,28 +120,29 @@ def test_every_accuracy_is_what_one_pass_gives_and_stands_with_its_conditions(ch
     assert all(set(HEADS) < set(layer) for layer in layers.values())
 
 
-@pytest.mark.parametrize("options", [{"arch": "resnet18"}, {"kernels": 1}, {"kernels": 3}], ids=str)
-def test_the_tables_of_cards_are_what_evaluation_measured(pictures, tmp_path, options):
-    path, model = tmp_path / "net.safetensors", build(Recipe(width=4, **options), 3)
-    save_checkpoint(model, CARD, path)
-    measured = measure(load_checkpoint(path), pictures, tuple(COLOURS), (0.3, 1.0))
-    save_checkpoint(model, CARD | {"measured": measured}, path)
-    found = []
-    for table in cards.tables([path]):
-        header, _, *rows = [line.strip("| ").split(" | ") for line in table.splitlines()]
-        found.append(dict(zip(header, rows[0], strict=True)) if rows else {})
-    accuracy, kept, temperatures, moves = found
+@pytest.mark.parametrize("kernels", [1, 3])
+def test_the_tables_of_cards_are_what_evaluation_measured_and_static_networks_have_no_rows(pictures, tmp_path, kernels):
+    entries = {}
+    for arch in ("resnet18", "od_resnet18"):
+        model, path = build(Recipe(arch=arch, width=4, kernels=kernels), 3), tmp_path / f"{arch}.safetensors"
+        save_checkpoint(model, CARD, path)
+        entries[path] = measure(load_checkpoint(path), pictures, tuple(COLOURS), (0.3, 1.0))
+        save_checkpoint(model, CARD | {"measured": entries[path]}, path)
+    assert not {"first_n_kernels", "temperature", "between_pictures"} & set(entries[tmp_path / "resnet18.safetensors"])
+    tables = [[line.strip("| ").split(" | ") for line in table.splitlines()] for table in cards.tables(list(entries))]
+    assert [len(table) - 2 for table in tables] == [2, int(kernels > 1), 1, 1]  # under a header and a line
+    accuracy, kept, temperatures, moves = (
+        dict(zip(rows[0], rows[-1], strict=True)) for rows in tables if len(rows) > 0
+    )
+    measured = entries[path]
     low, high = measured["top1_interval"]
     assert accuracy["top-1 %"] == f"{measured['top1']:.2f} ({low:.2f} to {high:.2f})"
     assert accuracy["parameters"] == cards.count_text("en", sum(p.numel() for p in model.parameters()))
-    if "arch" in options:
-        assert kept == temperatures == moves == {}
-        return
     assert temperatures["T = 0.3"] == f"{measured['temperature']['0.3']['top1']:.2f}"
     channel = [layer["channel"] for layer in measured["between_pictures"]["layers"].values()]
     assert moves["channel"] == f"{np.mean(channel):.3f}; {sum(value >= 0.05 for value in channel)} of {len(channel)}"
-    if options["kernels"] == 1:
-        assert (kept, moves["kernel"], moves["effective kernels"]) == ({}, "none", "1")
+    if kernels == 1:
+        assert (moves["kernel"], moves["effective kernels"]) == ("none", "1")
     else:
         assert list(kept)[1:] == [f"{n} {keep}" for keep in ("strongest", "first") for n in (1, 2, 3)]
         assert kept["1 first"] == f"{measured['first_n_kernels']['1']['top1']:.2f}"

@@ -10,14 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from odconv import Settings, apply_settings, explain
-from odconv.training.network import (
-    add_dropout,
-    average_weights,
-    build,
-    divide_logits,
-    parameter_groups,
-    training_loss,
-)
+from odconv.training.network import add_dropout, average_weights, build, divide_logits, parameter_groups, training_loss
 from odconv.training.recipe import Drawn, Recipe, RecipeError
 
 DYNAMIC = Recipe(width=4, precision="float32")
@@ -25,9 +18,6 @@ DYNAMIC = Recipe(width=4, precision="float32")
 
 def random(*shape, seed=0):
     return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-# --- first weights ----------------------------------------------------------------------------------------------------
 
 
 def test_the_network_is_the_same_for_the_same_seed_and_its_branches_batch_norm_is_1_and_0_for_good():
@@ -103,9 +93,6 @@ def test_dropout_takes_a_fifth_of_the_features_or_so_in_training_alone_and_scale
     torch.testing.assert_close(seen[1][kept], features[kept] / 0.8)
 
 
-# --- a step -----------------------------------------------------------------------------------------------------------
-
-
 def test_the_loss_of_a_batch_is_that_of_its_pictures_one_by_one(small_model, images):
     model, x, labels = copy.deepcopy(small_model).double(), images.double(), torch.tensor([4, 0, 2])
     drawn = Drawn(torch.tensor([0.5, 1.0, 3.5]), torch.tensor([1, 3, 2]))
@@ -143,9 +130,6 @@ def test_the_gradient_of_the_loss_is_that_of_cross_entropy_plus_that_of_imbalanc
     for found, one, other in zip(ours, theirs, balance, strict=True):
         torch.testing.assert_close(found, one if other is None else one + 0.7 * other, rtol=1e-8, atol=1e-11)
     assert sum(other is not None and bool(other.abs().max() > 1e-6) for other in balance) > 100
-
-
-# --- what is kept -----------------------------------------------------------------------------------------------------
 
 
 def test_averaged_weights_are_what_the_formula_gives_with_batch_norm_statistics_and_counters_are_copied(shake):
