@@ -4,8 +4,8 @@
 
 Each cell of the table has three contenders: a network of ODConv layers; the same network with every layer in the broadcast
 form (``broadcast.py``); and its static twin. They take turns, so that what else runs on the machine hits all alike; times are
-medians over n blocks of passes: 9/9/1 is static/ours/broadcast. A contender too slow for its share of ``--seconds`` has one
-turn of two passes, the first of which warms up. A pass is inference in eval mode, or a training step: forward, cross-entropy,
+medians over n blocks of passes: 9/9/1 is static/ours/broadcast. A turn is two passes or more,
+the first of which warms up. A pass is inference in eval mode, or a training step: forward, cross-entropy,
 backward, SGD with momentum. bfloat16 is autocast. "bundled" has the layout of the 4x network in ``assets/weights``.
 
 Peak memory is the resident size of a first pass, above the model, its input and the loaded libraries; MB = 10^6 bytes. The
@@ -129,22 +129,14 @@ def one_pass(cell: Cell, model: nn.Module, contender: str) -> Callable[[], objec
 
 
 def time_cell(cell: Cell, seconds: float) -> dict[str, Measurement]:
-    """What :func:`take_turns` measures of each contender."""
+    """The time of a pass of each contender; all take turns, as long as each other."""
     static, ours = (settle(build(cell.architecture(), contender), cell) for contender in ("static", "ours"))
-    models = dict(zip(CONTENDERS, (static, ours, ours), strict=True))
-    return take_turns({contender: one_pass(cell, model, contender) for contender, model in models.items()}, seconds)
-
-
-def take_turns(passes: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, Measurement]:
-    """Measure each contender in ``TURNS`` turns that end after about ``seconds``; a slow one in the first turn only."""
-    share = seconds / TURNS / len(passes)
-    measured: dict[str, list[Measurement]] = {contender: [] for contender in passes}
-    for _ in range(TURNS):
-        for contender, run in passes.items():
-            if not measured[contender] or measured[contender][0].median <= share:
-                timer = Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads())
-                measured[contender].append(timer.blocked_autorange(min_run_time=share))
-    return {contender: Measurement.merge(turns)[0] for contender, turns in measured.items()}
+    turns: dict[str, list[Measurement]] = {contender: [] for contender in CONTENDERS}
+    for contender, model in TURNS * list(zip(CONTENDERS, (static, ours, ours), strict=True)):
+        run = {"run": one_pass(cell, model, contender)}
+        timer = Timer("run()", globals=run, num_threads=torch.get_num_threads())
+        turns[contender].append(timer.blocked_autorange(min_run_time=seconds / TURNS / len(turns)))
+    return {contender: Measurement.merge(some)[0] for contender, some in turns.items()}
 
 
 def peak_bytes(cell: Cell, contender: str) -> int:

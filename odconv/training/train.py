@@ -71,9 +71,8 @@ def train_step(run: Run, pixels: Tensor, labels: Tensor) -> Tensor:
     rate = recipe.learning_rate((step + 0.5) / (recipe.epochs * per_epoch))
     for group in run.optimiser.param_groups:
         group["lr"] = rate * group["factor"]
-    torch.manual_seed(
-        int(stream(recipe.seed, Purpose.DROPPING, step).integers(2**63))
-    )  # dropout knows no generator of its own
+    # Dropout knows no generator of its own.
+    torch.manual_seed(int(stream(recipe.seed, Purpose.DROPPING, step).integers(2**63)))
     run.optimiser.zero_grad()
     loss, cross_entropy = training_loss(run.model.train(), x, labels, drawn, recipe)
     loss.backward()
@@ -124,9 +123,8 @@ def make_parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group("the recipe")
     for name, (kind, words, *_) in hyperparameters().items():
         how = {"choices": get_args(kind)} if get_args(kind) else {"type": kind}
-        group.add_argument(
-            flag(name), default=argparse.SUPPRESS, help=f"{words} (default: {getattr(Recipe, name)})", **how
-        )
+        words = f"{words} (default: {getattr(Recipe, name)})"
+        group.add_argument(flag(name), default=argparse.SUPPRESS, help=words, **how)
     # The commands of the bundled networks say these, and nothing else was any good.
     for name, only in (("--attention-affine", "fixed"), ("--temperature-fall", "geometric")):
         group.add_argument(name, choices=[only], default=argparse.SUPPRESS, help=f"{only} in any case")
@@ -141,12 +139,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         given["start"] = str(Path(given["start"]).resolve())
     try:
         with full_float32():
-            return _main(options, given)
+            _main(options, given)
+        return 0
     except (DataError, RecipeError, RunError) as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        print("Stopped; --resume goes on from the end of the last epoch that was finished.")
+        return 1
 
 
-def _main(options: argparse.Namespace, given: Mapping[str, Any]) -> int:
+def _main(options: argparse.Namespace, given: Mapping[str, Any]) -> None:
     device = torch.device(options.device)
     if options.resume or options.export:
         run = reopen(options.out, given, options.data, device)
@@ -161,13 +163,8 @@ def _main(options: argparse.Namespace, given: Mapping[str, Any]) -> int:
     if not options.export:
         train = load_pictures(run.dataset, "train", side, cache)
         save(run)
-        try:
-            fit(run, train, val)
-        except KeyboardInterrupt:
-            print("Stopped; --resume goes on from the end of the last epoch.")
-            return 1
+        fit(run, train, val)
     export(run, val)
-    return 0
 
 
 if __name__ == "__main__":

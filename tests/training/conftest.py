@@ -29,12 +29,10 @@ def draw(path, colour, number, side=16):
     return pixels
 
 
-def draw_all(folder, train=8, val=4):
+def draw_all(folder):
     for name, colour in COLOURS.items():
-        for i in range(train):
-            draw(folder / "train" / name / f"{i}.png", colour, i)
-        for i in range(val):
-            draw(folder / "val" / name / f"{i}.png", colour, 100 + i)
+        for i in range(12):
+            draw(folder / ("train" if i < 8 else "val") / name / f"{i % 8}.png", colour, i)
     return folder
 
 

@@ -57,23 +57,19 @@ def test_the_summary_of_a_layer_is_what_loops_over_entries_give():
     random = np.random.default_rng(0)
     kernel = random.dirichlet((1, 1, 1), 9).astype(np.float32)
     heads = Heads(random.random((9, 3, 3)), random.random((9, 5)), None, kernel)
-    found = measuring.summarise_layer(heads)
-    assert "filter" not in found
+    expected = {}
     for head in ("spatial", "channel", "kernel"):
-        values = getattr(heads, head).reshape(9, -1)
-        deviations = [math.sqrt(np.mean((column - np.mean(column)) ** 2)) for column in values.T.astype(np.float64)]
-        assert found[head] == pytest.approx(np.mean(deviations), abs=1e-5)
+        columns = getattr(heads, head).reshape(9, -1).T.astype(np.float64)
+        expected[head] = np.mean([math.sqrt(np.mean((column - np.mean(column)) ** 2)) for column in columns])
     effective = [math.exp(-sum(s * math.log(s) for s in map(float, shares))) for shares in kernel]
-    assert found["effective_kernels"] == pytest.approx(np.mean(effective), abs=1e-3)
+    expected["effective_kernels"] = np.mean(effective)
+    assert measuring.summarise_layer(heads) == pytest.approx(expected, abs=1e-3)
 
 
 def test_a_networks_summary_is_the_mean_over_layers_and_counts_those_in_which_every_head_moves():
-    layers = [
-        {"spatial": 0.05, "channel": 0.06, "kernel": 0.1, "effective_kernels": 2.0},
-        {"channel": 0.1},  # 1x1, depth-wise, K = 1
-        {"spatial": 0.01, "channel": 0.2, "kernel": 0.1, "effective_kernels": 3.0},
-    ]
-    expected = {"spatial": 0.03, "channel": 0.12, "kernel": 0.1, "effective_kernels": 2.5, "moving_layers": 2}
+    kernel = {"kernel": 0.1, "effective_kernels": 2.0}
+    layers = [{"spatial": 0.05, "channel": 0.06} | kernel, {"channel": 0.1}, {"spatial": 0.01, "channel": 0.2} | kernel]
+    expected = {"spatial": 0.03, "channel": 0.12, "moving_layers": 2} | kernel
     assert measuring.summarise_network(layers) == expected
     assert measuring.summarise_network([]) == {}
 
@@ -131,9 +127,7 @@ def test_the_tables_of_cards_are_what_evaluation_measured_and_static_networks_ha
     assert not {"first_n_kernels", "temperature", "between_pictures"} & set(entries[tmp_path / "resnet18.safetensors"])
     tables = [[line.strip("| ").split(" | ") for line in table.splitlines()] for table in cards.tables(list(entries))]
     assert [len(table) - 2 for table in tables] == [2, int(kernels > 1), 1, 1]  # under a header and a line
-    accuracy, kept, temperatures, moves = (
-        dict(zip(rows[0], rows[-1], strict=True)) for rows in tables if len(rows) > 0
-    )
+    accuracy, kept, temperatures, moves = (dict(zip(rows[0], rows[-1], strict=True)) for rows in tables)
     measured = entries[path]
     low, high = measured["top1_interval"]
     assert accuracy["top-1 %"] == f"{measured['top1']:.2f} ({low:.2f} to {high:.2f})"
