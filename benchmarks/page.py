@@ -46,7 +46,12 @@ def main() -> None:
         with Server() as server:
             page = open_page(browser, server.url)
             print(f"start to first figure: {time.perf_counter() - began:.2f} s (n = 1)")
-            fresh = [timed_open(browser, server.url) for _ in range(5)]
+            fresh = []
+            for _ in range(5):
+                began = time.perf_counter()
+                visitor = open_page(browser, server.url)
+                fresh.append(time.perf_counter() - began)
+                visitor.context.close()
             print(f"fresh browser on the warm server: {statistics.median(fresh):.2f} s (median of {len(fresh)})")
             page.evaluate(WATCH)
             waits = [release(page) for _ in range(REPEATS)]
@@ -67,14 +72,6 @@ def open_page(browser: Browser, url: str) -> Page:
     page.goto(url)
     page.wait_for_function(READY, timeout=60_000, polling=20)
     return page
-
-
-def timed_open(browser: Browser, url: str) -> float:
-    began = time.perf_counter()
-    page = open_page(browser, url)
-    seconds = time.perf_counter() - began
-    page.context.close()
-    return seconds
 
 
 def release(page: Page) -> float:

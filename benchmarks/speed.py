@@ -4,9 +4,9 @@
 
 Each cell of the table has three contenders: a network of ODConv layers; the same network with every layer in the broadcast
 form (``broadcast.py``); and its static twin. They take turns, so that what else runs on the machine hits all alike; times are
-medians over n blocks of passes: 9/9/1 is static/ours/broadcast. A turn is two passes or more,
-the first of which warms up. A pass is inference in eval mode, or a training step: forward, cross-entropy,
-backward, SGD with momentum. bfloat16 is autocast. "bundled" has the layout of the 4x network in ``assets/weights``.
+medians over n blocks of passes: 9/9/3 is static/ours/broadcast. A pass is inference in eval mode, or a training step: forward,
+cross-entropy, backward, SGD with momentum. bfloat16 is autocast. "bundled" has the layout of the 4x network in
+``assets/weights``.
 
 Peak memory is the resident size of a first pass, above the model, its input and the loaded libraries; MB = 10^6 bytes. The
 cells are those for which something was promised on two CPU cores, and the last column says whether this run met it. ``--cell``,
@@ -131,11 +131,12 @@ def one_pass(cell: Cell, model: nn.Module, contender: str) -> Callable[[], objec
 def time_cell(cell: Cell, seconds: float) -> dict[str, Measurement]:
     """The time of a pass of each contender; all take turns, as long as each other."""
     static, ours = (settle(build(cell.architecture(), contender), cell) for contender in ("static", "ours"))
+    models = dict(zip(CONTENDERS, (static, ours, ours), strict=True))
+    passes = [(contender, one_pass(cell, model, contender)) for contender, model in models.items()]
     turns: dict[str, list[Measurement]] = {contender: [] for contender in CONTENDERS}
-    for contender, model in TURNS * list(zip(CONTENDERS, (static, ours, ours), strict=True)):
-        run = {"run": one_pass(cell, model, contender)}
-        timer = Timer("run()", globals=run, num_threads=torch.get_num_threads())
-        turns[contender].append(timer.blocked_autorange(min_run_time=seconds / TURNS / len(turns)))
+    for contender, run in TURNS * passes:
+        timer = Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads())
+        turns[contender].append(timer.blocked_autorange(min_run_time=seconds / TURNS / len(passes)))
     return {contender: Measurement.merge(some)[0] for contender, some in turns.items()}
 
 
