@@ -3,8 +3,8 @@
     python -m odconv.training.atlas --weights FILE --data DIR [--cache DIR]
 
 What comes out, <weights' stem>.atlas.npz, holds for every layer and head the mean and the deviation over all pictures and how
-far from the mean pictures are, and for kernel attention the mean of each class. All attentions are in memory at once: 150 MB
-for 10,000 pictures and a ResNet-18 of width 32.
+far from the mean pictures are, and for kernel attention the mean of each class. All attentions are in memory at once: about
+300 MB for 10,000 pictures and a ResNet-18 of width 32.
 """
 
 from __future__ import annotations

@@ -88,8 +88,8 @@ def predict_logits(model: nn.Module, pictures: Pictures, how: Preparation, setti
 def attentions(model: nn.Module, pictures: Pictures, how: Preparation, settings: Settings) -> dict[str, Heads[Any]]:
     """Layer -> attentions of all pictures, arrays (N, ...), in float32 whatever ``how`` says."""
     batches = tqdm(_batches(model, pictures, how), "Attention", -(-len(pictures) // how.batch), delay=5, unit="batch")
-    parts = [explain(model, x, settings).layers for x in batches]
-    return {name: Heads(*map(_join, zip(*(part[name].attention for part in parts), strict=True))) for name in parts[0]}
+    parts = [{name: layer.attention for name, layer in explain(model, x, settings).layers.items()} for x in batches]
+    return {name: Heads(*map(_join, zip(*(part[name] for part in parts), strict=True))) for name in parts[0]}
 
 
 def _join(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from odconv import Settings, apply_settings, explain
-from odconv.training.network import add_dropout, average_weights, build, divide_logits, parameter_groups, training_loss
+from odconv import Heads, Settings, apply_settings, explain
+from odconv.training import network
+from odconv.training.network import average_weights, build, divide_logits, parameter_groups, training_loss
 from odconv.training.recipe import Drawn, Recipe, RecipeError
 
 DYNAMIC = Recipe(width=4, precision="float32")
@@ -83,7 +84,7 @@ def test_every_parameter_that_learns_is_optimised_once_with_the_decay_and_rate_o
 
 def test_dropout_takes_a_fifth_of_the_features_or_so_in_training_alone_and_scales_up_the_rest():
     model, features, seen = build(DYNAMIC, 3), random(64, 32).float(), []
-    add_dropout(model)
+    network.add_dropout(model)
     model.fc.register_forward_hook(lambda fc, inputs, output: seen.append(inputs[0]))
     model.eval().fc(features)
     model.train().fc(features)
@@ -103,6 +104,12 @@ def test_the_loss_of_a_batch_is_that_of_its_pictures_one_by_one(small_model, ima
     for loss in training_loss(model, x, labels, drawn, DYNAMIC):
         assert loss.item() == pytest.approx(total.item() / 3, rel=1e-9)
     assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_of_equal_kernels_the_first_ones_stay_and_the_others_get_exactly_0():
+    drawn = Drawn(torch.ones(2), torch.tensor([1, 3]))
+    shares = network.apply_drawn(Heads(None, None, None, torch.zeros(2, 4)), drawn).kernel.softmax(1)
+    torch.testing.assert_close(shares, torch.tensor([[1.0, 0, 0, 0], [1 / 3, 1 / 3, 1 / 3, 0]]), atol=0, rtol=1e-6)
 
 
 def test_the_gradient_of_the_loss_is_that_of_cross_entropy_plus_that_of_imbalance():
