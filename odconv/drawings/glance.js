@@ -4,6 +4,7 @@
 
 const GLANCE_ROWS = { spatial: 0, channel: 62, filter: 62, kernel: 62 }; // heights in px; 0: as high as wide
 const GLANCE_GAP = 12;
+const GLANCE_PATIENCE = 3000; // ms after which a choice that was not answered is given up
 
 const glanceCells = {
   spatial: (layer, ghost, w, h, span) => {
@@ -62,7 +63,9 @@ const glanceProfile = (head, layer, ghost, w, h, span) => {
 
 const drawGlance = (root, data, act) =>
   drawAtWidth(root, (state) => {
-    state.selected = data.selected;
+    // A layer that was chosen here and is on its way: data that were sent before do not take it back.
+    if (data.selected === state.wanted || performance.now() - (state.chosenAt ?? 0) > GLANCE_PATIENCE) state.wanted = undefined;
+    state.selected = state.wanted ?? data.selected;
     const wide = state.width >= 640;
     const gutter = wide ? 118 : 0;
     const most = Math.max(1, Math.floor((state.width - gutter) / (wide ? 34 : 36)));
@@ -107,7 +110,7 @@ const drawGlance = (root, data, act) =>
           const starts = i === 0 || layers[i - 1].stage !== layer.stage;
           return `${starts ? `<text x="${at(x)}" y="13" class="faint">${esc(layer.stage)}</text>` : ""}
             ${starts && i ? `<line x1="${at(x - column * 0.1)}" x2="${at(x - column * 0.1)}" y1="4" y2="${foot + 10}" class="stage"/>` : ""}
-            <g role="option" id="${state.id}-${first + i}" data-index="${first + i}" data-name="${esc(layer.name)}" aria-selected="${layer.name === data.selected}" aria-label="${esc(layer.alt)}">
+            <g role="option" id="${state.id}-${first + i}" data-index="${first + i}" data-name="${esc(layer.name)}" aria-selected="${layer.name === state.selected}" aria-label="${esc(layer.alt)}">
               <title>${esc(layer.alt)}</title>
               <rect x="${at(gutter + i * column + 1)}" y="17" width="${at(column - 2)}" height="${at(foot - 4)}" rx="4" class="column"/>
               ${cells}<text x="${at(x + w / 2)}" y="${foot + 6}" class="middle tiny">${esc(layer.label)}</text>
@@ -118,7 +121,7 @@ const drawGlance = (root, data, act) =>
     };
 
     const pieces = Array.from({ length: bands }, (_, i) => band(data.layers.slice(i * per, (i + 1) * per), i * per));
-    const index = data.layers.findIndex((layer) => layer.name === data.selected);
+    const index = data.layers.findIndex((layer) => layer.name === state.selected);
     if (!root.querySelector("[role=listbox]")) {
       root.innerHTML = `<div role="listbox" tabindex="0" aria-orientation="horizontal"></div><p class="note"></p>`;
     }
@@ -131,7 +134,8 @@ const drawGlance = (root, data, act) =>
     const choose = (i) => {
       const layer = data.layers[i];
       if (!layer || layer.name === state.selected) return;
-      state.selected = layer.name; // shown at once, before the page has answered
+      state.selected = state.wanted = layer.name; // shown at once, before the page has answered
+      state.chosenAt = performance.now();
       for (const option of list.querySelectorAll("[role=option]")) {
         option.setAttribute("aria-selected", option.dataset.name === layer.name);
       }

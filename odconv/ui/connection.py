@@ -6,8 +6,9 @@ import secrets
 
 import streamlit as st
 
-from odconv.ui import components
-from odconv.ui.text import say
+from odconv import export
+from odconv.ui import components, view
+from odconv.ui.text import language, say
 
 
 def session() -> str:
@@ -21,4 +22,5 @@ def session() -> str:
 
 def show() -> None:
     """Watch the connection from this page. Every page draws it once, outside any fragment."""
-    components.connection(secrets.token_urlsafe(9), {"lost": say("connection.lost"), "back": say("connection.back")})
+    words = {"lost": say("connection.lost"), "back": say("connection.back")}
+    components.connection(secrets.token_urlsafe(9), export.LANGUAGE_TAGS[language()], view.canonical_address(), words)

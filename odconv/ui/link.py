@@ -90,6 +90,8 @@ def _number(low: float, high: float) -> Callable[[str, Offer], float]:
     """Three significant digits: what the page shows is what the network is told, and what the link says."""
 
     def parse(text: str, offer: Offer) -> float:
+        if not text.isascii() or "_" in text:  # Python reads other digits, too, and 1_5 as 15
+            raise ValueError(text)
         value = float(f"{float(text[:20]):.3g}")
         if not (math.isfinite(value) and low <= value <= high):
             raise ValueError(text)

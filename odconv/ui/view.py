@@ -27,6 +27,7 @@ def start(offer: Offer) -> None:
     session["view"], ignored = link.from_query(query, offer)
     session["written"] = link.to_query(session["view"])
     session["ignored"] = ignored
+    session["rewritten"] = query != session["written"]
 
 
 def _navigated(query: dict[str, str], acted: bool) -> bool:
@@ -39,6 +40,13 @@ def _navigated(query: dict[str, str], acted: bool) -> bool:
     if context is not None and context.is_history_navigation:
         return True
     return not acted and query not in (st.session_state["seen"], st.session_state["written"])
+
+
+def canonical_address() -> dict[str, Any] | None:
+    """What the address is to say where it was just read and says the same in another way; None where there is nothing to do."""
+    if not st.session_state.pop("rewritten", False):
+        return None
+    return {"names": [parameter.name for parameter in link.PARAMETERS], "query": st.session_state["written"]}
 
 
 def ignored() -> list[str]:

@@ -136,11 +136,22 @@ def copy_link(words: Mapping[str, str]) -> None:
     _copy_link(key="copy_link", data={"words": words, "key": "copy_link"})
 
 
-def connection(run: str, words: Mapping[str, str]) -> None:
-    """Watches the connection to the server. ``run`` names this run of the page; ``words``: {lost, back}."""
+def connection(run: str, language: str, address: Mapping[str, Any] | None, words: Mapping[str, str]) -> None:
+    """Watches the connection to the server.
+
+    ``run`` names this run of the page; ``language``: of the page, as in HTML; ``address``: {names: all parameters of a link,
+    query: those that the address is to have instead}, or None where it is as it is to be; ``words``: {lost, back}.
+    """
     _connection(
         key="connection",
-        data={"run": run, "figures": FIGURES, "words": words, "key": "connection"},
+        data={
+            "run": run,
+            "language": language,
+            "address": address,
+            "figures": FIGURES,
+            "words": words,
+            "key": "connection",
+        },
         on_back_change=lambda: None,
     )
 

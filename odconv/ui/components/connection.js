@@ -6,6 +6,8 @@ const WORTH_SAYING = 800; // ms: a shorter loss passes without a sentence
 const ASK_AGAIN = 5000; // ms after which a page that was not run is asked for once more
 
 const watchConnection = (root, data, act) => {
+  document.documentElement.lang = data.language;
+  if (data.address) rewriteAddress(data.address);
   const app = document.querySelector("[data-testid=stApp]");
   connection.judge = () => judge(root, data, act, app);
   connection.mark = () => {
@@ -16,11 +18,26 @@ const watchConnection = (root, data, act) => {
     connection.observer = new MutationObserver(() => connection.judge());
     connection.observer.observe(app, { attributeFilter: ["data-test-connection-state", "data-test-script-state"] });
     const sheet = document.head.appendChild(document.createElement("style"));
+    const native = ["stButton", "stButtonGroup", "stSelectbox", "stSlider", "stCheckbox", "stFileUploader", "stCameraInput"];
     sheet.textContent = `.st-key-connection { position: absolute; }
-      [class*="st-key-"][aria-busy="true"] { opacity: 0.4; }`;
+      [class*="st-key-"][aria-busy="true"] { opacity: 0.4; }
+      [data-unheard] :is(${native.map((name) => `[data-testid=${name}]`)}) { pointer-events: none; opacity: 0.5; }`;
+    // Streamlit's own widgets send at once, to a server that does not know the page yet: until it does, they take nothing.
+    const inComponent = (event) => event.target.closest?.("[data-testid=stBidiComponentIsolated]");
+    app.addEventListener("keydown", (event) => {
+      if (!connection.open && event.key !== "Tab" && !inComponent(event)) event.preventDefault();
+    }, true);
   }
   connection.judge();
   connection.mark();
+};
+
+// The address says what the page shows: a link that says it in another way is written anew, without a step in the history.
+const rewriteAddress = ({ names, query }) => {
+  const url = new URL(location.href);
+  for (const name of names) url.searchParams.delete(name);
+  for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
+  history.replaceState(history.state, "", url);
 };
 
 const judge = (root, data, act, app) => {
@@ -41,6 +58,7 @@ const judge = (root, data, act, app) => {
     connection.open = true;
     sendKept();
   }
+  app.toggleAttribute("data-unheard", !connection.open);
   announce(root, connection.open ? "" : connected ? data.words.back : data.words.lost);
 };
 
