@@ -29,7 +29,8 @@ ALLOWED = {
     "explain": {"attention", "forms", "layer", "probe"},
     "normalize": {"attention", "layer"},
     "drawings": {"attention", "cost", "drawings", "explain", "words"},
-    "atlas": {"attention", "explain"},
+    "atlas": {"attention"},
+    "unusual": {"atlas", "attention", "explain"},
     "export": {"attention", "cost", "drawings", "explain", "words"},
     "figures": {"attention", "drawings", "words"},
     "training": {

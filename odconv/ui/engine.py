@@ -27,6 +27,7 @@ from odconv.cost import LayerCost, cost
 from odconv.explain import Explanation, explain, stack
 from odconv.normalize import heads_of, most_kernels, normalize
 from odconv.ui.sources import Picture
+from odconv.unusual import check_fits
 from odconv.words import SayableError
 
 log = logging.getLogger(__name__)
@@ -163,7 +164,7 @@ def load_atlas_for(engine: Engine, record: Explanation) -> Atlas | None:
     try:
         found = _read_atlas(engine.identity, engine.path)
         if found:
-            atlas.check_fits(record, found)
+            check_fits(record, found)
         return found
     except (AtlasError, OSError) as error:  # the file may be gone by now
         log.warning("atlas refused: %s", error)

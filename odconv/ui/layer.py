@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 
 from odconv import drawings
-from odconv.atlas import Atlas, Unusual, unusual
+from odconv.atlas import Atlas
 from odconv.attention import Heads
 from odconv.backbones import Place
 from odconv.explain import Explanation
@@ -14,6 +14,7 @@ from odconv.ui import components, controls, text, view
 from odconv.ui import engine as engines
 from odconv.ui.engine import Answers, Engine
 from odconv.ui.text import say
+from odconv.unusual import Unusual, most_unusual
 
 
 def chosen(record: Explanation) -> str:
@@ -42,7 +43,7 @@ def show(engine: Engine, answers: Answers) -> None:
         _choose_layer,
     )
     if atlas:
-        sentence = _to_sentence(unusual(answers.trained, atlas))
+        sentence = _to_sentence(most_unusual(answers.trained, atlas))
         st.caption(sentence if reference is None else f"{sentence} {say('glance.unusual_as_trained')}")
     st.subheader(text.markdown("page.one_layer", layer=layer), anchor=False)
     components.layer(

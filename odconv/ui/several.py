@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import streamlit as st
 
 from odconv import drawings, figures
-from odconv.atlas import expected_spread
 from odconv.attention import HEADS
 from odconv.drawings import Spread
 from odconv.explain import Explanation, spread
@@ -16,6 +15,7 @@ from odconv.ui import engine as engines
 from odconv.ui.engine import Answers, Engine
 from odconv.ui.sources import Picture
 from odconv.ui.text import say
+from odconv.unusual import expected_spread
 
 
 def show(engine: Engine, pictures: Sequence[Picture], answers: Answers) -> None:
