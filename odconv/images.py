@@ -61,7 +61,7 @@ _TURNS = {  # by EXIF orientation
     8: Image.Transpose.ROTATE_90,
 }
 
-_turns = BoundedSemaphore(1)
+_decoder = BoundedSemaphore(1)
 
 
 class Preprocessing(Protocol):
@@ -116,7 +116,7 @@ def decode(data: bytes) -> Image.Image:
         raise PictureError("picture.too_large", megabytes=len(data) / 2**20, most=MAX_BYTES // 2**20)
     contents = inspect(data)
     check_budget(contents, _scale_on_load(contents))
-    with _turn():
+    with _wait_for_decoder():
         try:
             picture = _READERS[contents.kind](contents)
             if contents.orientation in _TURNS:
@@ -157,13 +157,13 @@ def prepare(picture: Image.Image, card: Preprocessing) -> Tensor:
 
 
 @contextmanager
-def _turn() -> Iterator[None]:
-    if not _turns.acquire(timeout=_PATIENCE):
+def _wait_for_decoder() -> Iterator[None]:
+    if not _decoder.acquire(timeout=_PATIENCE):
         raise PictureError("picture.busy")
     try:
         yield
     finally:
-        _turns.release()
+        _decoder.release()
 
 
 # --- readers: what a file holds -> its picture, shrunk and without transparency, as L, RGB or CMYK ----------------------

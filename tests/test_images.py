@@ -216,7 +216,7 @@ def test_pictures_are_decoded_one_at_a_time_whoever_asks(monkeypatch):
 def test_who_waits_too_long_for_a_turn_is_told_so_and_the_next_one_is_served(monkeypatch):
     monkeypatch.setattr(images, "_PATIENCE", 0.0)
     data = saved(photo(), "PNG")
-    with images._turn(), pytest.raises(PictureError) as refused:
+    with images._wait_for_decoder(), pytest.raises(PictureError) as refused:
         decode(data)
     assert refused.value.key == "picture.busy"
     assert decode(data).size == (90, 60)

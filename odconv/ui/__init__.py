@@ -11,7 +11,7 @@ from PIL import Image
 from odconv.drawings import COLOURS
 from odconv.ui import connection, engine, lifetime, view
 from odconv.ui.link import Offer
-from odconv.ui.sources import samples
+from odconv.ui.pictures import samples
 
 SIDEBAR = 330  # px; it is folded away on a phone
 

@@ -18,43 +18,43 @@ def show(engine: Engine) -> None:
     with st.container(border=True):
         dials.show(chosen, most)
         with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-            view.bound(
+            view.bind(
                 st.pills,
                 say("setting.tempered"),
                 key="tempered",
                 value=[head for head in chosen.tempered if head in heads],
-                then=lambda some: apply(tempered=HEADS if set(some) >= set(heads) else tuple(some)),
+                then=lambda some: change_and_rerun(tempered=HEADS if set(some) >= set(heads) else tuple(some)),
                 options=heads,
                 selection_mode="multi",
                 help=say("setting.tempered_help"),
             )
-            view.bound(
+            view.bind(
                 st.segmented_control,
                 say("setting.gain"),
                 key="compensate",
                 value=chosen.compensate,
-                then=lambda kept: apply(compensate=kept),
+                then=lambda kept: change_and_rerun(compensate=kept),
                 options={False: say("setting.gain_free"), True: say("setting.gain_kept")},
                 required=True,
                 help=say("setting.gain_help"),
             )
-            view.bound(
+            view.bind(
                 st.segmented_control,
                 say("setting.keep"),
                 key="keep",
                 value=chosen.keep,
-                then=lambda which: apply(keep=which),
+                then=lambda which: change_and_rerun(keep=which),
                 options={which: say(f"setting.keep_{which}") for which in ("strongest", "first")},
                 required=True,
                 disabled=most == 1,
                 help=say("setting.keep_help"),
             )
-            view.bound(
+            view.bind(
                 st.pills,
                 say("setting.ablate"),
                 key="ablate",
                 value=[head for head in chosen.ablate if head in heads],
-                then=lambda some: apply(ablate=tuple(some)),
+                then=lambda some: change_and_rerun(ablate=tuple(some)),
                 options=heads,
                 selection_mode="multi",
                 help=say("setting.ablate_help"),
@@ -64,7 +64,7 @@ def show(engine: Engine) -> None:
             )
 
 
-def apply(**settings: object) -> None:
+def change_and_rerun(**settings: object) -> None:
     """A setting was chosen: comparison and downloads follow it, too."""
     view.change(**settings)
     st.rerun()

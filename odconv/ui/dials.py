@@ -46,7 +46,7 @@ def show(settings: Settings, most: int) -> None:
         "counts": [_count(n, most) for n in range(1, most + 1)],
     }
     answered = st.session_state.get("answered", 0)
-    components.dials(shown, STOPS, answered, connection.session(), words, lambda sent: _turn(sent, most))
+    components.dials(shown, STOPS, answered, connection.session(), words, lambda sent: _handle_turn(sent, most))
 
 
 def _temperature(temperature: float) -> str:
@@ -58,7 +58,7 @@ def _count(kernels: int, most: int) -> str:
     return say("dial.all" if kernels == most else "dial.some", kernels=kernels, most=most)
 
 
-def read(sent: object, most: int) -> Turn:
+def parse_turn(sent: object, most: int) -> Turn:
     """What a browser sent, checked: {changes: {temperature, kernels}, released}; either change may be absent.
 
     Raises:
@@ -81,7 +81,7 @@ def read(sent: object, most: int) -> Turn:
     return Turn(settings, sent["released"])
 
 
-def _turn(sent: object, most: int) -> None:
+def _handle_turn(sent: object, most: int) -> None:
     """A dial was turned, or released; ``sent`` comes from a browser.
 
     What is refused is answered, too: the dial then shows again what is applied. What was sent to a session that is gone is
@@ -93,7 +93,7 @@ def _turn(sent: object, most: int) -> None:
     if type(sent.get("seq")) is int and 0 < sent["seq"] <= LARGEST_SEQ:
         st.session_state["answered"] = sent["seq"]
     try:
-        turn = read(sent, most)
+        turn = parse_turn(sent, most)
     except ValueError as error:
         log.warning("dial: ignored %.100r: %s", sent, error)
         return

@@ -26,7 +26,7 @@ from odconv.checkpoint import Checkpoint, CheckpointError, file_versions, find_c
 from odconv.cost import LayerCost, cost
 from odconv.explain import Explanation, explain, stack
 from odconv.normalize import heads_of, most_kernels, normalize
-from odconv.ui.sources import Picture
+from odconv.ui.pictures import Picture
 from odconv.unusual import check_fits
 from odconv.words import SayableError
 
@@ -262,7 +262,7 @@ def _explain(
     identity: Identity, digest: str, settings: Settings, _engine: Engine, _picture: Picture, _deadline: float
 ) -> Explanation:
     image = images.prepare(_picture.image, _engine.checkpoint.card)
-    with _turn(_engine.device, _deadline):
+    with _wait_for_device(_engine.device, _deadline):
         return explain(_engine.checkpoint.model, image, settings)
 
 
@@ -270,7 +270,7 @@ _queues = {name: threading.BoundedSemaphore(1) for name in DEVICES}
 
 
 @contextmanager
-def _turn(device: str, deadline: float) -> Iterator[None]:
+def _wait_for_device(device: str, deadline: float) -> Iterator[None]:
     """One pass at a time on a device; who waits until ``deadline`` goes. No streamlit call while holding it."""
     if not _queues[device].acquire(timeout=max(0.0, deadline - time.monotonic())):
         raise BusyError("busy.network")

@@ -81,12 +81,12 @@ def _typical(atlas: Atlas | None) -> dict[str, Heads[np.ndarray]] | None:
 
 
 def _choose_difference(atlas: Atlas) -> None:
-    view.bound(
+    view.bind(
         st.segmented_control,
         say("page.attention_shown"),
         key="difference",
         value=view.current().difference,
-        then=lambda difference: controls.apply(difference=difference),
+        then=lambda difference: controls.change_and_rerun(difference=difference),
         options={False: say("page.as_it_is"), True: say("page.as_difference")},
         required=True,
         help=say("page.difference_help", pictures=f"{atlas.pictures:,}"),

@@ -11,7 +11,7 @@ from odconv import drawings, images
 from odconv.card import Card
 from odconv.ui import components, text, view
 from odconv.ui.engine import Answers, Engine
-from odconv.ui.sources import Picture, data_uri
+from odconv.ui.pictures import Picture, data_uri
 from odconv.ui.text import say
 
 PHOTO_SIDE = 380  # px, twice what is shown, for screens with small pixels
@@ -22,7 +22,7 @@ def choose(pictures: Sequence[Picture]) -> Picture:
     shown = min(view.current().shown, len(pictures))
     if len(pictures) == 1:
         return pictures[0]
-    view.bound(
+    view.bind(
         st.pills,
         say("page.picture_shown"),
         key="shown",

@@ -13,7 +13,7 @@ from odconv.explain import Explanation, spread
 from odconv.ui import components, layer, text, view
 from odconv.ui import engine as engines
 from odconv.ui.engine import Answers, Engine
-from odconv.ui.sources import Picture
+from odconv.ui.pictures import Picture
 from odconv.ui.text import say
 from odconv.unusual import expected_spread
 

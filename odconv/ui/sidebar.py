@@ -14,13 +14,13 @@ from odconv.ui import text
 from odconv.ui.engine import DEVICES, Engine
 from odconv.ui.link import View
 from odconv.ui.text import language, say
-from odconv.ui.view import bound, change
+from odconv.ui.view import bind, change
 from odconv.words import LANGUAGES
 
 
 def choose_language() -> None:
     """The switch between languages, each named in itself."""
-    bound(
+    bind(
         st.segmented_control,
         say("page.language"),
         key="language",
@@ -40,7 +40,7 @@ def choose_engine(view: View) -> Engine | None:
         st.error(say("network.none"))
         return None
     chosen = view.model if view.model in names else names[0]
-    bound(
+    bind(
         st.selectbox,
         say("network.model"),
         key="model",
@@ -51,7 +51,7 @@ def choose_engine(view: View) -> Engine | None:
     devices = {name: _device(name) for name in engines.devices()}
     device = st.session_state.get("device", "auto")
     device = device if device in devices else "auto"
-    bound(
+    bind(
         st.selectbox,
         say("network.device"),
         key="device",

@@ -13,7 +13,7 @@ from odconv.ui import components, layer, sidebar, text, view
 from odconv.ui import engine as engines
 from odconv.ui.engine import Answers, Engine
 from odconv.ui.link import View
-from odconv.ui.sources import Picture, data_uri
+from odconv.ui.pictures import Picture, data_uri
 from odconv.ui.text import say
 
 PICTURE_SIDE = 400  # px of a photo inside the HTML file

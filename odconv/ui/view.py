@@ -70,7 +70,7 @@ def write_link() -> None:
         st.query_params.from_dict(query)
 
 
-def bound(
+def bind(
     widget: Callable[..., Any],
     label: str,
     *,
