@@ -1,4 +1,4 @@
-"""The dials and the settings under them: what temperature acts on, gain, which kernels stay, which heads lose their pattern."""
+"""The controls for ``Settings``: the dials, and under them the tempered heads, gain, kept kernels and ablated heads."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def show(engine: Engine) -> None:
 
 
 def change_and_rerun(**settings: object) -> None:
-    """A setting was chosen: comparison and downloads follow it, too."""
+    """Change the view and run the whole page again, so that comparison and downloads follow, too."""
     view.change(**settings)
     st.rerun()
 

@@ -1,4 +1,4 @@
-"""Temperature and kernel count, live while they are dragged."""
+"""The dials for temperature and kernel count, which act while they are dragged."""
 
 from __future__ import annotations
 
@@ -20,13 +20,10 @@ LARGEST_SEQ = 2**53  # the largest whole number that JavaScript counts to
 
 @dataclass(frozen=True)
 class Turn:
-    """What the browser says of a dial that was turned.
+    """One message of the dials, checked."""
 
-    ``settings``: the fields of ``Settings`` that were changed; ``released``: the dial is not held any more.
-    """
-
-    settings: dict[str, float | int | None]
-    released: bool
+    settings: dict[str, float | int | None]  # the fields of ``Settings`` that were changed
+    released: bool  # whether the dial is held no longer
 
 
 def show(settings: Settings, most: int) -> None:
@@ -59,7 +56,11 @@ def _count(kernels: int, most: int) -> str:
 
 
 def parse_turn(sent: object, most: int) -> Turn:
-    """What a browser sent, checked: {changes: {temperature, kernels}, released}; either change may be absent.
+    """Check a message that a browser sent.
+
+    Args:
+        sent: {changes: {temperature, kernels}, released}; either change may be absent.
+        most: the largest K of the network.
 
     Raises:
         ValueError: it is anything else, or out of range.
@@ -82,10 +83,10 @@ def parse_turn(sent: object, most: int) -> Turn:
 
 
 def _handle_turn(sent: object, most: int) -> None:
-    """A dial was turned, or released; ``sent`` comes from a browser.
+    """A dial was turned or released; ``sent`` comes from a browser.
 
-    What is refused is answered, too: the dial then shows again what is applied. What was sent to a session that is gone is
-    left alone: the dial sends it once more when it is drawn in this one.
+    A refused message is answered, too, so that the dial shows again what is applied. A message to a session that is gone
+    is not answered: the dial sends it once more when it is drawn in this session.
     """
     if not isinstance(sent, dict) or sent.get("session") != connection.session():
         log.warning("dial: ignored %.100r", sent)
