@@ -39,10 +39,11 @@ def od_conv2d(
     if spatial is None and kernel is None:
         y = F.conv2d(x, weight[0], groups=groups, **where)
     else:
-        gates: Any = 1.0 if spatial is None else spatial[:, None, None, None]  # (N, 1, 1, 1, k, k)
-        gates = (
-            gates if kernel is None else gates * kernel[:, :, None, None, None, None]
-        )  # (N, K, 1, 1, k or 1, k or 1)
+        gates: Any = 1.0  # (N, K or 1, 1, 1, k or 1, k or 1)
+        if spatial is not None:
+            gates = spatial[:, None, None, None]
+        if kernel is not None:
+            gates = gates * kernel[:, :, None, None, None, None]
         forged = (gates * weight).sum(1)  # (N, K, C_out, C_in / groups, k, k) -> (N, C_out, C_in / groups, k, k)
         side_by_side = x.reshape(1, -1, *x.shape[2:])  # (1, N * C_in, H, W)
         y = F.conv2d(side_by_side, forged.flatten(0, 1), groups=len(x) * groups, **where)
@@ -51,10 +52,5 @@ def od_conv2d(
 
 
 def everywhere() -> Any:
-    """A context in which every ``ODConv2d`` of this process computes in the broadcast form.
-
-    Example:
-        >>> with broadcast.everywhere():
-        ...     scores = model(images)
-    """
+    """A context in which every ``ODConv2d`` of this process computes in the broadcast form."""
     return patch.object(odconv.layer, "od_conv2d", od_conv2d)

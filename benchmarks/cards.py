@@ -5,7 +5,7 @@ python benchmarks/cards.py [WEIGHTS ...]
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,8 +19,6 @@ from odconv.training.measure import MOVES
 
 WEIGHTS = Path(__file__).parents[1] / "assets" / "weights"
 
-CardFields = Mapping[str, Any]
-
 
 def main(paths: Sequence[str] = ()) -> None:
     """``paths``: weights files with their cards beside them; none: the bundled ones."""
@@ -32,71 +30,52 @@ def tables(paths: Sequence[Path]) -> list[str]:
 
     Every card must hold what ``odconv.training.evaluate`` writes.
     """
-    cards = {path: json.loads(path.with_suffix(".json").read_text(encoding="utf-8")) for path in paths}
-    dynamic = {path: card for path, card in cards.items() if "between_pictures" in card["measured"]}
-    several = {path: card for path, card in dynamic.items() if "strongest_n_kernels" in card["measured"]}
-    counts = sorted({n for card in several.values() for n in card["measured"]["strongest_n_kernels"]}, key=int)
-    temperatures = sorted({t for card in dynamic.values() for t in card["measured"]["temperature"]}, key=float)
-    kept = {f"{n} {keep}": _in(f"{keep}_n_kernels", n) for keep in get_args(Keep) for n in counts}
-    return [
-        _table(cards, {"parameters": _parameters, "multiply-adds": _multiply_adds, "top-1 %": _top1, "top-5 %": _top5}),
-        _table(several, kept),
-        _table(dynamic, {f"T = {t}": _in("temperature", t) for t in temperatures}),
-        _table(dynamic, {head: _moves(head) for head in HEADS} | {"effective kernels": _effective}),
-    ]
+    accuracy, kept, temperatures, moves = ({} for _ in range(4))
+    for path in paths:
+        card, model = json.loads(path.with_suffix(".json").read_text(encoding="utf-8")), load_checkpoint(path).model
+        measured, name = card["measured"], path.stem
+        accuracy[name] = {
+            "parameters": count_text("en", sum(parameter.numel() for parameter in model.parameters())),
+            "multiply-adds": count_text("en", sum(layer.multiply_adds for layer in cost(model, card["image_size"]))),
+            "top-1 %": _with_interval(measured, "top1"),
+            "top-5 %": _with_interval(measured, "top5"),
+        }
+        if "strongest_n_kernels" in measured:
+            counts = {keep: measured[f"{keep}_n_kernels"] for keep in get_args(Keep)}
+            kept[name] = {f"{n} {keep}": _top1(entry) for keep, some in counts.items() for n, entry in some.items()}
+        if "between_pictures" in measured:
+            layers = measured["between_pictures"]["layers"].values()
+            temperatures[name] = {f"T = {t}": _top1(entry) for t, entry in measured["temperature"].items()}
+            moves[name] = {head: _moves([layer[head] for layer in layers if head in layer]) for head in HEADS}
+            values = [layer["effective_kernels"] for layer in layers if "effective_kernels" in layer]
+            moves[name]["effective kernels"] = f"{min(values):.2f} to {max(values):.2f}" if values else "1"
+    return [_table(rows) for rows in (accuracy, kept, temperatures, moves)]
 
 
-def _table(cards: Mapping[Path, CardFields], columns: Mapping[str, Callable[[Path, CardFields], str]]) -> str:
+def _table(rows: Mapping[str, Mapping[str, str]]) -> str:
+    """``rows``: name of a network -> column -> cell."""
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
     lines = [f"| network | {' | '.join(columns)} |", f"| --- |{' ---: |' * len(columns)}"]
-    for path, card in cards.items():
-        cells = [cell(path, card) for cell in columns.values()]
-        lines.append(f"| {path.stem} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "\n".join(
+        lines
+        + [f"| {' | '.join([name, *(row.get(column, '–') for column in columns)])} |" for name, row in rows.items()]
+    )
 
 
-def _parameters(path: Path, card: CardFields) -> str:
-    return count_text("en", sum(parameter.numel() for parameter in load_checkpoint(path).model.parameters()))
+def _top1(entry: Mapping[str, Any]) -> str:
+    return f"{entry['top1']:.2f}"
 
 
-def _multiply_adds(path: Path, card: CardFields) -> str:
-    return count_text("en", sum(layer.multiply_adds for layer in cost(load_checkpoint(path).model, card["image_size"])))
-
-
-def _top1(path: Path, card: CardFields) -> str:
-    return _with_interval(card["measured"], "top1")
-
-
-def _top5(path: Path, card: CardFields) -> str:
-    return _with_interval(card["measured"], "top5")
-
-
-def _with_interval(entry: CardFields, name: str) -> str:
+def _with_interval(entry: Mapping[str, Any], name: str) -> str:
     low, high = entry[f"{name}_interval"]
     return f"{entry[name]:.2f} ({low:.2f} to {high:.2f})"
 
 
-def _in(section: str, key: str) -> Callable[[Path, CardFields], str]:
-    def cell(path: Path, card: CardFields) -> str:
-        entry = card["measured"][section].get(key)
-        return "–" if entry is None else f"{entry['top1']:.2f}"
-
-    return cell
-
-
-def _moves(head: str) -> Callable[[Path, CardFields], str]:
-    def cell(path: Path, card: CardFields) -> str:
-        values = [layer[head] for layer in card["measured"]["between_pictures"]["layers"].values() if head in layer]
-        if not values:
-            return "none"
-        return f"{sum(values) / len(values):.3f}; {sum(value >= MOVES for value in values)} of {len(values)}"
-
-    return cell
-
-
-def _effective(path: Path, card: CardFields) -> str:
-    layers = card["measured"]["between_pictures"]["layers"].values()
-    values = [layer["effective_kernels"] for layer in layers if "effective_kernels" in layer]
-    return f"{min(values):.2f} to {max(values):.2f}" if values else "1"
+def _moves(deviations: Sequence[float]) -> str:
+    """Of one head in each layer that has it: the mean, and in how many layers it moves."""
+    if not deviations:
+        return "none"
+    return f"{sum(deviations) / len(deviations):.3f}; {sum(d >= MOVES for d in deviations)} of {len(deviations)}"
 
 
 if __name__ == "__main__":

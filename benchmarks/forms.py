@@ -11,8 +11,8 @@ layers; as many threads as ``OMP_NUM_THREADS`` says.
 import argparse
 import platform
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -26,16 +26,8 @@ from odconv import Heads, forms
 from odconv.layer import od_conv2d
 
 SIDES = (1, 2, 3, 4, 5, 6, 8, 10)  # of the output map
-CHANNELS = ((64, 64), (256, 32), (512, 16))  # with a batch each
-LAYERS = (
-    (64, 56, 8),
-    (128, 28, 8),
-    (256, 14, 8),
-    (512, 7, 8),
-    (512, 7, 1),
-    (128, 8, 32),
-    (256, 4, 32),
-)  # C, side, batch
+CHANNELS = ((64, 64), (256, 32), (512, 16))  # with a batch each; below, C, side and batch
+LAYERS = ((64, 56, 8), (128, 28, 8), (256, 14, 8), (512, 7, 8), (512, 7, 1), (128, 8, 32), (256, 4, 32))
 PIECES = [(pictures, weights) for pictures in (4, 16, 64) for weights in (400_000, 1_600_000, 6_400_000)]
 
 
@@ -53,38 +45,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def forging_or_mixing(device: str, seconds: float, training: bool) -> None:
     limits = forms.CPU if device == "cpu" else forms.GPU
-    limit = limits.mix_in_training if training else limits.mix
-    what = "forward and backward" if training else "forward"
+    limit, what = (limits.mix_in_training, "forward and backward") if training else (limits.mix, "forward")
     print(f"\nforge / mix, {what}; the rule mixes up to the positions in the last column\n")
-    row("K", "channels", "batch", *(side * side for side in SIDES), "rule")
-    row(*["---"] * (len(SIDES) + 4))
+    header("K", "channels", "batch", *(side * side for side in SIDES), "rule")
     for kernels in (1, 2, 4, 8):
         for channels, batch in CHANNELS:
             ratios = []
             for side in SIDES:
                 layer = a_layer(kernels, channels, side, batch, device, training)
-                with limited(mix=0, mix_in_training=0):
-                    forge = median(layer, seconds)
-                with limited(mix=10**9, mix_in_training=10**9):
-                    ratios.append(f"{forge / median(layer, seconds):.1f}")
+                forge, mix = (median(layer, seconds, mix=most, mix_in_training=most) for most in (0, 10**9))
+                ratios.append(f"{forge / mix:.1f}")
             row(kernels, channels, batch, *ratios, limit // kernels)
 
 
 def pieces(device: str, seconds: float) -> None:
     rule = f"{forms.CPU.pictures} pictures, {forms.CPU.weights:,} weights"
     print(f"\nforge / one ordinary convolution, K = 4, forward; the rule: {rule}\n")
-    row("channels", "side", "batch", *(f"{pictures}, {weights / 1e6:g} M" for pictures, weights in PIECES))
-    row(*["---"] * (len(PIECES) + 3))
+    header("channels", "side", "batch", *(f"{pictures}, {weights / 1e6:g} M" for pictures, weights in PIECES))
     for channels, side, batch in LAYERS:
         layer = a_layer(4, channels, side, batch, device, training=False)
-        x = torch.randn(batch, channels, side, side, device=device)
-        weight = torch.randn(channels, channels, 3, 3, device=device)
-        ordinary = median(lambda x=x, weight=weight: F.conv2d(x, weight, padding=1), seconds)
-        ratios = []
-        for pictures, weights in PIECES:
-            with limited(pictures=pictures, weights=weights, mix=0):
-                ratios.append(f"{median(layer, seconds) / ordinary:.1f}")
-        row(channels, side, batch, *ratios)
+        x, weight = torch.randn(batch, channels, side, side), torch.randn(channels, channels, 3, 3)
+        ordinary = median(partial(F.conv2d, x.to(device), weight.to(device), padding=1), seconds)
+        times = [median(layer, seconds, pictures=pictures, weights=weights, mix=0) for pictures, weights in PIECES]
+        row(channels, side, batch, *(f"{forged / ordinary:.1f}" for forged in times))
+
+
+def header(*cells: object) -> None:
+    row(*cells)
+    row(*["---"] * len(cells))
 
 
 def row(*cells: object) -> None:
@@ -110,17 +98,11 @@ def a_layer(kernels: int, channels: int, side: int, batch: int, device: str, tra
     return step
 
 
-@contextmanager
-def limited(**limits: int) -> Iterator[None]:
-    """The rule with other limits, for as long as the ``with`` block lasts."""
-    with patch.multiple(forms, CPU=forms.CPU._replace(**limits), GPU=forms.GPU._replace(**limits)):
-        yield
-
-
-def median(step: Callable[[], object], seconds: float) -> float:
-    """Median seconds of ``step``."""
+def median(step: Callable[[], object], seconds: float, **limits: int) -> float:
+    """Median seconds of ``step``, under the rule with other limits."""
     timer = Timer("step()", globals={"step": step}, num_threads=torch.get_num_threads())
-    return timer.blocked_autorange(min_run_time=seconds).median
+    with patch.multiple(forms, CPU=forms.CPU._replace(**limits), GPU=forms.GPU._replace(**limits)):
+        return timer.blocked_autorange(min_run_time=seconds).median
 
 
 if __name__ == "__main__":

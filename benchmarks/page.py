@@ -1,13 +1,12 @@
 """How long a visitor waits, measured in a real browser. Prints medians with the machine and versions.
 
-    python benchmarks/page.py [--visitors 10] [--repeats 15]
+    python benchmarks/page.py
 
 Start: from ``streamlit run`` to the first figure. Fresh browser: a new visitor of a warm server. Release: from letting go
 of a dial to the new figures. Drag: redraws of the glance per second while the temperature is dragged. Memory: resident
 size of the server with ten visitors. Needs requirements-dev.txt and a Chromium.
 """
 
-import argparse
 import os
 import platform
 import random
@@ -21,6 +20,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.browser.server import Server, chromium
+
+VISITORS, REPEATS = 10, 15
 
 READY = """['glance', 'layer', 'prediction'].every((key) => document.querySelector(
   `.st-key-${key} [data-testid=stBidiComponentIsolated]`)?.shadowRoot?.querySelector('.od')?.children.length)"""
@@ -36,34 +37,33 @@ WATCH = """() => {
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--visitors", type=int, default=10)
-    options.add_argument("--repeats", type=int, default=15)
-    arguments = options.parse_args()
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "streamlit", "plotly", "numpy"))
-    print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {packages}"
-    )
+    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    print(f"{machine}, Python {platform.python_version()}, {packages}")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(**chromium())
         began = time.perf_counter()
         with Server() as server:
             page = open_page(browser, server.url)
             print(f"start to first figure: {time.perf_counter() - began:.2f} s (n = 1)")
-            fresh = [timed_open(browser, server.url) for _ in range(5)]
+            fresh = []
+            for _ in range(5):
+                began = time.perf_counter()
+                visitor = open_page(browser, server.url)
+                fresh.append(time.perf_counter() - began)
+                visitor.context.close()
             print(f"fresh browser on the warm server: {statistics.median(fresh):.2f} s (median of {len(fresh)})")
             page.evaluate(WATCH)
-            waits = [release(page) for _ in range(arguments.repeats)]
-            print(
-                f"release to new figures: {statistics.median(waits):.0f} ms, worst {max(waits):.0f} (median of {len(waits)})"
-            )
+            waits = [release(page) for _ in range(REPEATS)]
+            middle = statistics.median(waits)
+            print(f"release to new figures: {middle:.0f} ms, worst {max(waits):.0f} (median of {len(waits)})")
             rates = [drag(page) for _ in range(3)]
             print(f"redraws while dragging: {statistics.median(rates):.1f} per second (median of {len(rates)})")
-            visitors = [open_page(browser, server.url) for _ in range(arguments.visitors - 1)]
+            visitors = [open_page(browser, server.url) for _ in range(VISITORS - 1)]
             for visitor in visitors:
                 visitor.evaluate(WATCH)
                 release(visitor)
-            print(f"resident with {arguments.visitors} visitors: {server.resident_megabytes():.0f} MB")
+            print(f"resident with {VISITORS} visitors: {server.resident_megabytes():.0f} MB")
         browser.close()
 
 
@@ -74,27 +74,16 @@ def open_page(browser: Browser, url: str) -> Page:
     return page
 
 
-def timed_open(browser: Browser, url: str) -> float:
-    began = time.perf_counter()
-    page = open_page(browser, url)
-    seconds = time.perf_counter() - began
-    page.context.close()
-    return seconds
-
-
 def release(page: Page) -> float:
     """Milliseconds from the release of the temperature dial, at a place where it has not been, to the last redraw."""
     page.wait_for_timeout(400)
-    box = page.get_by_label("Temperature", exact=True).bounding_box()
+    dial = page.get_by_label("Temperature", exact=True)
+    box = dial.bounding_box()
     assert box
     page.evaluate("Object.values(window.redraws).forEach((times) => times.length = 0)")
-    at = page.get_by_label("Temperature", exact=True).evaluate(
-        "dial => (dial.value - dial.min) / (dial.max - dial.min)"
-    )
-    x = box["x"] + box["width"] * (
-        random.uniform(0.05, 0.4) if at > 0.5 else random.uniform(0.6, 0.95)
-    )  # off the thumb
-    page.mouse.move(x, box["y"] + box["height"] / 2)
+    at = dial.evaluate("dial => (dial.value - dial.min) / (dial.max - dial.min)")
+    share = random.uniform(0.05, 0.4) if at > 0.5 else random.uniform(0.6, 0.95)  # off the thumb
+    page.mouse.move(box["x"] + box["width"] * share, box["y"] + box["height"] / 2)
     page.mouse.down()
     page.evaluate("window.released = performance.now()")
     page.mouse.up()

@@ -15,6 +15,7 @@ ALLOWED = {
     "words": set(),
     "forms": set(),
     "layer": {"attention", "forms", "probe"},
+    "forge": {"attention"},
     "refusal": {"words"},
     "backbones": {"backbones", "layer", "refusal"},
     "architecture": {"backbones", "layer", "refusal"},

@@ -1,10 +1,8 @@
-"""How numbers are computed: number type, CPU threads, TensorFloat32."""
+"""How numbers are computed: their type, and float32 that means float32."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -34,21 +32,6 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
     return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
 
 
-@contextmanager
-def torch_settings(threads: int | None) -> Iterator[None]:
-    """Inside, PyTorch uses that many CPU threads (None: as many as before), and float32 means float32 on a GPU, too."""
-    before = torch.get_num_threads(), torch.backends.cudnn.allow_tf32
-    try:
-        torch.set_num_threads(threads or before[0])
-        torch.backends.cudnn.allow_tf32 = False
-        yield
-    finally:
-        torch.set_num_threads(before[0])
-        torch.backends.cudnn.allow_tf32 = before[1]
-
-
-def positive_int(text: str) -> int:
-    """A whole number of at least 1, of an option of a command line."""
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: a whole number of at least 1 is needed")
-    return int(text)
+def full_float32() -> AbstractContextManager[Any]:
+    """Inside, a GPU's convolutions in float32 are not in TensorFloat32, which has 10 bits instead of 23."""
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -27,6 +28,7 @@ from odconv import images
 
 FEW = 500  # pictures that are decoded before other processes have started
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
+ANNOTATIONS = "val_annotations.txt"  # of Tiny-ImageNet
 LAYOUT = "train/<class>/ and val/<class>/ with pictures, or Tiny-ImageNet's own layout, are needed"
 
 Split = Literal["train", "val"]
@@ -34,7 +36,7 @@ Examples = tuple[tuple[Path, int], ...]
 
 
 class DataError(ValueError):
-    """A data set that cannot be used; the message is one clear sentence that names what is wrong."""
+    """A data set that cannot be used; the message is one clear sentence."""
 
 
 @dataclass(frozen=True)
@@ -79,20 +81,22 @@ def find_dataset(folder: Path) -> Dataset:
     """The data set in ``folder``: ``train/<class>/*`` and ``val/<class>/*``, or Tiny-ImageNet-200 as it is unpacked.
 
     Raises:
-        DataError: wrong folder, a class without pictures, a class in val that train does not have, a listed picture that
-            is not there.
+        DataError: something is missing or does not fit; it is named.
     """
-    train, val, annotations = folder / "train", folder / "val", folder / "val" / "val_annotations.txt"
+    train, val = folder / "train", folder / "val"
     for needed in (folder, train, val):
         if not needed.is_dir():
             raise DataError(f"There is no folder {needed}: {LAYOUT}.")
     ids = _list_classes(train)
     if len(ids) < 2:
         raise DataError(f"{train} holds {len(ids)} class folders; at least 2 are needed: {LAYOUT}.")
+    annotated = (val / ANNOTATIONS).is_file()
+    found = {train: _by_class(train, ids), val: _annotated(val, ids) if annotated else _by_class(val, ids)}
+    for split, examples in found.items():
+        if empty := set(range(len(ids))) - {label for _, label in examples}:
+            raise DataError(f"Class {ids[min(empty)]} has no {', '.join(ENDINGS)} files in {split}.")
     words = {row[0]: row[1].strip() for row in _read_table(folder / "words.txt")}
-    names = tuple(words.get(name) or name for name in ids)
-    tested = _annotated(annotations, ids) if annotations.is_file() else _by_class(val, ids)
-    return Dataset(folder, ids, names, _by_class(train, ids), tested)
+    return Dataset(folder, ids, tuple(words.get(name) or name for name in ids), *found.values())
 
 
 def _list_classes(folder: Path) -> tuple[str, ...]:
@@ -104,31 +108,22 @@ def _list_pictures(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.suffix.lower() in ENDINGS and not path.name.startswith("."))
 
 
-def _by_class(folder: Path, ids: Sequence[str]) -> Examples:
-    unknown = sorted(set(_list_classes(folder)) - set(ids))
-    if unknown:
-        raise DataError(f"Class {unknown[0]} in {folder} is unknown: train has no folder of that name.")
-    examples: list[tuple[Path, int]] = []
-    for label, name in enumerate(ids):
-        inside = folder / name / "images" if (folder / name / "images").is_dir() else folder / name
-        found = _list_pictures(inside)
-        if not found:
-            raise DataError(f"Class {name} has no pictures in {inside}; files ending in {', '.join(ENDINGS)} are.")
-        examples += [(path, label) for path in found]
-    return tuple(examples)
+def _by_class(split: Path, ids: Sequence[str]) -> Examples:
+    """Pictures in a folder for each class; Tiny-ImageNet has a folder ``images`` in it."""
+    if unknown := sorted(set(_list_classes(split)) - set(ids)):
+        raise DataError(f"Class {unknown[0]} in {split} is unknown: train has no folder of that name.")
+    folders = [split / name / "images" if (split / name / "images").is_dir() else split / name for name in ids]
+    return tuple((path, label) for label, folder in enumerate(folders) for path in _list_pictures(folder))
 
 
-def _annotated(annotations: Path, ids: Sequence[str]) -> Examples:
+def _annotated(val: Path, ids: Sequence[str]) -> Examples:
     """Tiny-ImageNet's validation pictures: one folder, and a table of file name, class and bounding box."""
-    pictures = {path.name: path for path in _list_pictures(annotations.parent / "images")}
+    table, pictures = val / ANNOTATIONS, {path.name: path for path in _list_pictures(val / "images")}
     examples = []
-    for name, wanted, *_ in _read_table(annotations):
+    for name, wanted, *_ in _read_table(table):
         if wanted not in ids or name not in pictures:
-            raise DataError(f"{annotations} lists {name!r} of class {wanted!r}; the picture or the class is not there.")
+            raise DataError(f"{table} lists {name!r} of class {wanted!r}; the picture or the class is not there.")
         examples.append((pictures[name], ids.index(wanted)))
-    missing = set(range(len(ids))) - {label for _, label in examples}
-    if missing:
-        raise DataError(f"Class {ids[min(missing)]} has no pictures in {annotations}.")
     return tuple(examples)
 
 
@@ -151,43 +146,51 @@ def load_pictures(dataset: Dataset, split: Split, size: int, cache: Path, resize
     """
     examples: Examples = getattr(dataset, split)
     path = cache / f"{split}_{size}px_of_{resize or size}px_{dataset.digest(split)}.npy"
+    decode = partial(_decode, size=size, resize=resize or size)
     if not path.is_file():
         try:
             cache.mkdir(parents=True, exist_ok=True)
-            _decode_all([file for file, _ in examples], size, resize or size, path)
+            write_whole(path, lambda new: _decode_all(decode, [file for file, _ in examples], size, new))
         except OSError as error:
             raise DataError(f"Decoded pictures cannot be written to {cache}: {error.strerror}.") from error
     return Pictures(np.load(path, mmap_mode="r"), np.array([label for _, label in examples]), dataset.names)
 
 
-def _decode_all(files: Sequence[Path], size: int, resize: int, path: Path) -> None:
-    """Under a temporary name until it is complete, so that a file of the right name can be trusted."""
+def _decode_all(decode: Callable[[Path], np.ndarray], files: Sequence[Path], size: int, path: Path) -> None:
     needed, free = len(files) * size * size * 3, shutil.disk_usage(path.parent).free
     if needed > free:  # a full disk under a memory map ends the process without a word
         raise DataError(f"{path.parent} has {free / 1e9:.1f} GB free; the decoded pictures need {needed / 1e9:.1f} GB.")
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        pixels = np.lib.format.open_memmap(unfinished, "w+", np.uint8, (len(files), size, size, 3))
-        with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:  # which starts none before it is asked
-            mapped = map if len(files) <= FEW else partial(pool.map, chunksize=100)
-            decoded = mapped(partial(_decode, size=size, resize=resize), files)
-            for index, picture in enumerate(tqdm(decoded, f"Decoding to {path.name}", len(files), mininterval=1)):
-                pixels[index] = picture
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    pixels = np.lib.format.open_memmap(path, "w+", np.uint8, (len(files), size, size, 3))
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:  # which starts none before it is asked
+        decoded = map(decode, files) if len(files) <= FEW else pool.map(decode, files, chunksize=100)
+        for index, picture in enumerate(tqdm(decoded, "Decoding", len(files), mininterval=1)):
+            pixels[index] = picture
 
 
 def _decode(file: Path, size: int, resize: int) -> np.ndarray:
     try:
         return np.asarray(images.crop(images.decode(file.read_bytes()), size, resize))
-    except images.PictureError as error:
+    except (images.PictureError, OSError) as error:
         raise DataError(f"The picture {file} cannot be used. {error}") from error
-    except OSError as error:
-        raise DataError(f"The picture {file} cannot be read: {error.strerror}.") from error
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """``write`` a file under another name first, so that it is there whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(unfinished)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 # --- batches ----------------------------------------------------------------------------------------------------------
+
+
+class Purpose(IntEnum):
+    """What randomness is for. The numbers make a run repeatable: never change one."""
+
+    ORDER, AUGMENTATION, SETTINGS, DROPPING = range(4)
 
 
 def stream(seed: int, *purpose: int) -> np.random.Generator:
@@ -195,10 +198,9 @@ def stream(seed: int, *purpose: int) -> np.random.Generator:
     return np.random.default_rng((seed, *purpose))
 
 
-def batches(pictures: Pictures, order: np.ndarray, size: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pixels (size, S, S, 3) of uint8 and labels (size,), in ``order``, from batch ``start``; whole batches only."""
-    for first in range(start * size, len(order) - size + 1, size):
-        chosen = order[first : first + size]
+def batches(pictures: Pictures, order: np.ndarray, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pixels (size, S, S, 3) of uint8 and labels (size,), in ``order``; whole batches only."""
+    for chosen in order[: len(order) // size * size].reshape(-1, size):
         yield torch.from_numpy(pictures.pixels[chosen]), torch.from_numpy(pictures.labels[chosen])
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,24 +19,12 @@ import torch
 
 from odconv.attention import Settings
 from odconv.checkpoint import Checkpoint, CheckpointError, load_checkpoint
-from odconv.training.compute import positive_int, torch_settings
-from odconv.training.data import DataError, Dataset, Pictures, find_dataset, load_pictures
-from odconv.training.measure import Entry, measure
+from odconv.training.compute import full_float32
+from odconv.training.data import DataError, Dataset, Pictures, find_dataset, load_pictures, write_whole
+from odconv.training.measure import measure
 
 
-def card_beside(weights: Path) -> tuple[Path, Entry]:
-    """The card's file and what it holds.
-
-    Raises:
-        CheckpointError: there is none, so nobody knows how pictures are to be prepared and what the classes are.
-    """
-    path = weights.with_suffix(".json")
-    if not path.is_file():
-        raise CheckpointError("checkpoint.no_card", file=weights.name, card=path.name)
-    return path, json.loads(path.read_text(encoding="utf-8"))
-
-
-def options_of(name: str, description: str | None) -> argparse.ArgumentParser:
+def make_parser(name: str, description: str | None) -> argparse.ArgumentParser:
     """The options that every command has that looks at finished weights."""
     parser = argparse.ArgumentParser(
         prog=f"python -m odconv.training.{name}",
@@ -47,56 +34,44 @@ def options_of(name: str, description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--weights", type=Path, required=True, help="weights with a card beside them")
     parser.add_argument("--data", type=Path, required=True, help="folder of the data set")
     parser.add_argument("--cache", type=Path, help="folder for decoded pictures (default: DATA/decoded)")
-    parser.add_argument("--pictures", type=positive_int, help="use this many pictures, evenly spaced (default: all)")
-    parser.add_argument("--batch", type=positive_int, default=128)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=positive_int, help="CPU threads (default: PyTorch's)")
     return parser
 
 
 def load_inputs(options: argparse.Namespace) -> tuple[Checkpoint, Dataset, Pictures]:
-    """The weights that are asked for, on their device; the data set; and its validation pictures, all or as many as asked.
+    """The weights that are asked for, on their device; the data set; and its validation pictures.
 
     Raises:
         CheckpointError: the weights cannot be used, or have no card.
         DataError: the data set cannot be used, or has other classes than the weights.
     """
-    checkpoint = load_checkpoint(options.weights)
-    path, _ = card_beside(options.weights)
+    checkpoint, path = load_checkpoint(options.weights), options.weights.with_suffix(".json")
+    if not path.is_file():  # nobody knows how pictures are to be prepared, and what the classes are
+        raise CheckpointError("checkpoint.no_card", file=options.weights.name, card=path.name)
     checkpoint.model.to(options.device)
     dataset, card = find_dataset(options.data), checkpoint.card
     if dataset.names != card.classes:
         raise DataError(f"{options.data} has other classes than those in {path.name}.")
-    pictures = load_pictures(dataset, "val", card.image_size, options.cache or options.data / "decoded", card.resize)
-    return checkpoint, dataset, pictures if options.pictures is None else pictures.evenly_spaced(options.pictures)
-
-
-def report(measured: Entry) -> str:
-    """The accuracies that were measured, as text for a terminal; all else is in the card."""
-    lines = [measured["what"], f"top-1 {measured['top1']:.2f}, top-5 {measured['top5']:.2f}"]
-    for name, entries in measured.items():
-        if name == "temperature" or name.endswith("_kernels"):
-            accuracies = ", ".join(f"{key}: {entry['top1']:.2f}" for key, entry in entries.items())
-            lines.append(f"top-1, {name.replace('_', ' ')} {accuracies}")
-    return "\n".join(lines)
+    cache = options.cache or options.data / "decoded"
+    return checkpoint, dataset, load_pictures(dataset, "val", card.image_size, cache, card.resize)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = options_of("evaluate", __doc__)
+    parser = make_parser("evaluate", __doc__)
     parser.add_argument("--temperatures", type=_temperatures, default="0.3,0.5,1,2,3,4,30")
     options = parser.parse_args(argv)
     try:
-        with torch_settings(options.threads):
+        with full_float32():
             checkpoint, dataset, pictures = load_inputs(options)
-            measured = measure(checkpoint, pictures, dataset.ids, options.temperatures, options.batch)
-        path, card = card_beside(options.weights)
+            measured = measure(checkpoint, pictures, dataset.ids, options.temperatures)
     except (CheckpointError, DataError) as error:
         sys.exit(str(error))
-    unfinished = path.with_name(f".{path.name}")
-    text = json.dumps(card | {"measured": measured}, indent=1, ensure_ascii=False) + "\n"
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
-    print(report(measured))
+    path = options.weights.with_suffix(".json")
+    card = json.loads(path.read_text(encoding="utf-8")) | {"measured": measured}
+    write_whole(path, lambda new: new.write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", "utf-8"))
+    print(
+        measured["what"], f"top-1 {measured['top1']:.2f}, top-5 {measured['top5']:.2f}; the rest is in {path}", sep="\n"
+    )
 
 
 def _temperatures(text: str) -> tuple[float, ...]:

@@ -36,9 +36,6 @@ class Preparation:
     batch: int = 128
 
 
-# --- accuracy ---------------------------------------------------------------------------------------------------------
-
-
 def hits(logits: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
     """Whether the label is among the k highest of (N, classes) logits: (N,) of bool. Ties go to the lower class."""
     best = np.argsort(-logits, axis=1, kind="stable")[:, :k]
@@ -49,10 +46,6 @@ def wilson(hit: int, n: int) -> tuple[float, float]:
     """The 95 % Wilson score interval of a proportion, ``hit`` of ``n``, as fractions.
 
     Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
-
-    Example:
-        >>> wilson(5, 10)
-        (0.2365931..., 0.7634068...)
     """
     share, shrink = hit / n, Z95**2 / n
     centre = (share + shrink / 2) / (1 + shrink)
@@ -66,21 +59,15 @@ def accuracy(logits: np.ndarray, labels: np.ndarray) -> Entry:
 
 
 def per_class(logits: np.ndarray, labels: np.ndarray, ids: Sequence[str]) -> dict[str, Entry]:
-    """Top-1 in percent of each class that has pictures, with n and its 95 % interval."""
-    hit, counts = hits(logits, labels, 1), np.bincount(labels, minlength=len(ids))
-    return {
-        name: _share("top1", hit[labels == label]) | {"n": int(counts[label])}
-        for label, name in enumerate(ids)
-        if counts[label]
-    }
+    """Top-1 in percent of each class, all of which need pictures, with n and its 95 % interval."""
+    hit = hits(logits, labels, 1)
+    of = {name: hit[labels == label] for label, name in enumerate(ids)}
+    return {name: _share("top1", some) | {"n": len(some)} for name, some in of.items()}
 
 
 def _share(name: str, hit: np.ndarray) -> Entry:
     ends = wilson(int(hit.sum()), len(hit))
     return {name: round(100 * float(hit.mean()), 2), f"{name}_interval": [round(100 * end, 2) for end in ends]}
-
-
-# --- passes -----------------------------------------------------------------------------------------------------------
 
 
 def _batches(model: nn.Module, pictures: Pictures, how: Preparation) -> Iterator[Tensor]:
@@ -98,20 +85,15 @@ def predict_logits(model: nn.Module, pictures: Pictures, how: Preparation, setti
     return np.concatenate(found)
 
 
-def attentions(
-    model: nn.Module, pictures: Pictures, how: Preparation, settings: Settings
-) -> dict[str, Heads[np.ndarray]]:
-    """Layer -> attentions of all pictures, in float32 whatever ``how`` says."""
-    parts = [explain(model, x, settings).layers for x in _batches(model, pictures, how)]
-    return {name: Heads(*map(_join, zip(*(part[name].attention for part in parts), strict=True))) for name in parts[0]}
+def attentions(model: nn.Module, pictures: Pictures, how: Preparation, settings: Settings) -> dict[str, Heads[Any]]:
+    """Layer -> attentions of all pictures, arrays (N, ...), in float32 whatever ``how`` says."""
+    batches = tqdm(_batches(model, pictures, how), "Attention", -(-len(pictures) // how.batch), delay=5, unit="batch")
+    parts = [{name: layer.attention for name, layer in explain(model, x, settings).layers.items()} for x in batches]
+    return {name: Heads(*map(_join, zip(*(part[name] for part in parts), strict=True))) for name in parts[0]}
 
 
 def _join(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    there = [part for part in parts if part is not None]
-    return np.concatenate(there) if there else None
-
-
-# --- attention --------------------------------------------------------------------------------------------------------
+    return None if parts[0] is None else np.concatenate(parts)  # type: ignore[arg-type]
 
 
 def summarise_layer(attention: Heads[np.ndarray]) -> Entry:
@@ -128,17 +110,11 @@ def summarise_network(layers: Sequence[Entry]) -> Entry:
 
     ``moving_layers``: in how many layers each head that is there deviates by at least ``MOVES``. Empty for a static network.
     """
-    entry: Entry = {}
-    for name in (*HEADS, "effective_kernels"):
-        values = [layer[name] for layer in layers if name in layer]
-        if values:
-            entry[name] = round(sum(values) / len(values), 4)
-    if layers:
-        entry["moving_layers"] = sum(all(layer.get(head, MOVES) >= MOVES for head in HEADS) for layer in layers)
-    return entry
-
-
-# --- a card -----------------------------------------------------------------------------------------------------------
+    if not layers:
+        return {}
+    values = {name: [layer[name] for layer in layers if name in layer] for name in (*HEADS, "effective_kernels")}
+    entry: Entry = {name: round(sum(some) / len(some), 4) for name, some in values.items() if some}
+    return entry | {"moving_layers": sum(all(layer.get(head, MOVES) >= MOVES for head in HEADS) for layer in layers)}
 
 
 def questions(kernels: int | None, temperatures: Sequence[float]) -> dict[str, dict[str, Settings]]:
@@ -153,19 +129,16 @@ def questions(kernels: int | None, temperatures: Sequence[float]) -> dict[str, d
     return sections
 
 
-def measure(
-    checkpoint: Checkpoint, pictures: Pictures, ids: Sequence[str], temperatures: Sequence[float], batch: int = 128
-) -> Entry:
+def measure(checkpoint: Checkpoint, pictures: Pictures, ids: Sequence[str], temperatures: Sequence[float]) -> Entry:
     """Everything that goes under ``measured`` in the card, in float32. ``ids``: of the classes."""
     card, model = checkpoint.card, checkpoint.model
-    how = Preparation(card.image_size, card.mean, card.std, batch=batch)
+    how = Preparation(card.image_size, card.mean, card.std)
     sections = questions(checkpoint.architecture.num_kernels, temperatures)
-    asked = dict.fromkeys(settings for section in sections.values() for settings in section.values())
+    asked = {settings for section in sections.values() for settings in section.values()} - {Settings()}
     logits = predict_logits(model, pictures, how, Settings())
     found = {Settings(): accuracy(logits, pictures.labels)}
     for settings in tqdm(asked, f"{len(pictures):,} pictures", unit="pass"):
-        if settings not in found:
-            found[settings] = accuracy(predict_logits(model, pictures, how, settings), pictures.labels)
+        found[settings] = accuracy(predict_logits(model, pictures, how, settings), pictures.labels)
     measured = conditions(model, how, len(pictures)) | found[Settings()]
     for section, entries in sections.items():
         measured[section] = {key: found[settings] for key, settings in entries.items()}

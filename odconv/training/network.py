@@ -17,15 +17,12 @@ from odconv.layer import AttentionBranch
 from odconv.training.compute import autocast
 from odconv.training.recipe import APART, AVERAGE, DROPOUT, LABEL_SMOOTHING, WEIGHT_DECAY, Drawn, Recipe, RecipeError
 
-# --- first weights ----------------------------------------------------------------------------------------------------
-
 
 def build(recipe: Recipe, num_classes: int, twin: nn.Module | None = None) -> nn.Module:
     """The network as it is before the first step, by the recipe's seed; with the weights of its static ``twin``, if given.
 
-    The attention branches' BatchNorm has scale 1 and shift 0 for good. Then half of what goes into the ReLU behind it is
-    above 0, whatever is learnt. A shift that is learnt at a high rate can turn a unit off for every picture, and as no
-    gradient passes a ReLU that is off, it stays so.
+    The attention branches' BatchNorm has scale 1 and shift 0 for good, so that half of what goes into the ReLU behind it is
+    above 0. A shift that is learnt can turn a unit off for every picture, and as no gradient passes, it stays so.
 
     Raises:
         RecipeError: ``twin`` is not the static network of the same layout and classes.
@@ -34,38 +31,28 @@ def build(recipe: Recipe, num_classes: int, twin: nn.Module | None = None) -> nn
     model = recipe.architecture(num_classes).build()
     for branch in _branches(model):
         branch.bn.requires_grad_(False)  # a new BatchNorm's scale is 1, and its shift 0
-        if recipe.initial_logits:
-            _set_initial_logits(branch, recipe.initial_logits)
+        # First logits of one deviation in every head, however many entries it has; the released code's go by that number:
+        # 0.09 for 256 channels, 0.7 for 4 kernels. Heads see ReLU of a standard normal, whose mean square is 1/2.
+        for fc in _head_outputs(branch) if recipe.initial_logits else ():
+            nn.init.normal_(fc.weight, 0, recipe.initial_logits / math.sqrt(fc.in_channels / 2))
     if twin is not None:
         _copy_weights(twin, model, recipe)
     return model
 
 
-def _set_initial_logits(branch: AttentionBranch, deviation: float) -> None:
-    """Initial weights with which the logits of every head have this standard deviation, however many entries it has.
-
-    The released code's go by the number of entries: 0.09 for the 256 channels of a deep layer, 0.7 for 4 kernels. What
-    the heads see is ReLU of a standard normal, whose mean square is 1/2.
-    """
-    for fc in _head_outputs(branch):
-        nn.init.normal_(fc.weight, 0, deviation / math.sqrt(fc.in_channels / 2))
-
-
 @torch.no_grad()
 def _copy_weights(twin: nn.Module, model: nn.Module, recipe: Recipe) -> None:
     """A layer's one kernel becomes K kernels, with noise, or gradients would never tell them apart."""
-    given, own = twin.state_dict(), model.state_dict()
-    unlike = {name for name in given.keys() ^ own.keys() if ".attention." not in name}
-    unlike |= {
-        name for name in given.keys() & own.keys() if given[name].shape not in (own[name].shape, own[name].shape[1:])
-    }
-    if unlike or any(".attention." in name for name in given):
+    given = twin.state_dict()
+    own = {name: tensor for name, tensor in model.state_dict().items() if ".attention." not in name}
+    shapes = {name: (tensor.shape, tensor.shape[1:]) for name, tensor in own.items()}
+    if given.keys() != own.keys() or any(tensor.shape not in shapes[name] for name, tensor in given.items()):
         raise RecipeError(f"start={recipe.start!r}: weights of the static twin of {recipe.arch} are needed")
+    apart = APART if recipe.kernels > 1 else 0.0
     for name, kernel in given.items():
         if kernel.shape == own[name].shape:
             own[name].copy_(kernel)
         else:
-            apart = APART if recipe.kernels > 1 else 0.0
             own[name].copy_(kernel + apart * kernel.std() * torch.randn_like(own[name]))
 
 
@@ -93,13 +80,8 @@ def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
         decay = WEIGHT_DECAY if parameter.ndim > 1 and not attends else 0.0
         if parameter.requires_grad:
             groups.setdefault((decay, recipe.attention_lr if attends else 1.0), []).append(parameter)
-    return [
-        {"params": parameters, "weight_decay": decay, "factor": factor}
-        for (decay, factor), parameters in groups.items()
-    ]
-
-
-# --- a step -----------------------------------------------------------------------------------------------------------
+    kinds = groups.items()
+    return [{"params": some, "weight_decay": decay, "factor": factor} for (decay, factor), some in kinds]
 
 
 def training_loss(
@@ -135,13 +117,11 @@ def apply_drawn(logits: Heads[Tensor], drawn: Drawn[Tensor]) -> Heads[Tensor]:
     if kernel is not None:
         ranks = kernel.argsort(dim=1, descending=True, stable=True).argsort(1)  # (N, K); ties go to the lower index
         kernel = kernel.masked_fill(ranks >= drawn.kernels[:, None], -math.inf)
-    heads = logits._replace(kernel=kernel)
-    return Heads(
-        *(
-            None if head is None else (head.transpose(0, -1) / drawn.temperatures.to(head.dtype)).transpose(0, -1)
-            for head in heads
-        )
-    )
+    heads = [  # each (N, ...), and its N last while it is divided
+        None if head is None else (head.transpose(0, -1) / drawn.temperatures.to(head.dtype)).transpose(0, -1)
+        for head in logits._replace(kernel=kernel)
+    ]
+    return Heads(*heads)
 
 
 def imbalance(kernel: Tensor) -> Tensor:
@@ -156,9 +136,6 @@ def imbalance(kernel: Tensor) -> Tensor:
 
 def _at_least_float32(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
-
-
-# --- what is kept -----------------------------------------------------------------------------------------------------
 
 
 def average_weights(model: nn.Module) -> AveragedModel:

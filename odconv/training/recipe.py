@@ -1,12 +1,11 @@
 """Everything that a training run is given: hyperparameters, the schedules that follow from them, a sentence for the card.
 
-A schedule is a pure function of how far the run is, so a resumed run needs no memory of it.
+A schedule is a function of how far the run is alone, so a resumed run needs no memory of it.
 """
 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Literal, NamedTuple, get_args, get_type_hints
@@ -16,7 +15,7 @@ import numpy as np
 from odconv.architecture import BACKBONES, Architecture, family_of, is_dynamic
 from odconv.attention import Array
 from odconv.training.compute import Precision
-from odconv.training.data import stream
+from odconv.training.data import Purpose, stream
 
 ARCHITECTURES = tuple(name for name in BACKBONES if "small" in family_of(name).stems)  # for pictures of about 64 px
 
@@ -35,9 +34,6 @@ FEWER_KERNELS = 0.5  # share of the pictures for which fewer than K kernels stay
 MEAN = (0.480, 0.448, 0.398)  # of red, green and blue in Tiny-ImageNet
 STD = (0.277, 0.269, 0.282)
 
-# What randomness is for; see data.stream. The numbers make a run repeatable: never change one.
-ORDER, AUGMENTATION, SETTINGS, DROPPING = range(4)
-
 Drop = Literal["none", "strongest"]
 
 
@@ -53,37 +49,41 @@ class Recipe:
         RecipeError: a value is outside of what is allowed.
     """
 
+    # Type, what it is in words, and for numbers the lowest and the highest that is allowed.
     arch: Annotated[str, "the network: ODConv (od_...) or its static twin"] = "od_resnet18"
-    width: Annotated[int, "channels of the first stage; 64 in the paper"] = 32
-    kernels: Annotated[int, "K, candidate kernels of a dynamic convolution"] = 4
+    width: Annotated[int, "channels of the first stage; 64 in the paper", 1, 512] = 32
+    kernels: Annotated[int, "K, candidate kernels of a dynamic convolution", 1, 64] = 4
     start: Annotated[str, "weights of the static twin to start from; none: random"] = ""
-    initial_logits: Annotated[float, "standard deviation of all first logits; 0: the released code's"] = 0.0
-    epochs: Annotated[int, "passes over the training pictures"] = 30
-    batch: Annotated[int, "pictures in a batch"] = 128
+    initial_logits: Annotated[float, "standard deviation of all first logits; 0: the released code's", 0, 100] = 0.0
+    epochs: Annotated[int, "passes over the training pictures", 1, 10_000] = 30
+    batch: Annotated[int, "pictures in a batch", 1, 100_000] = 128
     sizes: Annotated[str, "sides in px, each with its fraction of the epochs"] = "32:0.5,48:0.25,64:0.25"
-    zoom: Annotated[float, "the most by which a picture is enlarged; 1: not at all"] = 1.0
-    lr: Annotated[float, "highest learning rate"] = 0.15
-    warm_up: Annotated[float, "fraction of the run in which the learning rate rises from 0"] = 0.2
-    attention_lr: Annotated[float, "factor on the learning rate in the attention branches"] = 2.0
-    temperature_epochs: Annotated[float, "epochs in which the temperature falls from 30 to 1"] = 2.0
-    temperature_draw: Annotated[float, "then, share of pictures whose temperature is drawn from 0.5 to 4"] = 0.0
+    zoom: Annotated[float, "the most by which a picture is enlarged; 1: not at all", 1, 10] = 1.0
+    lr: Annotated[float, "highest learning rate", 1e-9, 100] = 0.15
+    warm_up: Annotated[float, "fraction of the run in which the learning rate rises from 0", 0, 1] = 0.2
+    attention_lr: Annotated[float, "factor on the learning rate in the attention branches", 0, 1000] = 2.0
+    temperature_epochs: Annotated[float, "epochs in which the temperature falls from 30 to 1", 0, 10_000] = 2.0
+    temperature_draw: Annotated[float, "then, share of pictures whose temperature is drawn from 0.5 to 4", 0, 1] = 0.0
     kernel_drop: Annotated[Drop, "strongest: then, half of the pictures have only their n strongest kernels"] = "none"
-    balance: Annotated[float, "weight of the loss that asks for equal mean shares of the K kernels"] = 0.0
-    final_temperature: Annotated[float, "in training, of what is written as temperature 1"] = 1.0
+    balance: Annotated[float, "weight of the loss that asks for equal mean shares of the K kernels", 0, 1000] = 0.0
+    final_temperature: Annotated[float, "in training, of what is written as temperature 1", 0.01, 100] = 1.0
     precision: Annotated[Precision, "number type of products; auto: what the device is fast at"] = "auto"
-    seed: Annotated[int, "of the initial weights and of everything drawn"] = 0
+    seed: Annotated[int, "of the initial weights and of everything drawn", 0, 2**63 - 1] = 0
 
     def __post_init__(self) -> None:
-        for name, (kind, _) in hyperparameters().items():
+        for name, (kind, _, *limits) in hyperparameters().items():
             value, choices = getattr(self, name), ARCHITECTURES if name == "arch" else get_args(kind)
             if choices and value not in choices:
                 raise RecipeError(f"{name}={value!r}: one of {', '.join(choices)} is needed")
-            low, high = _LIMITS.get(name, (0, sys.float_info.max))  # neither infinity nor nan
-            if kind in (int, float) and not low <= value <= high:
-                raise RecipeError(f"{name}={value!r}: a number from {low:g} to {high:g} is needed")
+            if limits and not limits[0] <= value <= limits[1]:  # nor is nan
+                raise RecipeError(f"{name}={value!r}: a number from {limits[0]:g} to {limits[1]:g} is needed")
         if self.kernel_drop != "none" and not (self.dynamic and self.kernels > 1):
             raise RecipeError(f"kernel_drop={self.kernel_drop!r}: only a dynamic network with K > 1 can drop kernels")
-        _parse_sizes(self.sizes)
+        shares = [share for side, share in self.stages if 16 <= side <= 1024 and share > 0]
+        if len(shares) < len(self.stages) or not math.isclose(sum(shares), 1, abs_tol=1e-6):
+            raise RecipeError(
+                f"sizes={self.sizes!r}: sides from 16 to 1024 px and fractions above 0 that add up to 1 are needed"
+            )
 
     @property
     def dynamic(self) -> bool:
@@ -93,64 +93,44 @@ class Recipe:
     @property
     def stages(self) -> tuple[tuple[int, float], ...]:
         """(side in px, fraction of the epochs) in order; the last side is what the finished network is for."""
-        return _parse_sizes(self.sizes)
+        try:
+            pairs = [stage.split(":") for stage in self.sizes.split(",")]
+            return tuple((int(side), float(share)) for side, share in pairs)
+        except ValueError as error:
+            raise RecipeError(f"sizes={self.sizes!r}: such as 32:0.5,48:0.25,64:0.25 is needed") from error
 
     def architecture(self, num_classes: int) -> Architecture:
         """The network, as weights files know it."""
         dynamic = (self.kernels, REDUCTION) if self.dynamic else (None, None)
         return Architecture(self.arch, self.width, num_classes, "small", *dynamic)
 
+    def picture_size(self, epoch: int) -> int:
+        """Side of the pictures in this epoch, px; ``epoch`` counts from 0. The last epoch has the last size in any case."""
+        done = 0.0
+        for side, share in self.stages:
+            done += share * self.epochs
+            if epoch < min(done, self.epochs - 1) - 1e-6:
+                return side
+        return self.stages[-1][0]
 
-_LIMITS = {
-    "width": (1, 512), "kernels": (1, 64), "epochs": (1, 10_000), "batch": (1, 100_000), "zoom": (1, 10), "lr": (1e-9, 100),
-    "final_temperature": (0.01, 100), "warm_up": (0, 1), "temperature_draw": (0, 1),
-}  # fmt: skip
+    def learning_rate(self, progress: float) -> float:
+        """One cycle: from 0 in a line to ``lr``, then along a cosine to 0. ``progress``: of the whole run, 0 to 1."""
+        if progress < self.warm_up:
+            return self.lr * progress / self.warm_up
+        left = (1 - progress) / (1 - self.warm_up) if self.warm_up < 1 else 1.0
+        return self.lr * (1 - math.cos(math.pi * left)) / 2
+
+    def temperature(self, epochs_done: float) -> float:
+        """From 30 to 1 over ``temperature_epochs``, by the same factor in equal times, and 1 from there on."""
+        if epochs_done >= self.temperature_epochs:
+            return 1.0
+        return FIRST_TEMPERATURE ** (1 - epochs_done / self.temperature_epochs)
 
 
-def hyperparameters() -> dict[str, tuple[Any, str]]:
-    """Name of each hyperparameter -> its type, and what it is in words."""
+def hyperparameters() -> dict[str, tuple[Any, ...]]:
+    """Name of each hyperparameter -> its type, what it is in words, and for numbers the lowest and the highest."""
     annotated = get_type_hints(Recipe, include_extras=True)
-    return {name: (hint.__origin__, hint.__metadata__[0]) for name, hint in annotated.items()}
-
-
-def _parse_sizes(sizes: str) -> tuple[tuple[int, float], ...]:
-    try:
-        stages = tuple((int(side), float(share)) for side, share in (stage.split(":") for stage in sizes.split(",")))
-    except ValueError as error:
-        raise RecipeError(f"sizes={sizes!r}: such as 32:0.5,48:0.25,64:0.25 is needed") from error
-    if not all(16 <= side <= 1024 and share > 0 for side, share in stages):
-        raise RecipeError(f"sizes={sizes!r}: sides from 16 to 1024 px and fractions above 0 are needed")
-    if not math.isclose(sum(share for _, share in stages), 1, abs_tol=1e-6):
-        raise RecipeError(f"sizes={sizes!r}: the fractions must add up to 1")
-    return stages
-
-
-# --- schedules --------------------------------------------------------------------------------------------------------
-
-
-def picture_size(recipe: Recipe, epoch: int) -> int:
-    """Side of the pictures in this epoch, px; ``epoch`` counts from 0. The last epoch has the last size in any case."""
-    done = 0.0
-    for side, share in recipe.stages:
-        done += share * recipe.epochs
-        if epoch < min(done, recipe.epochs - 1) - 1e-6:
-            return side
-    return recipe.stages[-1][0]
-
-
-def learning_rate(recipe: Recipe, progress: float) -> float:
-    """One cycle: from 0 in a line to ``lr``, then along a cosine to 0. ``progress``: of the whole run, 0 to 1."""
-    if progress < recipe.warm_up:
-        return recipe.lr * progress / recipe.warm_up
-    left = (1 - progress) / (1 - recipe.warm_up) if recipe.warm_up < 1 else 1.0
-    return recipe.lr * (1 - math.cos(math.pi * left)) / 2
-
-
-def temperature(recipe: Recipe, epochs_done: float) -> float:
-    """From 30 to 1 over ``temperature_epochs``, by the same factor in equal times, and 1 from there on."""
-    if epochs_done >= recipe.temperature_epochs:
-        return 1.0
-    return FIRST_TEMPERATURE ** (1 - epochs_done / recipe.temperature_epochs)
+    return {name: (hint.__origin__, *hint.__metadata__) for name, hint in annotated.items()}
 
 
 class Drawn(NamedTuple, Generic[Array]):
@@ -167,10 +147,10 @@ def draw(recipe: Recipe, step: int, per_epoch: int, pictures: int) -> Drawn[np.n
     had but one temperature and number of kernels, it would be normalised by its own statistics, and the running ones would
     be a mixture that fits no batch.
     """
-    now = temperature(recipe, step / per_epoch)
+    now = recipe.temperature(step / per_epoch)
     if now != 1:
         return Drawn(np.full(pictures, now), np.full(pictures, recipe.kernels))
-    random = stream(recipe.seed, SETTINGS, step)
+    random = stream(recipe.seed, Purpose.SETTINGS, step)
     drops, counts = random.random(pictures), random.integers(1, max(recipe.kernels, 2), pictures)
     varies, exponents = random.random(pictures), random.random(pictures)
     low, high = DRAWN_TEMPERATURES
@@ -181,12 +161,9 @@ def draw(recipe: Recipe, step: int, per_epoch: int, pictures: int) -> Drawn[np.n
     )
 
 
-# --- words ------------------------------------------------------------------------------------------------------------
-
-
 def sentence(recipe: Recipe) -> str:
     """How the network was trained, as it stands in a card."""
-    sides = [picture_size(recipe, epoch) for epoch in range(recipe.epochs)]
+    sides = [recipe.picture_size(epoch) for epoch in range(recipe.epochs)]
     stages = ", ".join(f"{sides.count(side)} at {side} px" for side in dict.fromkeys(sides))
     parts = [
         f"{recipe.arch} for {recipe.epochs} epochs ({stages}), {recipe.precision}, batch {recipe.batch}",

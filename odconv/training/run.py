@@ -1,16 +1,13 @@
-"""A run and its folder: begun, saved, resumed, reopened, exported.
+"""A run and its folder: begun, saved, reopened, exported.
 
-``run.json`` says what the run is, ``checkpoint.pt`` how far it is, ``log.csv`` has a row for each epoch.
+``checkpoint.pt`` says what the run is and how far it is, ``log.csv`` has a row for each epoch.
 """
 
 from __future__ import annotations
 
 import copy
 import csv
-import json
-import os
-import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,32 +16,34 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from odconv.attention import HEADS, Settings
+from odconv.attention import Settings
 from odconv.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from odconv.training.compute import choose_precision
-from odconv.training.data import Dataset, Pictures, find_dataset
+from odconv.training.data import Dataset, Pictures, find_dataset, write_whole
 from odconv.training.measure import Entry, Preparation, accuracy, conditions, predict_logits
 from odconv.training.network import add_dropout, average_weights, build, divide_logits, parameter_groups
 from odconv.training.recipe import APART, MEAN, MOMENTUM, STD, Recipe, RecipeError, sentence
 
-COLUMNS = (
-    "epoch", "step", "size", "lr", "temperature", "loss", "top1", "top5", *HEADS, "effective_kernels", "moving_layers",
-    "seconds", "images_per_second",
-)  # fmt: skip
+PARTS = ("model", "average", "optimiser")  # of a run, which PyTorch saves
 
 
 class RunError(ValueError):
     """A run folder or a run that cannot go on; the message is one clear sentence."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Run:
-    """What a run is; nothing of it changes on the way."""
+    """A run: what it is, which never changes, and how far it is."""
 
     folder: Path
     recipe: Recipe
     dataset: Dataset
     before: str  # how the weights that it started from were trained, in words; "" where there were none
+    model: nn.Module
+    average: AveragedModel
+    optimiser: torch.optim.SGD
+    step: int = 0
+    rows: list[dict[str, Any]] = field(default_factory=list)  # of the log, one for each finished epoch
 
     @property
     def per_epoch(self) -> int:
@@ -52,87 +51,13 @@ class Run:
         return len(self.dataset.train) // self.recipe.batch
 
     @property
-    def checkpoint(self) -> Path:
-        """Where its state is kept."""
-        return self.folder / "checkpoint.pt"
+    def digests(self) -> list[str]:
+        """By which its pictures are known again."""
+        return [self.dataset.digest("train"), self.dataset.digest("val")]
 
     def preparation(self, size: int) -> Preparation:
         """How its network is measured, on pictures of this size."""
         return Preparation(size, MEAN, STD, self.recipe.precision, self.recipe.batch)
-
-
-@dataclass
-class State:
-    """What changes during a run, and all that ``--resume`` needs."""
-
-    model: nn.Module
-    average: AveragedModel
-    optimiser: torch.optim.SGD
-    step: int = 0
-    loss: float = 0.0  # summed over the steps of the epoch under way
-    seconds: float = 0.0  # spent in the epoch under way
-    rows: list[dict[str, Any]] = field(default_factory=list)  # of the log, one for each finished epoch
-
-
-def start(run: Run, device: torch.device) -> State:
-    """The state before the first step.
-
-    Raises:
-        RunError: the weights to start from cannot be read.
-        RecipeError: they are of another network.
-    """
-    first = _load_start(run.recipe)
-    model = build(run.recipe, len(run.dataset.ids), first.model if first else None).to(device)
-    average = average_weights(model)
-    add_dropout(model)
-    groups = parameter_groups(model, run.recipe)
-    optimiser = torch.optim.SGD(groups, run.recipe.lr, MOMENTUM, nesterov=True, fused=True)
-    return State(model, average, optimiser)
-
-
-def _load_start(recipe: Recipe) -> Checkpoint | None:
-    try:
-        return load_checkpoint(recipe.start) if recipe.start else None
-    except CheckpointError as error:
-        raise RunError(f"{recipe.start} cannot be started from: {error}") from error
-
-
-def save(run: Run, state: State) -> None:
-    content = vars(state) | {name: getattr(state, name).state_dict() for name in ("model", "average", "optimiser")}
-    _write(run.checkpoint, lambda path: torch.save(content, path))
-    _write(run.folder / "log.csv", lambda path: _write_rows(path, state.rows))
-
-
-def resume(run: Run, device: torch.device) -> State:
-    """The state that the last checkpoint holds; the first one where there is none yet."""
-    if not run.checkpoint.is_file():
-        return start(run, device)
-    # Weights that the run started from are of no use any more, and may be gone.
-    state = start(replace(run, recipe=replace(run.recipe, start="")), device)
-    try:
-        content = torch.load(run.checkpoint, map_location=device, weights_only=True)
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
-        raise RunError(f"{run.checkpoint} is damaged and cannot be resumed.") from error
-    for name in ("model", "average", "optimiser"):
-        getattr(state, name).load_state_dict(content.pop(name))
-    return replace(state, **content)
-
-
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    """Whole or not at all: under another name first."""
-    unfinished = path.with_name(f".{path.name}")
-    write(unfinished)
-    os.replace(unfinished, path)
-
-
-def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, restval="")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-# --- its folder -------------------------------------------------------------------------------------------------------
 
 
 def begin(folder: Path, given: Mapping[str, Any], data: Path, device: torch.device) -> Run:
@@ -151,56 +76,91 @@ def begin(folder: Path, given: Mapping[str, Any], data: Path, device: torch.devi
     dataset = find_dataset(data)
     if len(dataset.train) < recipe.batch:
         raise RecipeError(f"batch={recipe.batch}: at most the {len(dataset.train)} training pictures")
-    first = _load_start(recipe)
-    return Run(folder, recipe, dataset, _describe_start(first, recipe) if first else "")
+    try:
+        twin = load_checkpoint(recipe.start) if recipe.start else None
+    except CheckpointError as error:
+        raise RunError(f"{recipe.start} cannot be started from: {error}") from error
+    return new_run(folder, recipe, dataset, device, twin)
 
 
-def _describe_start(first: Checkpoint, recipe: Recipe) -> str:
+def new_run(
+    folder: Path, recipe: Recipe, dataset: Dataset, device: torch.device, twin: Checkpoint | None = None
+) -> Run:
+    """A run before its first step; with the weights of its static ``twin``, if given."""
+    model = build(recipe, len(dataset.ids), twin.model if twin else None).to(device)
+    average = average_weights(model)
+    add_dropout(model)
+    optimiser = torch.optim.SGD(parameter_groups(model, recipe), recipe.lr, MOMENTUM, nesterov=True, fused=True)
+    return Run(folder, recipe, dataset, _describe_start(twin, recipe) if twin else "", model, average, optimiser)
+
+
+def _describe_start(twin: Checkpoint, recipe: Recipe) -> str:
     """The weights to start from in words: how they were trained, and what became of single kernels."""
-    words = f"{first.card.name} ({first.card.recipe})" if first.card.recipe else first.card.name
+    words = f"{twin.card.name} ({twin.card.recipe})" if twin.card.recipe else twin.card.name
     if recipe.dynamic and recipe.kernels > 1:
         words += f", each of its kernels {recipe.kernels} times, with noise of {APART:g} of their deviation"
     return words
 
 
-def reopen(folder: Path, given: Mapping[str, Any], data: Path | None) -> Run:
-    """The run in ``folder``, on the pictures in ``data``; None: those in the folder that it was begun on.
+def save(run: Run) -> None:
+    """The checkpoint and the log, in a folder that is made for them.
+
+    Raises:
+        RunError: they cannot be written.
+    """
+    content = {
+        "recipe": asdict(run.recipe),
+        "data": str(run.dataset.folder.resolve()),
+        "digests": run.digests,
+        "before": run.before,
+        "rows": run.rows,
+        **{part: getattr(run, part).state_dict() for part in PARTS},
+    }
+    try:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        write_whole(run.folder / "checkpoint.pt", lambda path: torch.save(content, path))
+        if run.rows:
+            write_whole(run.folder / "log.csv", lambda path: _write_rows(path, run.rows))
+    except OSError as error:
+        raise RunError(f"{run.folder} cannot be written to: {error.strerror}.") from error
+
+
+def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def reopen(folder: Path, given: Mapping[str, Any], data: Path | None, device: torch.device) -> Run:
+    """The run in ``folder`` as its last checkpoint has it, on the pictures in ``data``; None: those it was begun on.
 
     Raises:
         RunError: there is none, ``given`` has a hyperparameter that it was not begun with, or the pictures differ.
         DataError: the data set cannot be used.
     """
+    path = folder / "checkpoint.pt"
+    damaged = RunError(f"{path} is damaged and cannot be used.")
     try:
-        stored = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        recipe, before, digests = Recipe(**stored["recipe"]), stored["before"], stored["digests"]
-        where = data or Path(stored["data"])
+        kept = torch.load(path, map_location=device, weights_only=True)
+        recipe, where = Recipe(**kept["recipe"]), data or Path(kept["data"])
     except FileNotFoundError as error:
         raise RunError(f"{folder} holds no run to resume or export.") from error
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise RunError(f"{folder / 'run.json'} does not describe a run.") from error
+    except Exception as error:  # a damaged file can lead to any
+        raise damaged from error
     for name, value in given.items():
         was = getattr(recipe, name)
         if value != was and (name, value) != ("precision", "auto"):
             raise RunError(f"{folder} was begun with {flag(name)} {was}, which cannot become {value} on the way.")
-    dataset = find_dataset(where)
-    if digests != _digests(dataset):
+    run = new_run(folder, recipe, find_dataset(where), device)
+    if kept.get("digests") != run.digests:
         raise RunError(f"{folder} was begun on other pictures than those in {where}.")
-    return Run(folder, recipe, dataset, before)
-
-
-def write_down(run: Run) -> None:
-    """``run.json``, in a folder that is made for it."""
-    data = str(run.dataset.folder.resolve())
-    content = {"recipe": asdict(run.recipe), "data": data, "digests": _digests(run.dataset), "before": run.before}
     try:
-        run.folder.mkdir(parents=True, exist_ok=True)
-        _write(run.folder / "run.json", lambda path: path.write_text(json.dumps(content, indent=1) + "\n", "utf-8"))
-    except OSError as error:
-        raise RunError(f"{run.folder} cannot be written to: {error.strerror}.") from error
-
-
-def _digests(dataset: Dataset) -> list[str]:
-    return [dataset.digest("train"), dataset.digest("val")]
+        for part in PARTS:
+            getattr(run, part).load_state_dict(kept[part])
+        return replace(run, before=kept["before"], rows=kept["rows"], step=len(kept["rows"]) * run.per_epoch)
+    except Exception as error:
+        raise damaged from error
 
 
 def flag(name: str) -> str:
@@ -208,20 +168,17 @@ def flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-# --- its weights ------------------------------------------------------------------------------------------------------
-
-
-def export(run: Run, state: State, val: Pictures) -> None:
+def export(run: Run, val: Pictures) -> None:
     """The averaged weights as float16 safetensors with a card, in the run's folder.
 
     They are measured as they will be used: at temperature 1, however far the temperature has fallen in training.
     """
-    model = copy.deepcopy(state.average.module)
+    model = copy.deepcopy(run.average.module)
     divide_logits(model, run.recipe.final_temperature)
     how = run.preparation(run.recipe.stages[-1][0])
     logits = predict_logits(model, val, how, Settings())
     measured = conditions(model, how, len(val)) | accuracy(logits, val.labels)
-    measured["what"] = f"after {state.step / run.per_epoch:.4g} of {run.recipe.epochs} epochs: {measured['what']}"
+    measured["what"] = f"after {len(run.rows)} of {run.recipe.epochs} epochs: {measured['what']}"
     path = run.folder / f"{run.folder.resolve().name}.safetensors"
     save_checkpoint(model, make_card(run, path.stem, measured), path)
     print(f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB) and its card.")

@@ -12,25 +12,15 @@ from odconv.training import train
 from odconv.training.data import find_dataset, load_pictures, prepare_batch
 
 COLOURS = {"ant": (200, 60, 60), "bee": (60, 200, 60), "cow": (60, 60, 200)}
-SIDE = 16
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+CARD = {"name": "three animals", "classes": list(COLOURS), "image_size": 16, "mean": MEAN, "std": STD, "note": "kept"}
 
 # A run of a second or two: two epochs of four steps, the temperature falling in the first.
 TINY = {"width": 4, "batch": 6, "epochs": 2, "sizes": "16:1", "precision": "float32", "kernel_drop": "strongest"}
 TINY |= {"temperature_epochs": 1.0, "lr": 0.01}
 
 
-CARD = {
-    "name": "three animals",
-    "classes": ["ant", "bee", "cow"],
-    "image_size": 16,
-    "mean": [0.5, 0.4, 0.3],
-    "std": [0.2, 0.25, 0.3],
-    "recipe": "none, it is as it was initialised",
-    "note": "kept",
-}
-
-
-def draw(path, colour, number, side=SIDE):
+def draw(path, colour, number, side=16):
     """A PNG of ``side`` px whose pixels lie around ``colour``; returns the pixels."""
     random = np.random.default_rng((*colour, number))
     pixels = np.clip(random.normal(colour, 40, (side, side, 3)), 0, 255).astype(np.uint8)
@@ -39,24 +29,32 @@ def draw(path, colour, number, side=SIDE):
     return pixels
 
 
-def draw_all(folder, train=8, val=4):
+def draw_all(folder):
     for name, colour in COLOURS.items():
-        for i in range(train):
-            draw(folder / "train" / name / f"{i}.png", colour, i)
-        for i in range(val):
-            draw(folder / "val" / name / f"{i}.png", colour, 100 + i)
+        for i in range(12):
+            draw(folder / ("train" if i < 8 else "val") / name / f"{i % 8}.png", colour, i)
     return folder
 
 
-def arguments(**options):
-    """Options of a command line."""
-    return [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+def arguments(*more, **options):
+    """A command line."""
+    return [f"--{name.replace('_', '-')}={value}" for name, value in options.items()] + list(more)
 
 
-def tiny_run(folder, out, *more, **options):
+def tiny_run(data, out, *more, **options):
     """What the command of training is given for a tiny run."""
-    common = {"data": folder, "cache": folder.parent / "cache", "out": out, "device": "cpu"}
-    return arguments(**common, **(TINY | options)) + list(more)
+    common = {"data": data, "cache": data.parent / "cache", "out": out, "device": "cpu"}
+    return arguments(*more, **common, **(TINY | options))
+
+
+def refusal(command, argv):
+    """The one sentence in which ``command`` ends."""
+    with pytest.raises(SystemExit) as refused:
+        command.main(argv)
+    message = refused.value.code
+    assert isinstance(message, str)
+    assert "\n" not in message
+    return message
 
 
 @pytest.fixture
@@ -85,11 +83,24 @@ def weights(shake, pictures, tmp_path_factory):
         for name, tensor in model.state_dict().items():
             if name.endswith("_fc.weight"):
                 tensor *= 8
-        x = prepare_batch(torch.tensor(pictures.pixels), 16, CARD["mean"], CARD["std"])
-        model.fc.bias -= model(x).mean(0)
+        model.fc.bias -= model(prepare_batch(torch.tensor(pictures.pixels), 16, MEAN, STD)).mean(0)
     path = tmp_path_factory.mktemp("weights") / "three.safetensors"
     save_checkpoint(model, CARD, path)
     return path
+
+
+@pytest.fixture
+def own_weights(weights, tmp_path):
+    """A copy with its card, which a test may change."""
+    copy = tmp_path / weights.name
+    copy.write_bytes(weights.read_bytes())
+    copy.with_suffix(".json").write_text(weights.with_suffix(".json").read_text())
+    return copy
+
+
+@pytest.fixture(scope="session")
+def checkpoint(weights):
+    return load_checkpoint(weights)
 
 
 @pytest.fixture(scope="session")
@@ -98,18 +109,3 @@ def finished(animals, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "straight"
     assert train.main(tiny_run(animals, out)) == 0
     return out
-
-
-@pytest.fixture(scope="module")
-def checkpoint(weights):
-    """The network whose ``weights`` a module makes."""
-    return load_checkpoint(weights)
-
-
-@pytest.fixture(autouse=True)
-def _threads_stay_as_they_are():
-    before = torch.get_num_threads()
-    yield
-    after = torch.get_num_threads()
-    torch.set_num_threads(before)
-    assert after == before

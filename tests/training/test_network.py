@@ -10,20 +10,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from odconv import Heads, Settings, apply_settings, explain
-from odconv.attention import attend
-from odconv.training.network import (
-    add_dropout,
-    apply_drawn,
-    average_weights,
-    build,
-    divide_logits,
-    imbalance,
-    parameter_groups,
-    training_loss,
-)
+from odconv.training import network
+from odconv.training.network import average_weights, build, divide_logits, parameter_groups, training_loss
 from odconv.training.recipe import Drawn, Recipe, RecipeError
 
-STATIC = Recipe(arch="resnet18", width=4)
 DYNAMIC = Recipe(width=4, precision="float32")
 
 
@@ -31,26 +21,27 @@ def random(*shape, seed=0):
     return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-# --- first weights ----------------------------------------------------------------------------------------------------
-
-
-def test_the_network_is_the_same_for_the_same_seed_and_another_for_another():
+def test_the_network_is_the_same_for_the_same_seed_and_its_branches_batch_norm_is_1_and_0_for_good():
     first, second, other = build(DYNAMIC, 3), build(DYNAMIC, 3), build(Recipe(width=4, seed=1), 3)
     assert first.layer1[0].conv1.weight.shape == (4, 4, 4, 3, 3)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     assert not torch.equal(first.conv1.weight, other.conv1.weight)
+    norms = {name: parameter for name, parameter in first.named_parameters() if ".attention.bn." in name}
+    assert len(norms) == 32
+    for name, parameter in norms.items():
+        assert not parameter.requires_grad
+        assert torch.equal(parameter, torch.full_like(parameter, float(name.endswith("weight"))))
 
 
 def test_initial_logits_have_the_deviation_that_was_asked_for_in_every_head():
     """Of weights w and ReLU of standard normals, whose mean square is 1/2: sqrt(hidden · mean(w²) / 2)."""
-    weights = {}
-    for name, parameter in build(Recipe(width=16, initial_logits=0.4), 3).named_parameters():
+    squares = {}
+    for name, weight in build(Recipe(width=16, initial_logits=0.4), 3).named_parameters():
         if name.endswith("_fc.weight"):
-            weights.setdefault(name.split(".")[-2], []).append(parameter.detach().flatten(1))
-    assert len(weights) == 4
-    for some in weights.values():
-        squares = torch.cat([len(w[0]) * w.square().flatten() / 2 for w in some])
-        assert float(squares.mean()) ** 0.5 == pytest.approx(0.4, rel=0.1)
+            squares.setdefault(name.split(".")[-2], []).append(weight.shape[1] * weight.detach().square().flatten() / 2)
+    assert len(squares) == 4
+    for some in squares.values():
+        assert float(torch.cat(some).mean()) ** 0.5 == pytest.approx(0.4, rel=0.1)
 
 
 @pytest.mark.parametrize("kernels", [1, 4])
@@ -68,25 +59,19 @@ def test_a_static_kernel_becomes_k_kernels_apart_by_noise_of_half_its_deviation(
             assert torch.corrcoef(noise.flatten(1)).fill_diagonal_(0).abs().max() < 0.1
 
 
-@pytest.mark.parametrize(
-    "other", [{"arch": "resnet34"}, {"width": 8}, {"arch": "od_resnet18", "kernels": 1}, {"arch": "od_resnet18"}]
-)
-def test_only_the_static_twin_can_be_started_from(other):
-    with pytest.raises(RecipeError, match="static twin of od_resnet18"):
-        build(DYNAMIC, 3, build(Recipe(**({"arch": "resnet18", "width": 4} | other)), 3))
-    with pytest.raises(RecipeError, match="static twin of od_resnet18"):
-        build(DYNAMIC, 5, build(STATIC, 3))
+@pytest.mark.parametrize(("arch", "width", "classes"), [("resnet34", 4, 3), ("resnet18", 8, 3), ("od_resnet18", 4, 3)])
+def test_only_the_static_twin_can_be_started_from(arch, width, classes):
+    for other, number in ((Recipe(arch=arch, width=width, kernels=1), 3), (Recipe(arch="resnet18", width=4), 5)):
+        with pytest.raises(RecipeError, match="static twin of od_resnet18"):
+            build(DYNAMIC, 3, build(other, number))
 
 
 @pytest.mark.parametrize("arch", ["od_resnet18", "resnet18"])
 def test_every_parameter_that_learns_is_optimised_once_with_the_decay_and_rate_of_its_kind(arch):
     recipe = Recipe(arch=arch, width=4, attention_lr=5)
-    model = build(recipe, 3)
-    found = [
-        (id(parameter), group["weight_decay"], group["factor"])
-        for group in parameter_groups(model, recipe)
-        for parameter in group["params"]
-    ]
+    model, found = build(recipe, 3), []
+    for group in parameter_groups(model, recipe):
+        found += [(id(parameter), group["weight_decay"], group["factor"]) for parameter in group["params"]]
     norms = {name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)}
     expected = []
     for name, parameter in model.named_parameters():
@@ -97,42 +82,16 @@ def test_every_parameter_that_learns_is_optimised_once_with_the_decay_and_rate_o
     assert sorted(found) == sorted(expected)
 
 
-def test_the_scale_and_shift_of_the_branches_batch_norm_are_1_and_0_and_stay_so():
-    norms = {name: p for name, p in build(DYNAMIC, 3).named_parameters() if ".attention.bn." in name}
-    assert len(norms) == 32
-    for name, parameter in norms.items():
-        assert not parameter.requires_grad
-        assert torch.equal(parameter, torch.full_like(parameter, float(name.endswith("weight"))))
-
-
 def test_dropout_takes_a_fifth_of_the_features_or_so_in_training_alone_and_scales_up_the_rest():
-    model, features = build(DYNAMIC, 3), random(64, 32).float()
-    add_dropout(model)
-    seen = []
+    model, features, seen = build(DYNAMIC, 3), random(64, 32).float(), []
+    network.add_dropout(model)
     model.fc.register_forward_hook(lambda fc, inputs, output: seen.append(inputs[0]))
-    torch.manual_seed(0)
     model.eval().fc(features)
     model.train().fc(features)
     assert torch.equal(seen[0], features)
     kept = seen[1] != 0
     assert 0.7 < kept.float().mean() < 0.9
     torch.testing.assert_close(seen[1][kept], features[kept] / 0.8)
-    assert list(model.state_dict()) == list(build(DYNAMIC, 3).state_dict())
-
-
-# --- a step -----------------------------------------------------------------------------------------------------------
-
-
-def test_each_picture_is_attended_to_as_under_settings_of_its_own():
-    logits = Heads(random(4, 3, 3), random(4, 5, seed=1), random(4, 6, seed=2), random(4, 4, seed=3))
-    logits.kernel[3] = 0  # ties go to the lower index
-    drawn = Drawn(torch.tensor([0.5, 1.0, 3.7, 4.0]), torch.tensor([1, 3, 4, 2]))
-    found = attend(apply_drawn(logits, drawn), Settings())
-    for n, (temperature, count) in enumerate(zip(*(each.tolist() for each in drawn), strict=True)):
-        own = attend(Heads(*(head[n : n + 1] for head in logits)), Settings(temperature, kernels=count))
-        for ours, theirs in zip(found, own, strict=True):
-            torch.testing.assert_close(ours[n : n + 1], theirs, rtol=1e-6, atol=0)
-    assert ((found.kernel == 0).sum(1) == torch.tensor([3, 1, 0, 2])).all()
 
 
 def test_the_loss_of_a_batch_is_that_of_its_pictures_one_by_one(small_model, images):
@@ -147,6 +106,12 @@ def test_the_loss_of_a_batch_is_that_of_its_pictures_one_by_one(small_model, ima
     assert not any(module._forward_hooks for module in model.modules())
 
 
+def test_of_equal_kernels_the_first_ones_stay_and_the_others_get_exactly_0():
+    drawn = Drawn(torch.ones(2), torch.tensor([1, 3]))
+    shares = network.apply_drawn(Heads(None, None, None, torch.zeros(2, 4)), drawn).kernel.softmax(1)
+    torch.testing.assert_close(shares, torch.tensor([[1.0, 0, 0, 0], [1 / 3, 1 / 3, 1 / 3, 0]]), atol=0, rtol=1e-6)
+
+
 def test_the_gradient_of_the_loss_is_that_of_cross_entropy_plus_that_of_imbalance():
     """In float64; how unequal the kernels are is written here from the layers' logits, and differentiated by autograd."""
     recipe = Recipe(width=4, kernels=3, initial_logits=1.0, balance=0.7, precision="float32")
@@ -155,10 +120,10 @@ def test_the_gradient_of_the_loss_is_that_of_cross_entropy_plus_that_of_imbalanc
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     loss, cross_entropy = training_loss(model, x, labels, Drawn(torch.ones(5), torch.full((5,), 3)), recipe)
     ours = torch.autograd.grad(loss, parameters)
-    kernels, hooks = [], []
+    kernels = []
     for module in model.modules():
         if hasattr(module, "kernel_fc"):
-            hooks.append(module.register_forward_hook(lambda branch, inputs, logits: kernels.append(logits.kernel)))
+            module.register_forward_hook(lambda branch, inputs, logits: kernels.append(logits.kernel))
     plain = F.cross_entropy(model(x), labels, label_smoothing=0.1)
     unequal = 0.0
     for logits in kernels:
@@ -174,32 +139,19 @@ def test_the_gradient_of_the_loss_is_that_of_cross_entropy_plus_that_of_imbalanc
     assert sum(other is not None and bool(other.abs().max() > 1e-6) for other in balance) > 100
 
 
-@pytest.mark.parametrize(("logits", "expected"), [([[0.0] * 4] * 2, 0), ([[99.0, 0, 0, 0]] * 2, 3)])
-def test_imbalance_goes_from_0_to_k_minus_1(logits, expected):
-    assert float(imbalance(torch.tensor(logits))) == pytest.approx(expected, abs=1e-6)
-
-
-# --- what is kept -----------------------------------------------------------------------------------------------------
-
-
 def test_averaged_weights_are_what_the_formula_gives_with_batch_norm_statistics_and_counters_are_copied(shake):
     model = build(DYNAMIC, 3).double()
     average = average_weights(model)
-    expected = {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
-    for step in range(3):
+    expected = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    for step, decay in ((0, 1 / 10), (1, 2 / 11), (2, 3 / 12), (10**6, 0.999)):
         shake(model, seed=step)
         model.bn1.num_batches_tracked.fill_(7 + step)
+        average.n_averaged.fill_(1 + step)
         average.update_parameters(model)
-        decay = (1 + step) / (10 + step)
         for name, new in model.state_dict().items():
-            floats = new.is_floating_point()
-            expected[name] = decay * expected[name] + (1 - decay) * new.numpy() if floats else new.numpy().copy()
+            expected[name] = decay * expected[name] + (1 - decay) * new if new.is_floating_point() else new.clone()
     for name, tensor in average.module.state_dict().items():
-        np.testing.assert_allclose(tensor.numpy(), expected[name], rtol=1e-12, atol=1e-14, err_msg=name)
-    before, new = average.module.fc.bias.clone(), model.fc.bias
-    average.n_averaged.fill_(10**6)
-    average.update_parameters(model)
-    torch.testing.assert_close(average.module.fc.bias, 0.999 * before + 0.001 * new.detach())
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-12, atol=1e-14, msg=name)
     assert not average.training
 
 

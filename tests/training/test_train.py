@@ -3,8 +3,6 @@
 import copy
 import csv
 import json
-import os
-import signal
 from dataclasses import replace
 
 import numpy as np
@@ -13,33 +11,25 @@ import torch
 
 from odconv import HEADS, Settings, explain, load_checkpoint
 from odconv.checkpoint import save_checkpoint
-from odconv.training import run as runs
 from odconv.training import train
-from odconv.training.data import augment, find_dataset, prepare_batch, stream
+from odconv.training.data import Purpose, augment, find_dataset, prepare_batch, stream
+from odconv.training.measure import Preparation, attentions, summarise_layer, summarise_network
 from odconv.training.network import build, parameter_groups, training_loss
-from odconv.training.recipe import DROPPING, MEAN, STD, Drawn, Recipe, draw, learning_rate
-from odconv.training.run import COLUMNS, Run, begin, export, make_card, reopen, resume, save, start, write_down
+from odconv.training.recipe import MEAN, STD, Drawn, Recipe, draw
+from odconv.training.run import RunError, begin, export, make_card, new_run, reopen, save
 from odconv.training.train import train_step
-from tests.training.conftest import TINY, arguments, tiny_run
+from tests.training.conftest import CARD, TINY, arguments, refusal, tiny_run
 
 CPU = torch.device("cpu")
 
 
-def a_run(animals, folder, **options):
+def tiny(animals, folder, **options):
     """A tiny run that has not begun."""
-    return Run(folder, Recipe(**(TINY | options)), find_dataset(animals), "")
+    return new_run(folder, Recipe(**(TINY | options)), find_dataset(animals), CPU)
 
 
-def weights(folder):
+def kept(folder):
     return torch.load(folder / "checkpoint.pt", weights_only=True)
-
-
-def averaged(folder):
-    """The averaged network of the last checkpoint."""
-    model = build(Recipe(**TINY), 3).eval()
-    state = weights(folder)["average"]
-    model.load_state_dict({name.removeprefix("module."): state[name] for name in state if name != "n_averaged"})
-    return model
 
 
 def rows(folder):
@@ -47,8 +37,8 @@ def rows(folder):
         return list(csv.DictReader(file))
 
 
-def card(path):
-    return json.loads(path.with_suffix(".json").read_text())
+def card(folder):
+    return json.loads((folder / f"{folder.name}.json").read_text())
 
 
 def percent_right(model, pictures, settings=None):
@@ -58,129 +48,83 @@ def percent_right(model, pictures, settings=None):
     return round(100 * float(np.mean(explain(model, x, settings).logits.argmax(1) == pictures.labels)), 2)
 
 
-def refusal(argv):
-    with pytest.raises(SystemExit) as refused:
-        train.main(argv)
-    message = refused.value.code
-    assert isinstance(message, str)
-    assert "\n" not in message
-    return message
-
-
-@pytest.fixture
-def stop_after(monkeypatch):
-    """``stop_after(n)``: a signal comes after the n-th step."""
-
-    def arrange(steps, number=signal.SIGTERM):
-        calls, real = [], train_step
-
-        def step(*given):
-            calls.append(real(*given))
-            if len(calls) == steps:
-                os.kill(os.getpid(), number)
-            return calls[-1]
-
-        monkeypatch.setattr(train, "train_step", step)
-
-    return arrange
-
-
-# --- a step -----------------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def averaged(finished):
+    """The averaged network of the finished run's checkpoint."""
+    return reopen(finished, {}, None, CPU).average.module
 
 
 def test_a_step_augments_and_descends_with_the_rates_of_the_schedule(animals, pictures, tmp_path):
     """Two steps, put together here from their parts."""
-    run = a_run(animals, tmp_path, attention_lr=3.0, zoom=1.2)
-    state, recipe = start(run, CPU), run.recipe
-    twin = copy.deepcopy(state.model).train()
+    run = tiny(animals, tmp_path, attention_lr=3.0, zoom=1.2)
+    twin, recipe = copy.deepcopy(run.model).train(), run.recipe
     optimiser = torch.optim.SGD(parameter_groups(twin, recipe), 1.0, momentum=0.9, nesterov=True)
     pixels, labels = torch.tensor(pictures.pixels[3:9]), torch.tensor(pictures.labels[3:9])
     for step in range(2):
         x = augment(prepare_batch(pixels, 16, MEAN, STD), stream(0, 1, step), 0.125, 1.2)
         drawn = Drawn(*map(torch.from_numpy, draw(recipe, step, 4, 6)))
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(recipe, (step + 0.5) / 8) * group["factor"]
-        torch.manual_seed(int(stream(0, DROPPING, step).integers(2**63)))
+            group["lr"] = recipe.learning_rate((step + 0.5) / 8) * group["factor"]
+        torch.manual_seed(int(stream(0, Purpose.DROPPING, step).integers(2**63)))
         loss, cross_entropy = training_loss(twin, x, labels, drawn, recipe)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        torch.testing.assert_close(train_step(run, state, pixels, labels), cross_entropy)
-    assert state.step == 2
-    for (name, ours), theirs in zip(state.model.state_dict().items(), twin.state_dict().values(), strict=True):
+        torch.testing.assert_close(train_step(run, pixels, labels), cross_entropy)
+    assert run.step == 2
+    for (name, ours), theirs in zip(run.model.state_dict().items(), twin.state_dict().values(), strict=True):
         torch.testing.assert_close(ours, theirs, msg=name)
 
 
-# --- a whole run ------------------------------------------------------------------------------------------------------
-
-
-def test_a_run_leaves_its_recipe_a_log_a_checkpoint_and_weights(finished):
-    names = {"run.json", "log.csv", "checkpoint.pt", "straight.safetensors", "straight.json"}
-    assert {path.name for path in finished.iterdir()} == names
-    assert json.loads((finished / "run.json").read_text())["recipe"]["kernel_drop"] == "strongest"
-    assert [(row["epoch"], row["step"]) for row in rows(finished)] == [("1", "4"), ("2", "8")]
-
-
-def test_the_log_says_what_was_measured(finished, pictures):
-    last, model = rows(finished)[-1], averaged(finished)
-    x = prepare_batch(torch.tensor(pictures.pixels), 16, MEAN, STD)
-    deviations, kernels, moving = {head: [] for head in HEADS}, [], 0
-    for layer in explain(model, x).layers.values():
-        moves = []
-        for head, values in layer.attention._asdict().items():
-            flat = values.reshape(len(values), -1)
-            moves.append(np.mean([np.std(flat[:, i]) for i in range(flat.shape[1])]))
-            deviations[head].append(moves[-1])
-        kernels.append(np.mean([np.exp(-sum(s * np.log(s) for s in shares)) for shares in layer.attention.kernel]))
-        moving += min(moves) >= 0.05
-    assert tuple(last) == COLUMNS
+def test_the_log_says_what_was_measured(finished, averaged, pictures):
+    first, last = rows(finished)
+    layers = attentions(averaged, pictures, Preparation(16, MEAN, STD, batch=6), Settings())
+    watched = summarise_network([summarise_layer(heads) for heads in layers.values()])
+    assert {name: float(last[name]) for name in watched} == watched
+    assert set(HEADS) < set(watched)
+    assert [(row["epoch"], row["step"]) for row in (first, last)] == [("1", "4"), ("2", "8")]
     assert (last["size"], last["lr"], last["temperature"]) == ("16", "0.0", "1.0")
-    assert (float(last["top1"]), float(last["top5"])) == (percent_right(model, pictures), 100)
-    for head in HEADS:
-        assert float(last[head]) == pytest.approx(np.mean(deviations[head]), abs=2e-4)
-    assert float(last["effective_kernels"]) == pytest.approx(np.mean(kernels), abs=2e-3)
-    assert int(last["moving_layers"]) == moving
+    assert (float(last["top1"]), float(last["top5"])) == (percent_right(averaged, pictures), 100)
+    assert {path.suffix for path in finished.iterdir()} == {".csv", ".pt", ".safetensors", ".json"}
 
 
-@pytest.mark.parametrize(("steps", "number"), [(3, signal.SIGTERM), (4, signal.SIGINT)])
-def test_a_run_that_was_stopped_goes_on_as_if_nothing_had_been(
-    animals, finished, tmp_path, stop_after, monkeypatch, capsys, steps, number
-):
-    """In the middle of an epoch, and where one ends: the same bits as without a stop."""
-    stop_after(steps, number)
+@pytest.mark.parametrize("steps", [3, 4, 6])
+def test_a_run_that_was_stopped_goes_on_as_if_nothing_had_been(animals, finished, tmp_path, monkeypatch, capsys, steps):
+    """In the first epoch, where it ends, and in the next one: the same bits as without a stop."""
+    done = []
+
+    def step(*given):
+        if len(done) == steps:
+            raise KeyboardInterrupt
+        done.append(train_step(*given))
+        return done[-1]
+
+    monkeypatch.setattr(train, "train_step", step)
     out = tmp_path / "stopped"
     assert train.main(tiny_run(animals, out)) == 1
-    assert weights(out)["step"] == steps
     assert "--resume" in capsys.readouterr().out
+    assert len(kept(out)["rows"]) == steps // 4
     monkeypatch.undo()
     assert train.main(tiny_run(animals, out, "--resume")) == 0
-    ours, theirs = weights(out), weights(finished)
+    ours, theirs = kept(out), kept(finished)
     for part in ("model", "average"):
         assert ours[part].keys() == theirs[part].keys()
         assert all(torch.equal(ours[part][name], theirs[part][name]) for name in ours[part])
     for mine, other in zip(ours["optimiser"]["state"].values(), theirs["optimiser"]["state"].values(), strict=True):
         assert torch.equal(mine["momentum_buffer"], other["momentum_buffer"])
-    columns = [column for column in COLUMNS if column not in ("seconds", "images_per_second")]
-    assert [[row[c] for c in columns] for row in rows(out)] == [[row[c] for c in columns] for row in rows(finished)]
-    assert card(out / "stopped.safetensors") == card(finished / "straight.safetensors") | {"name": "stopped"}
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_asks_once_and_a_second_one_does_what_it_did_before(number):
-    before = signal.getsignal(number)
-    with train.catch_signals() as stop:
-        assert signal.getsignal(number) != before
-        assert not stop.is_set()
-        os.kill(os.getpid(), number)
-        assert stop.is_set()
-        assert signal.getsignal(number) == before
-    assert signal.getsignal(number) == before
+    (out / "stopped.safetensors").unlink()
+    assert (
+        train.main(tiny_run(animals, out, "--resume")) == 0
+    )  # at its end: what there is to do is to write the weights
+    timed = {"seconds": "", "images_per_second": ""}
+    assert [row | timed for row in rows(out)] == [row | timed for row in rows(finished)]
+    assert card(out) == card(finished) | {"name": "stopped"}
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_leaves_the_last_checkpoint(animals, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "train_step", lambda *given: torch.tensor(float("nan")))
-    assert "--lr" in refusal(tiny_run(animals, tmp_path / "diverges"))
-    assert not (tmp_path / "diverges" / "checkpoint.pt").exists()
+    assert "--lr" in refusal(train, tiny_run(animals, tmp_path / "diverges"))
+    assert kept(tmp_path / "diverges")["rows"] == []
 
 
 @pytest.mark.parametrize(
@@ -196,154 +140,12 @@ def test_the_opening_line_says_which_number_type_was_taken_and_why_and_a_resumed
 ):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: able)
-    monkeypatch.setattr(train, "fit", lambda *given: False)
+    monkeypatch.setattr(train, "fit", lambda *given: None)
     train.main(tiny_run(animals, tmp_path / "run", precision=precision))
     assert capsys.readouterr().out.splitlines()[0] == line
-    taken = line.split()[2].strip(":")
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["recipe"]["precision"] == taken
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: not able)
-    assert reopen(tmp_path / "run", {"precision": "auto"}, None).recipe.precision == taken
-
-
-# --- what is kept -----------------------------------------------------------------------------------------------------
-
-
-def test_exported_weights_are_the_averaged_ones_as_float16_and_batch_norm_as_float32(finished):
-    loaded = load_checkpoint(finished / "straight.safetensors").model.state_dict()
-    for name, tensor in averaged(finished).state_dict().items():
-        whole = ".bn" in name or name.startswith("bn") or "downsample.1" in name
-        assert torch.equal(loaded[name], tensor if whole else tensor.half().float())
-
-
-def test_what_is_exported_while_the_temperature_falls_is_measured_at_temperature_1(
-    weights, animals, pictures, tmp_path
-):
-    """Of a network that is right for other pictures at temperature 30, where the log's last row was measured."""
-    run = a_run(animals, tmp_path / "early", temperature_epochs=100.0)
-    state, network = start(run, CPU), load_checkpoint(weights).model
-    state.average.module.load_state_dict(network.state_dict())
-    state.step = 6
-    state.rows = [{"epoch": 1, "size": 16, "temperature": 29.0, "top1": 99.0, "top5": 99.0}]
-    write_down(run)
-    save(run, state)
-    assert train.main([*arguments(out=run.folder, device="cpu", cache=tmp_path / "cache"), "--export"]) == 0
-    measured = card(run.folder / "early.safetensors")["measured"]
-    assert percent_right(network, pictures) != percent_right(network, pictures, Settings(30.0))
-    assert (measured["top1"], measured["top5"], measured["n"]) == (percent_right(network, pictures), 100, 12)
-    assert measured["what"].startswith("after 1.5 of 2 epochs: top-1 and top-5 in percent")
-
-
-def test_exported_logits_are_divided_by_the_final_temperature(animals, pictures, tmp_path):
-    run = a_run(animals, tmp_path / "sharper", final_temperature=0.5)
-    state = start(run, CPU)
-    write_down(run)
-    export(run, state, pictures)
-    loaded = load_checkpoint(run.folder / "sharper.safetensors").model.state_dict()
-    for name, tensor in state.average.module.state_dict().items():
-        if "_fc." in name:
-            assert torch.equal(loaded[name], (2 * tensor).half().float())
-            assert loaded[name].any() or name.endswith("bias")
-
-
-def test_the_card_says_what_the_network_is_and_how_it_was_trained(finished, pictures):
-    loaded, raw = load_checkpoint(finished / "straight.safetensors"), card(finished / "straight.safetensors")
-    assert (raw["backbone"], raw["width"], raw["num_kernels"], raw["num_classes"]) == ("od_resnet18", 4, 4, 3)
-    assert (loaded.card.name, loaded.card.classes) == ("straight", ("ant", "bee", "cow"))
-    assert (loaded.card.image_size, loaded.card.resize, loaded.card.stem) == (16, 16, "small")
-    assert "2 epochs (2 at 16 px), float32" in loaded.card.recipe
-    assert "24 training pictures of 3 classes" in loaded.card.data
-    assert raw["measured"]["top1"] == percent_right(averaged(finished), pictures)
-
-
-@pytest.mark.parametrize("kernels", [1, 4])
-def test_a_run_that_starts_from_weights_needs_them_once_and_says_so_in_its_card(animals, tmp_path, kernels):
-    given = tmp_path / "given.safetensors"
-    twin = a_run(animals, tmp_path, arch="resnet18", kernel_drop="none")
-    save_checkpoint(build(twin.recipe, 3), make_card(twin, "given", {}), given)
-    options = TINY | {"start": str(given), "kernels": kernels, "kernel_drop": "none"}
-    run = begin(tmp_path / "out", options, animals, CPU)
-    write_down(run)
-    save(run, start(run, CPU))
-    given.unlink()
-    run = reopen(run.folder, {}, None)
-    kept = resume(run, CPU).average.module.layer1[0].conv1.weight
-    assert torch.equal(kept, weights(run.folder)["model"]["layer1.0.conv1.weight"])
-    copied = ", each of its kernels 4 times, with noise of 0.5 of their deviation" if kernels == 4 else ""
-    recipe = make_card(run, "out", {})["recipe"]
-    assert recipe.startswith("First given (resnet18 for 2 epochs")
-    assert f"seed 0){copied}. Then od_resnet18 for 2 epochs" in recipe
-
-
-def test_a_finished_run_that_is_resumed_writes_its_weights_again(animals, finished):
-    written = (finished / "straight.safetensors").read_bytes()
-    (finished / "straight.safetensors").unlink()
-    assert train.main(tiny_run(animals, finished, "--resume")) == 0
-    assert (finished / "straight.safetensors").read_bytes() == written
-
-
-# --- run folders ------------------------------------------------------------------------------------------------------
-
-
-def test_a_folder_that_is_not_empty_is_not_overwritten(animals, finished, tmp_path):
-    (tmp_path / "notes.txt").touch()
-    for out in (finished, tmp_path, tmp_path / "notes.txt"):
-        assert "not an empty folder" in refusal(tiny_run(animals, out))
-
-
-def test_there_must_be_a_run_to_resume(animals, tmp_path):
-    for flag in ("--resume", "--export"):
-        assert "holds no run" in refusal(tiny_run(animals, tmp_path / "nowhere", flag))
-    (tmp_path / "run.json").write_text("{}")
-    assert "does not describe a run" in refusal(tiny_run(animals, tmp_path, "--resume"))
-
-
-def test_a_changed_hyperparameter_or_other_pictures_are_refused(animals, folder, finished):
-    message = refusal(tiny_run(animals, finished, "--resume", lr=0.3))
-    assert "--lr 0.01, which cannot become 0.3" in message
-    (folder / "train" / "ant" / "0.png").unlink()
-    assert "begun on other pictures" in refusal(tiny_run(folder, finished, "--resume"))
-
-
-def test_a_damaged_checkpoint_is_named(animals, tmp_path):
-    run = a_run(animals, tmp_path)
-    run.checkpoint.write_bytes(b"PK\x03\x04 and so on")
-    with pytest.raises(runs.RunError, match=r"checkpoint\.pt is damaged"):
-        resume(run, CPU)
-
-
-def test_a_run_that_never_saved_begins_again(animals, tmp_path):
-    state = resume(a_run(animals, tmp_path), CPU)
-    assert state.step == 0
-    assert torch.equal(state.model.conv1.weight, build(Recipe(**TINY), 3).conv1.weight)
-
-
-def test_bad_data_and_bad_recipes_end_in_one_sentence_before_a_folder_is_made(animals, tmp_path):
-    out, other = tmp_path / "run", tmp_path / "other.safetensors"
-    save_checkpoint(build(Recipe(arch="resnet34", width=4), 3), {}, other)
-    other.with_suffix(".json").unlink()
-    assert "--data is needed" in refusal(arguments(out=out))
-    assert "There is no folder" in refusal(arguments(out=out, data=tmp_path / "nowhere"))
-    assert "warm_up=1.5" in refusal(tiny_run(animals, out, warm_up=1.5))
-    assert "batch=25: at most the 24" in refusal(tiny_run(animals, out, batch=25))
-    assert "cannot be started from" in refusal(tiny_run(animals, out, start=tmp_path / "none.safetensors"))
-    assert "static twin" in refusal(tiny_run(animals, out, start=other))
-    assert not out.exists()
-
-
-def test_a_checkpoint_is_written_whole_or_not_at_all(animals, tmp_path, monkeypatch):
-    run = a_run(animals, tmp_path)
-    state = start(run, CPU)
-    save(run, state)
-    before = run.checkpoint.read_bytes()
-
-    def fail(content, path):
-        path.write_bytes(b"half")
-        raise OSError("no room")
-
-    monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(OSError, match="no room"):
-        save(run, state)
-    assert run.checkpoint.read_bytes() == before
+    run = reopen(tmp_path / "run", {"precision": "auto"}, None, CPU)
+    assert run.recipe.precision == line.split()[2].strip(":")
 
 
 def test_every_hyperparameter_is_an_option_of_the_command_and_absent_unless_given():
@@ -361,3 +163,115 @@ def test_a_run_on_cuda_trains_and_exports(animals, tmp_path):
     out = tmp_path / "cuda"
     assert train.main([*tiny_run(animals, out, precision="bfloat16"), "--device=cuda"]) == 0
     assert load_checkpoint(out / "cuda.safetensors").card.measured["n"] == 12
+
+
+def test_exported_weights_are_the_averaged_ones_as_float16_with_a_card_that_says_how_they_were_made(
+    finished, averaged, pictures
+):
+    loaded, raw = load_checkpoint(finished / "straight.safetensors"), card(finished)
+    for name, tensor in averaged.state_dict().items():
+        whole = ".bn" in name or name.startswith("bn") or "downsample.1" in name
+        assert torch.equal(loaded.model.state_dict()[name], tensor if whole else tensor.half().float())
+    assert (raw["backbone"], raw["width"], raw["num_kernels"], raw["num_classes"]) == ("od_resnet18", 4, 4, 3)
+    assert (loaded.card.name, loaded.card.classes) == ("straight", ("ant", "bee", "cow"))
+    assert (loaded.card.image_size, loaded.card.resize, loaded.card.stem) == (16, 16, "small")
+    assert "2 epochs (2 at 16 px), float32" in loaded.card.recipe
+    assert "24 training pictures of 3 classes" in loaded.card.data
+    assert raw["measured"]["top1"] == percent_right(averaged, pictures)
+
+
+def test_what_is_exported_while_the_temperature_falls_is_measured_at_temperature_1(
+    checkpoint, animals, pictures, tmp_path
+):
+    """Of a network that is right for other pictures at temperature 30, where the log's last row was measured."""
+    run = tiny(animals, tmp_path / "early", temperature_epochs=100.0)
+    run.average.module.load_state_dict(checkpoint.model.state_dict())
+    run.rows = [{"epoch": 1, "size": 16, "temperature": 29.0, "top1": 99.0, "top5": 99.0}]
+    save(run)
+    assert train.main(arguments("--export", out=run.folder, device="cpu", cache=tmp_path / "cache")) == 0
+    measured, right = card(run.folder)["measured"], percent_right(checkpoint.model, pictures)
+    assert right != percent_right(checkpoint.model, pictures, Settings(30.0))
+    assert (measured["top1"], measured["top5"], measured["n"]) == (right, 100, 12)
+    assert measured["what"].startswith("after 1 of 2 epochs: top-1 and top-5 in percent")
+
+
+def test_exported_logits_are_divided_by_the_final_temperature(animals, pictures, tmp_path):
+    run = tiny(animals, tmp_path / "sharper", final_temperature=0.5)
+    save(run)
+    export(run, pictures)
+    loaded = load_checkpoint(run.folder / "sharper.safetensors").model.state_dict()
+    heads = {name: tensor for name, tensor in run.average.module.state_dict().items() if "_fc." in name}
+    assert all(torch.equal(loaded[name], (2 * tensor).half().float()) for name, tensor in heads.items())
+    assert all(loaded[name].any() for name in heads if name.endswith("weight"))
+
+
+@pytest.mark.parametrize("kernels", [1, 4])
+def test_a_run_that_starts_from_weights_needs_them_once_and_says_so_in_its_card(animals, tmp_path, kernels):
+    given = tmp_path / "given.safetensors"
+    twin = tiny(animals, tmp_path, arch="resnet18", kernel_drop="none")
+    save_checkpoint(build(twin.recipe, 3), make_card(twin, "given", {}), given)
+    options = TINY | {"start": str(given), "kernels": kernels, "kernel_drop": "none"}
+    save(begin(tmp_path / "out", options, animals, CPU))
+    given.unlink()
+    run = reopen(tmp_path / "out", {}, None, CPU)
+    own = run.average.module.layer1[0].conv1.weight
+    assert torch.equal(own, kept(run.folder)["model"]["layer1.0.conv1.weight"])
+    copied = ", each of its kernels 4 times, with noise of 0.5 of their deviation" if kernels == 4 else ""
+    recipe = make_card(run, "out", {})["recipe"]
+    assert recipe.startswith("First given (resnet18 for 2 epochs")
+    assert f"seed 0){copied}. Then od_resnet18 for 2 epochs" in recipe
+
+
+def test_a_folder_that_is_not_empty_is_not_overwritten(animals, finished, tmp_path):
+    (tmp_path / "notes.txt").touch()
+    for out in (finished, tmp_path, tmp_path / "notes.txt"):
+        assert "not an empty folder" in refusal(train, tiny_run(animals, out))
+
+
+def test_there_must_be_a_whole_run_to_resume_with_the_same_recipe_and_pictures(animals, folder, finished, tmp_path):
+    for flag in ("--resume", "--export"):
+        assert "holds no run" in refusal(train, tiny_run(animals, tmp_path / "nowhere", flag))
+    message = refusal(train, tiny_run(animals, finished, "--resume", lr=0.3))
+    assert "--lr 0.01, which cannot become 0.3" in message
+    (folder / "train" / "ant" / "0.png").unlink()
+    assert "begun on other pictures" in refusal(train, tiny_run(folder, finished, "--resume"))
+    run = tiny(animals, tmp_path)
+    save(run)
+    content = kept(tmp_path)
+    for spoilt in (
+        {"rows": []},
+        content | {"recipe": {"epochs": 0}},
+        content | {"model": {}},
+        content | {"rows": None},
+    ):
+        torch.save(spoilt, tmp_path / "checkpoint.pt")
+        assert "checkpoint.pt is damaged" in refusal(train, tiny_run(animals, tmp_path, "--resume"))
+    (tmp_path / "checkpoint.pt").write_bytes(b"PK\x03\x04 and so on")
+    assert "checkpoint.pt is damaged" in refusal(train, tiny_run(animals, tmp_path, "--resume"))
+
+
+def test_bad_data_and_bad_recipes_end_in_one_sentence_before_a_folder_is_made(animals, tmp_path):
+    out, other = tmp_path / "run", tmp_path / "other.safetensors"
+    save_checkpoint(build(Recipe(arch="resnet34", width=4), 3), CARD, other)
+    assert "--data is needed" in refusal(train, arguments(out=out))
+    assert "There is no folder" in refusal(train, arguments(out=out, data=tmp_path / "nowhere"))
+    assert "warm_up=1.5" in refusal(train, tiny_run(animals, out, warm_up=1.5))
+    assert "batch=25: at most the 24" in refusal(train, tiny_run(animals, out, batch=25))
+    assert "cannot be started from" in refusal(train, tiny_run(animals, out, start=tmp_path / "none.safetensors"))
+    assert "static twin" in refusal(train, tiny_run(animals, out, start=other))
+    assert not out.exists()
+
+
+def test_a_checkpoint_is_written_whole_or_not_at_all(animals, tmp_path, monkeypatch):
+    run = tiny(animals, tmp_path)
+    save(run)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+
+    def fail(content, path):
+        path.write_bytes(b"half")
+        raise OSError(28, "no room")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(RunError, match="cannot be written to: no room"):
+        save(run)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [before]
