@@ -77,6 +77,10 @@ class Settings:
                 raise ValueError(f"layers={self.layers!r}: a tuple of layer names, or None, is needed")
             object.__setattr__(self, "layers", tuple(sorted(set(self.layers))))
 
+    def for_layer(self, name: str) -> Settings:
+        """The settings that act on the layer ``name``: these, or the default where ``layers`` leaves it out."""
+        return self if self.layers is None or name in self.layers else Settings()
+
     def divisor(self, head: str) -> float:
         """The number that the logits of ``head`` are divided by: the temperature or 1.
 

@@ -28,7 +28,7 @@ _PAIR = b"\xff\0"  # 8 one bits in a JPEG's coded pixels, where no code has only
 _END_OF_IMAGE = b"\xff\xd9"
 _PREFETCHED = 8  # pairs that libjpeg may want to see beyond the last pixel: it reads 64 bits ahead
 _PROBES = 24  # further pairs, enough for several codes of at most 16 bits
-_TURNS = {  # by EXIF orientation
+_TRANSPOSES = {  # by EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -38,7 +38,7 @@ _TURNS = {  # by EXIF orientation
     8: Image.Transpose.ROTATE_90,
 }
 
-_decoder = BoundedSemaphore(1)
+_decoder = BoundedSemaphore(1)  # one picture at a time
 
 
 def decode(data: bytes) -> Image.Image:
@@ -61,8 +61,8 @@ def decode(data: bytes) -> Image.Image:
     with _wait_for_decoder():
         try:
             picture = _READERS[contents.kind](contents)
-            if contents.orientation in _TURNS:
-                picture = picture.transpose(_TURNS[contents.orientation])
+            if contents.orientation in _TRANSPOSES:
+                picture = picture.transpose(_TRANSPOSES[contents.orientation])
             picture.thumbnail((KEPT_SIDE, KEPT_SIDE))
             picture = _to_srgb(picture, contents.profile)
         except PictureError:

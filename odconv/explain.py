@@ -91,14 +91,11 @@ def explain(model: nn.Module, images: Tensor, settings: Settings | None = None) 
             groups=layer.groups,
             input_shape=(channels, height, width),
             output_shape=(layer.out_channels, *size),
-            kept=None if kernel is None else kept_kernels(kernel, _of_layer(settings, name)).cpu().numpy(),
+            kept=None
+            if kernel is None
+            else kept_kernels(kernel, settings.for_layer(name.partition("#")[0])).cpu().numpy(),
         )
     return Explanation(settings, logits.float().cpu().numpy(), layers)
-
-
-def _of_layer(settings: Settings, name: str) -> Settings:
-    chosen = settings.layers is None or name.partition("#")[0] in settings.layers
-    return settings if chosen else Settings()
 
 
 def _numpy(heads: Heads[Tensor]) -> Heads[np.ndarray]:

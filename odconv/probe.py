@@ -103,8 +103,7 @@ def current_attention(layer: nn.Module, logits: Heads[Tensor], x: Tensor) -> Hea
     if layer not in current.names:
         return attend(logits, _DEFAULT.settings)
     name = current.names[layer]
-    chosen = current.settings.layers is None or name in current.settings.layers
-    attention = attend(logits, current.settings if chosen else _DEFAULT.settings)
+    attention = attend(logits, current.settings.for_layer(name))
     calls = sum(1 for known in current.trace if known.partition("#")[0] == name)
     key = f"{name}#{calls + 1}" if calls else name
     current.trace[key] = Record(_detach(logits), _detach(attention), tuple(x.shape))
