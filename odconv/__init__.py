@@ -1,4 +1,4 @@
-"""Omni-Dimensional Dynamic Convolution in PyTorch, and what it takes to look inside it.
+"""Omni-Dimensional Dynamic Convolution in PyTorch, and tools to look inside it.
 
 from odconv import ODConv2d, Settings, probe, explain, load_checkpoint
 """

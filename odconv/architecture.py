@@ -1,4 +1,4 @@
-"""What network weights belong to: read from the names and shapes of tensors, and built from what was read."""
+"""The architecture of a network: recognised from the names and shapes of its tensors, and built again from that."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from odconv.backbones.family import size_of
 from odconv.layer import MIN_HIDDEN
 from odconv.refusal import CheckpointError, printable
 
-DYNAMIC = "od_"  # what the name of an ODConv network has before the name of its static twin
+DYNAMIC = "od_"  # the prefix of an ODConv network: "od_resnet18", whose static twin is "resnet18"
 STATIC_BACKBONES = tuple(name for family in FAMILIES for name in family.backbones)
 BACKBONES = (*(DYNAMIC + name for name in STATIC_BACKBONES), *STATIC_BACKBONES)  # "od_resnet18", ..., "mobilenetv2"
 
-MAX_WIDTH, MAX_CLASSES, MAX_KERNELS = 512, 100_000, 64  # of weights that are read; shapes can lie
+MAX_WIDTH, MAX_CLASSES, MAX_KERNELS = 512, 100_000, 64  # of weights from a file; shapes can lie
 
 
 def is_dynamic(backbone: str) -> bool:
-    """Whether the network of this name has ODConv layers: ``od_resnet18`` has, ``resnet18``, its static twin, has not."""
+    """Whether a network of this name has ODConv layers: true for ``od_resnet18``, false for ``resnet18``."""
     return backbone.startswith(DYNAMIC)
 
 
 def family_of(backbone: str) -> Family:
-    """The family of ``resnet18`` and of ``od_resnet18``.
+    """The family that ``backbone`` belongs to, the same for ``resnet18`` and ``od_resnet18``.
 
     Raises:
         ValueError: there is no such network.
@@ -41,19 +41,19 @@ def family_of(backbone: str) -> Family:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network of ``odconv.backbones`` but for its weights.
+    """Everything about a network of ``odconv.backbones`` except its weights.
 
     Attributes:
         backbone: one of ``BACKBONES``, "od_resnet18", "resnet18", "od_mobilenetv2", ...
         width: channels of a ResNet's first stage; a MobileNetV2's width multiplier.
-        num_classes: how many logits there are.
-        stem: "imagenet" or, for pictures of about 64 px, "small", which ResNets alone have.
+        num_classes: number of logits.
+        stem: "imagenet", or "small" for pictures of about 64 px, in ResNets only.
         num_kernels: K; None where the network is static.
         reduction: hidden width of the attention branches as a fraction of C_in; None where the network is static.
 
     Raises:
-        ValueError: no network has this backbone, or it and ``num_kernels`` and ``reduction`` do not say alike whether
-            the network is dynamic.
+        ValueError: there is no such backbone, or ``num_kernels`` or ``reduction`` is None for a dynamic one or given for a
+            static one.
     """
 
     backbone: str
@@ -82,31 +82,31 @@ class Architecture:
         return self.num_kernels is not None
 
     def static_twin(self) -> Architecture:
-        """The same network with ordinary convolutions; itself where it has them already."""
+        """The same network with ordinary convolutions."""
         return replace(self, backbone=self.backbone.removeprefix(DYNAMIC), num_kernels=None, reduction=None)
 
-    def place(self, layer: str) -> Place:
+    def place(self, layer_name: str) -> Place:
         """Where a layer stands: ``layer2.0.conv1`` -> (``layer2``, ``0·1``), its second call ``#2`` -> ``0·1#2``."""
-        return self.family.place(layer)
+        return self.family.place(layer_name)
 
     def build(self) -> nn.Module:
-        """The network in train mode, freshly initialised by PyTorch's generator."""
+        """The network in train mode, initialised with PyTorch's random generator."""
         layout = Layout(self.static_twin().backbone, self.width, self.num_classes, self.stem)
         if self.num_kernels is None or self.reduction is None:
             return self.family.build(layout, static_conv)
         return self.family.build(layout, dynamic_conv(self.num_kernels, self.reduction))
 
     def outline(self) -> nn.Module:
-        """The network on the meta device: names and shapes of its tensors, and no numbers."""
-        with torch.device("meta"), NothingDrawn():
+        """The network on the meta device, where tensors have names and shapes and no numbers."""
+        with torch.device("meta"), SkipInit():
             return self.build()
 
 
-class NothingDrawn(TorchFunctionMode):
-    """Leaves out the drawing of first weights: tensors on the meta device have no numbers.
+class SkipInit(TorchFunctionMode):
+    """While it is active, weights are not initialised: for the meta device, where tensors have no numbers.
 
-    PyTorch would import its compiler to leave it out itself, which takes two seconds, 90 MB and a temporary folder that
-    can be written to.
+    PyTorch skips it there by itself, but imports its compiler to do so, which takes two seconds, 90 MB and a temporary
+    folder that can be written to.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -117,10 +117,10 @@ class NothingDrawn(TorchFunctionMode):
 
 
 def recognise(state: State) -> Architecture:
-    """What network tensors belong to, from their names and shapes alone.
+    """The architecture of the network that tensors belong to, from their names and shapes alone.
 
     Raises:
-        CheckpointError: they belong to none of the networks in ``odconv.backbones``, or to an incredibly large one.
+        CheckpointError: they belong to no network of ``odconv.backbones``, or to one beyond the bounds ``MAX_...``.
     """
     for family in FAMILIES:
         first = state.get(f"{family.first}.weight")
@@ -136,7 +136,7 @@ def recognise(state: State) -> Architecture:
 
 
 def _check_credible(layout: Layout, kernels: int | None) -> None:
-    """A tensor can be huge and cost nothing in its file, so what is built by its shape has bounds."""
+    """Refuse sizes beyond the bounds: a tensor can be huge in its shape and take nothing in its file."""
     for number, most in ((layout.width, MAX_WIDTH), (layout.num_classes, MAX_CLASSES), (kernels, MAX_KERNELS)):
         if number is not None and not 0 < number <= most:
             raise CheckpointError(

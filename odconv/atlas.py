@@ -1,7 +1,7 @@
-"""What attention is typical: one network's attentions over a validation set, in one small file beside its weights.
+"""An atlas: the typical attention of one network over a validation set, and the file beside its weights that holds it.
 
-``python -m odconv.training.atlas`` makes the file. An atlas is of the untouched network (``Settings()``), so a record made
-under other settings is measured against what the network does as trained.
+``python -m odconv.training.atlas`` makes the file. An atlas is made with the network as trained (``Settings()``);
+``odconv.unusual`` compares records with it.
 
 A file is untrusted, as weights are: it is read without pickle, up to a size, and every name, shape and number is checked.
 """
@@ -19,8 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from odconv.attention import HEADS, Heads, Settings
-from odconv.explain import Explanation
+from odconv.attention import HEADS, Heads
 
 SUFFIX = ".atlas.npz"
 MAX_BYTES = 128 * 2**20
@@ -30,13 +29,12 @@ MAX_LAYERS = 10_000
 # A gate that moves by a thousandth between pictures is still for every chart and for the network: without a floor, a shift
 # nobody could see would count as many deviations. 0.01 is one hundredth of a gate's range.
 FLOOR = 0.01
-ROUNDING = 1e-3  # a distance that float32 gives to a head that is the same for every picture; others are about 1
+RANKS = 1000  # the distances of all pictures are kept as this many quantiles and one
 
-ABOUT_ALL = ("network", "counts", "layers")  # what a file holds once,
-ABOUT_HEAD = ("mean", "deviation", "distances")  # of every head of every layer,
-BY_CLASS = "by_class"  # and of every kernel head; anything else in it is not read
-
-RANKS = 1000  # an atlas knows how far pictures are from what is typical to a thousandth of them
+# The arrays in a file; any other is not read.
+ABOUT_ALL = ("network", "counts", "layers")  # once
+ABOUT_HEAD = ("mean", "deviation", "distances")  # for every head of every layer
+BY_CLASS = "by_class"  # for every kernel head
 
 
 class AtlasError(ValueError):
@@ -48,10 +46,8 @@ class TypicalHead:
     """One head of one layer over all pictures."""
 
     mean: np.ndarray  # the head's shape without N, float32
-    deviation: np.ndarray  # the same: standard deviation over pictures (population), float32
-    distances: (
-        np.ndarray
-    )  # (RANKS + 1,) of float32, rising: quantiles of the pictures' distances, see :func:`distances`
+    deviation: np.ndarray  # the same shape: standard deviation over pictures (population), float32
+    distances: np.ndarray  # (RANKS + 1,) float32, rising: quantiles of the pictures' ``distances`` from the mean
 
     @property
     def spread(self) -> float:
@@ -64,16 +60,14 @@ class TypicalLayer:
     """One layer over all pictures."""
 
     heads: Heads[TypicalHead]  # None where the layer has no such head
-    kernel_by_class: (
-        np.ndarray | None
-    )  # (classes, K) of float16: kernel attention, mean over each class; None when K = 1
+    kernel_by_class: np.ndarray | None  # (classes, K) float16: kernel attention, mean over each class; None when K = 1
 
 
 @dataclass(frozen=True, eq=False)
 class Atlas:
-    """One network over a validation set.
+    """The typical attention of one network over a validation set.
 
-    Means of a class's n pictures differ from the mean of all by chance, too: by about the deviation / sqrt(n).
+    The mean over the n pictures of a class differs from the mean over all by chance, too: by about deviation / sqrt(n).
     """
 
     network: str  # fingerprint of the weights it was made from
@@ -82,10 +76,12 @@ class Atlas:
 
     @property
     def pictures(self) -> int:
+        """How many pictures the atlas was made from."""
         return int(self.counts.sum())
 
     @property
     def classes(self) -> int:
+        """How many classes they are of."""
         return len(self.counts)
 
     def means(self) -> dict[str, Heads[np.ndarray]]:
@@ -96,101 +92,22 @@ class Atlas:
         }
 
 
-@dataclass(frozen=True)
-class Unusual:
-    """Where one picture is furthest from what is typical."""
-
-    layer: str
-    head: str
-    share: float  # of the atlas's pictures whose distance in this head is lower, rounded down to a thousandth
-    distance: float  # from what is typical, see :func:`distances`
-    pictures: int  # how many the atlas is made of
-
-
-# --- reading one picture against it ---------------------------------------------------------------------------------
-
-
-def difference(attention: Heads[np.ndarray], typical: TypicalLayer) -> Heads[np.ndarray]:
-    """``attention`` (N, ...) minus the mean over all pictures; the same shapes, and ``None`` stays ``None``.
-
-    Raises:
-        AtlasError: the layer has other heads or shapes than the atlas.
-    """
-    _check_heads(attention, typical)
-    pairs = zip(attention, typical.heads, strict=True)
-    return Heads(*(None if values is None or usual is None else values - usual.mean for values, usual in pairs))
-
-
-def _check_heads(attention: Heads[np.ndarray], typical: TypicalLayer) -> None:
-    for head, values, usual in zip(HEADS, attention, typical.heads, strict=True):
-        shapes = (None if values is None else values.shape[1:], None if usual is None else usual.mean.shape)
-        if shapes[0] != shapes[1]:
-            raise AtlasError(f"The atlas has {head} attention of shape {shapes[1]}, the network {shapes[0]}.")
-
-
-def expected_spread(atlas: Atlas, pictures: int) -> dict[str, list[float | None]]:
-    """Head -> layer by layer, how far ``pictures`` of the atlas's own would differ: mean over entries of their deviation.
-
-    The deviation (population) of N draws from a normal distribution is on average sqrt(2 / N) Γ(N / 2) / Γ((N - 1) / 2) of
-    the distribution's: 0.56 for two, 0.72 for three. None where a layer has no such head. ``pictures`` is at least 2.
-    """
-    n = pictures
-    share = math.sqrt(2 / n) * math.exp(math.lgamma(n / 2) - math.lgamma((n - 1) / 2))
-    return {
-        head: [None if of is None else share * of.spread for of in heads]
-        for head, heads in zip(HEADS, zip(*(layer.heads for layer in atlas.layers.values()), strict=True), strict=True)
-    }
-
-
-def check_fits(explanation: Explanation, atlas: Atlas) -> None:
-    """Every layer of a record must have its own in the atlas, with the same heads and shapes.
-
-    Raises:
-        AtlasError: the atlas is of another network.
-    """
-    if list(explanation.layers) != list(atlas.layers):
-        raise AtlasError(
-            f"The atlas has {len(atlas.layers)} layers, and the network {len(explanation.layers)}, or under other names."
-        )
-    for name, layer in atlas.layers.items():
-        _check_heads(explanation.layers[name].attention, layer)
-
-
 def distances(attention: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-    """How far each of N pictures is from what is typical in one head: (N, ...), (...), (...) -> (N,).
+    """How far each of N pictures is from the mean in one head, in standard deviations.
 
-    Root mean square, over the head's entries, of the distance from the mean in standard deviations. The mean square over
-    the atlas's own pictures is 1, or less where the floor acts.
+    The root mean square over the head's entries. Its mean square over the atlas's own pictures is 1, or less where
+    ``FLOOR`` replaces a smaller deviation.
+
+    Args:
+        attention: (N, ...), one head of one layer.
+        mean: (...), over the atlas's pictures.
+        deviation: (...), over the atlas's pictures.
+
+    Returns:
+        (N,) float64.
     """
     far = (attention - mean) / np.maximum(deviation, FLOOR)
     return np.sqrt(np.mean(far.reshape(len(far), -1) ** 2, axis=1, dtype=np.float64))
-
-
-def unusual(explanation: Explanation, atlas: Atlas) -> Unusual:
-    """The layer and head where one picture (N = 1) is most unusual: where the fewest of the atlas's pictures are further
-    from what is typical. Ties go to the distance that is largest against the largest of the atlas's, then to the earlier.
-
-    Pictures are counted, and distances not compared between heads, since those of heads with few entries vary more.
-
-    Raises:
-        AtlasError: the atlas is of another network.
-        ValueError: more than one picture, or settings that are not the default: then a dial, and not the picture, would be
-            what is unusual.
-    """
-    if len(explanation.logits) != 1 or explanation.settings != Settings():
-        given = f"{len(explanation.logits)} pictures under {explanation.settings}"
-        raise ValueError(f"{given}: one picture under default settings is needed")
-    check_fits(explanation, atlas)
-    found: list[tuple[float, Unusual]] = []
-    for name, layer in atlas.layers.items():
-        for head, values, typical in zip(HEADS, explanation.layers[name].attention, layer.heads, strict=True):
-            if values is not None and typical is not None:
-                distance = float(distances(values, typical.mean, typical.deviation)[0])
-                lower = 0 if distance < ROUNDING else int(np.searchsorted(typical.distances, distance))
-                share = min(lower, RANKS) / RANKS
-                against = distance / max(float(typical.distances[-1]), 1e-9)
-                found.append((against, Unusual(name, head, share, distance, atlas.pictures)))
-    return max(found, key=lambda one: (one[1].share, one[0]))[1]
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
@@ -251,19 +168,19 @@ def save_atlas(atlas: Atlas, path: str | Path) -> None:
 
 
 def load_atlas(path: str | Path) -> Atlas:
-    """Read what :func:`save_atlas` wrote. What else a file holds is not read.
+    """Read a file that :func:`save_atlas` wrote. Arrays of other names are not read.
 
     Raises:
         AtlasError: the file is too large, damaged, holds Python objects, or lacks or misshapes something, which is named.
     """
     path = Path(path)
     try:
-        return _parsed(_arrays(path))
+        return _parse(_read_arrays(path))
     except AtlasError as error:
         raise AtlasError(f"The atlas {path.name} cannot be used: {error}.") from error
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
@@ -281,52 +198,60 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         raise AtlasError("it is damaged, or it holds something other than numbers and names") from error
 
 
-def _parsed(arrays: Mapping[str, np.ndarray]) -> Atlas:
-    network = str(_taken(arrays, "network", "U", ()))
-    counts = _taken(arrays, "counts", np.int64, (None,))
-    names = [str(name) for name in _taken(arrays, "layers", "U", (None,))[: MAX_LAYERS + 1]]
+def _parse(arrays: Mapping[str, np.ndarray]) -> Atlas:
+    network = str(_array(arrays, "network", "U", ()))
+    counts = _array(arrays, "counts", np.int64, (None,))
+    names = [str(name) for name in _array(arrays, "layers", "U", (None,))[: MAX_LAYERS + 1]]
     if not (len(counts) and counts.min() >= 1 and counts.max() < 2**32):
         raise AtlasError("counts are not at least one picture of each class")
     if not 1 <= len(names) <= MAX_LAYERS or len(set(names)) < len(names) or max(map(len, names)) > 200:
         raise AtlasError("layers are not names, each there once")
-    layers = {name: _layer(arrays, name, len(counts)) for name in names}
+    layers = {name: _parse_layer(arrays, name, len(counts)) for name in names}
     return Atlas(network, counts, layers)
 
 
-def _layer(arrays: Mapping[str, np.ndarray], name: str, classes: int) -> TypicalLayer:
-    heads: Heads[TypicalHead] = Heads(*(_head(arrays, name, head) for head in HEADS))
+def _parse_layer(arrays: Mapping[str, np.ndarray], name: str, classes: int) -> TypicalLayer:
+    heads: Heads[TypicalHead] = Heads(*(_parse_head(arrays, name, head) for head in HEADS))
     if heads.kernel is None:
         return TypicalLayer(heads, None)
     shape = (classes, heads.kernel.mean.size)
-    return TypicalLayer(heads, _number(arrays, f"{name}/kernel/{BY_CLASS}", np.float16, shape))
+    return TypicalLayer(heads, _fractions(arrays, f"{name}/kernel/{BY_CLASS}", np.float16, shape))
 
 
-def _head(arrays: Mapping[str, np.ndarray], layer: str, head: str) -> TypicalHead | None:
+def _parse_head(arrays: Mapping[str, np.ndarray], layer: str, head: str) -> TypicalHead | None:
     if not any(f"{layer}/{head}/{part}" in arrays for part in ABOUT_HEAD):
         return None
     shape: tuple[int | None, ...] = (None, None) if head == "spatial" else (None,)
-    mean = _number(arrays, f"{layer}/{head}/mean", np.float32, shape)
+    mean = _fractions(arrays, f"{layer}/{head}/mean", np.float32, shape)
     if not mean.size or mean.shape[0] != mean.shape[-1]:
         raise AtlasError(f"{layer}/{head}/mean is of shape {mean.shape}")
-    deviation = _number(arrays, f"{layer}/{head}/deviation", np.float32, mean.shape)
-    quantiles = _number(arrays, f"{layer}/{head}/distances", np.float32, (RANKS + 1,), 1 / FLOOR)
+    deviation = _fractions(arrays, f"{layer}/{head}/deviation", np.float32, mean.shape)
+    quantiles = _fractions(arrays, f"{layer}/{head}/distances", np.float32, (RANKS + 1,), 1 / FLOOR)
     if (np.diff(quantiles) < 0).any():
         raise AtlasError(f"{layer}/{head}/distances do not rise")
     return TypicalHead(mean, deviation, quantiles)
 
 
-def _number(
+def _fractions(
     arrays: Mapping[str, np.ndarray], name: str, kind: type, shape: tuple[int | None, ...], most: float = 1.0
 ) -> np.ndarray:
-    """An array whose values lie from 0 to ``most``: every attention does, and so do means and deviations of them."""
-    values = _taken(arrays, name, kind, shape)
+    """The array called ``name``, checked: attentions lie from 0 to 1, and so do their means and deviations.
+
+    Raises:
+        AtlasError: it is missing, of another type or shape, or a value is not from 0 to ``most``.
+    """
+    values = _array(arrays, name, kind, shape)
     if not ((values >= 0) & (values <= most)).all():  # false for NaN, too
         raise AtlasError(f"{name} has values that are not from 0 to {math.floor(most)}")
     return values
 
 
-def _taken(arrays: Mapping[str, np.ndarray], name: str, kind: str | type, shape: tuple[int | None, ...]) -> np.ndarray:
-    """The array called ``name``, if it has this type and shape (None: any length)."""
+def _array(arrays: Mapping[str, np.ndarray], name: str, kind: str | type, shape: tuple[int | None, ...]) -> np.ndarray:
+    """The array called ``name``, checked. ``kind``: its dtype, or "U" for text; ``None`` in ``shape``: any length.
+
+    Raises:
+        AtlasError: it is missing, or of another type or shape.
+    """
     if name not in arrays:
         raise AtlasError(f"{name[:80]} is missing")
     values = arrays[name]

@@ -18,7 +18,7 @@ from torch import Tensor
 HEADS = ("spatial", "channel", "filter", "kernel")  # the paper's order: every loop, table, colour and page follows it
 
 Keep = Literal["strongest", "first"]
-Array = TypeVar("Array")  # torch.Tensor in a pass, numpy.ndarray in what is made of it
+Array = TypeVar("Array")  # torch.Tensor in a pass, numpy.ndarray in its record
 
 
 class Heads(NamedTuple, Generic[Array]):
@@ -43,11 +43,11 @@ class Settings:
         compensate: rescale tempered spatial, channel and filter gates, so that each picture's mean over the head is what
             it is at temperature 1. The kernel head sums to 1 at any temperature and needs none.
         ablate: heads replaced by each picture's own mean: the gain stays, the pattern goes.
-        layers: names of the layers that all of this is for, as in ``model.named_modules()``; ``None`` for every layer. The
-            others run as trained. Only under ``probe``, which knows names.
+        layers: names of the layers that the settings apply to, as in ``model.named_modules()``; ``None`` for every layer.
+            The others run as trained. Only under ``probe``, which knows names.
 
     Raises:
-        ValueError: a value is outside what is said above; the message says what came and what is allowed.
+        ValueError: a value is not allowed; the message says what came and what is allowed.
     """
 
     temperature: float = 1.0
@@ -77,8 +77,15 @@ class Settings:
                 raise ValueError(f"layers={self.layers!r}: a tuple of layer names, or None, is needed")
             object.__setattr__(self, "layers", tuple(sorted(set(self.layers))))
 
+    def for_layer(self, name: str) -> Settings:
+        """The settings that act on the layer ``name``: these, or the default where ``layers`` leaves it out."""
+        return self if self.layers is None or name in self.layers else Settings()
+
     def divisor(self, head: str) -> float:
-        """What the logits of ``head`` are divided by; within float32, where 1e30 is as good as any larger number."""
+        """The number that the logits of ``head`` are divided by: the temperature or 1.
+
+        Bounded so that float32 can hold it; beyond 1e30 the result no longer changes.
+        """
         return min(max(self.temperature, 1e-30), 1e30) if head in self.tempered else 1.0
 
 
@@ -105,7 +112,7 @@ def attend(logits: Heads[Tensor], settings: Settings) -> Heads[Tensor]:
 def _gate(head: str, logits: Tensor, settings: Settings) -> Tensor:
     """Sigmoid gates of one head, the same shape as its logits."""
     entries = tuple(range(1, logits.ndim))
-    tempered = _tempered(head, logits, settings)
+    tempered = _divide_by_temperature(head, logits, settings)
     gate = torch.sigmoid(tempered)
     if settings.compensate and settings.divisor(head) != 1.0:
         # gate / mean(gate) as a softmax of log(gate): right even where every gate is too small for its number type.
@@ -125,11 +132,11 @@ def _share(logits: Tensor, settings: Settings) -> Tensor:
     if settings.divisor("kernel") != 1.0:
         # The kept maximum is taken off first, so that a tiny temperature gives a winner and not inf - inf.
         logits = logits - logits.amax(1, keepdim=True)
-    return torch.softmax(_tempered("kernel", logits, settings), dim=1)
+    return torch.softmax(_divide_by_temperature("kernel", logits, settings), dim=1)
 
 
-def _tempered(head: str, logits: Tensor, settings: Settings) -> Tensor:
-    """Untouched at temperature 1: most passes are, and in a small network each operation on a few numbers counts."""
+def _divide_by_temperature(head: str, logits: Tensor, settings: Settings) -> Tensor:
+    """``logits`` over the divisor of ``head``; the same tensor where that is 1, which saves time in most passes."""
     divisor = settings.divisor(head)
     return logits if divisor == 1.0 else logits / divisor
 

@@ -1,7 +1,7 @@
-"""A card: what tensors cannot say of a network, in a JSON file beside its weights.
+"""The card of a network: a JSON file beside its weights with what tensors do not tell.
 
-How pictures are prepared, what the classes are called, how the network was trained, and how accurate it is. Weights
-without a card are taken for the authors', for ImageNet. A card is as untrusted as the weights are.
+It says how pictures are prepared, what the classes are called, how the network was trained, and how accurate it is.
+Weights without a card are taken for the authors', for ImageNet. A card is as untrusted as the weights are.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ TEXTS = ("data", "recipe", "known_weaknesses")
 
 @dataclass(frozen=True)
 class Card:
-    """What tensors cannot say: how to prepare pictures, what the classes are, how it was trained and measured."""
+    """What a card says, checked."""
 
-    name: str
+    name: str  # of the network
     classes: tuple[str, ...]  # one name for each logit
     image_size: int  # side of the square that the network sees, px
-    resize: int  # what the shorter side becomes before the centre crop, px
+    resize: int  # length of a picture's shorter side before the centre crop, px
     mean: tuple[float, float, float]  # RGB, of values in 0..1
     std: tuple[float, float, float]
     stem: str
@@ -46,10 +46,10 @@ def card_path(weights: Path) -> Path:
 
 
 def card_beside(weights: Path, architecture: Architecture) -> Card:
-    """The card beside a weights file; without one, ``default_card``.
+    """The card beside a weights file, or ``default_card`` where there is none.
 
     Raises:
-        CheckpointError: the card is damaged or too long, or ``parse_card`` refuses what is in it.
+        CheckpointError: the card is damaged or too long, or ``parse_card`` refuses it.
     """
     path = card_path(weights)
     if not path.is_file():
@@ -58,7 +58,7 @@ def card_beside(weights: Path, architecture: Architecture) -> Card:
 
 
 def default_card(name: str, architecture: Architecture) -> Card:
-    """What holds for weights that come without a card: the authors' ImageNet preprocessing, classes by number."""
+    """The card of weights that come without one: the authors' ImageNet preprocessing, and classes by number."""
     classes = tuple(f"class {i}" for i in range(architecture.num_classes))
     return Card(printable(name, MAX_NAME), classes, 224, 256, IMAGENET_MEAN, IMAGENET_STD, architecture.stem)
 

@@ -1,7 +1,7 @@
-"""A network with its weights and its card: load it, save it, find what there is.
+"""Checkpoints, each a network with its weights and its card: loading, saving and finding them.
 
-Weights and cards are untrusted. ``weights_file`` reads tensors, ``architecture`` says what network they belong to, and
-``card`` says what tensors cannot; here they are held against each other.
+Weights and cards are untrusted. ``weights_file`` reads tensors, ``architecture`` recognises their network, and ``card``
+reads the card; here is checked that the three fit each other.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from odconv.architecture import Architecture, recognise
 from odconv.backbones import Place, State
 from odconv.card import Card, card_beside, card_path
-from odconv.refusal import CheckpointError, listed, printable
+from odconv.refusal import CheckpointError, join_names, printable
 from odconv.weights_file import SUFFIXES, read_state
 
 __all__ = [
@@ -40,20 +40,20 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network ready to look into: eval mode, float32, no gradients."""
+    """A network ready to look into."""
 
-    model: nn.Module
+    model: nn.Module  # eval mode, float32, no gradients
     card: Card
     architecture: Architecture
 
     @property
     def dynamic(self) -> bool:
-        """Whether there is any attention to show."""
+        """Whether the network has ODConv layers, and so attention to show."""
         return self.architecture.dynamic
 
-    def place(self, layer: str) -> Place:
+    def place(self, layer_name: str) -> Place:
         """Where a layer stands: ``layer2.0.conv1`` -> (``layer2``, ``0·1``), its second call ``#2`` -> ``0·1#2``."""
-        return self.architecture.place(layer)
+        return self.architecture.place(layer_name)
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -94,14 +94,14 @@ def save_checkpoint(model: nn.Module, card: Mapping[str, Any], path: str | Path)
     card_path(path).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-# --- what there is -------------------------------------------------------------------------------------------------
+# --- finding files -------------------------------------------------------------------------------------------------
 
 
 def find_checkpoints(*folders: Path) -> dict[str, Path]:
-    """File name -> path of every weights file in ``folders``, by name; in an earlier folder wins over a later.
+    """File name -> path of the weights files in ``folders``. Of two files of one name, the one in the earlier folder.
 
-    What cannot be listed is left out: folders that are not there or may not be read, and files whose names cannot be shown
-    (in no UTF-8, with control characters, longer than 200 characters).
+    Left out are folders that are not there or may not be read, and files whose names cannot be shown: those that are not
+    UTF-8, have control characters, or are longer than 200 characters.
     """
     found: dict[str, Path] = {}
     for folder in folders:
@@ -123,7 +123,7 @@ def _is_file(path: Path) -> bool:
 
 
 def labels(names: Iterable[str]) -> dict[str, str]:
-    """File name -> what to call the file among the others: its name without the ending, where no other has that name too.
+    """File name -> label in a list of the files: the name without its ending, or with it where two would be the same.
 
     Example:
         >>> labels(["net.pth", "net.safetensors", "other.pth"])
@@ -139,10 +139,10 @@ FileVersion = tuple[int, int, int]  # time of change in ns, size in bytes, inode
 
 
 def file_versions(path: str | Path) -> tuple[str, FileVersion | None, FileVersion | None, FileVersion | None]:
-    """What tells whether anything that belongs to a weights file has changed: for the key of a cache.
+    """The path of a weights file and the versions of weights, card and atlas: the key of a cache.
 
-    Its path, and a version of the weights, of the card and of the atlas; None for a file that is not there. Two results are
-    equal as long as no one has written, replaced, added or removed one of the three files.
+    None for a file that is not there. Two results are equal as long as none of the three files was written, replaced, added
+    or removed in between.
     """
     path = Path(path)
     return str(path), _version(path), _version(card_path(path)), _version(path.with_suffix(".atlas.npz"))
@@ -156,17 +156,17 @@ def _version(path: Path) -> FileVersion | None:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-# --- weights against the network they look like ----------------------------------------------------------------------
+# --- checking weights against their architecture ----------------------------------------------------------------------
 
 
 def _check_fit(state: State, wanted: State) -> None:
-    """Every tensor is there, in the right shape and of the right type, and no other one."""
+    """Refuse weights that lack a tensor of the network, have another one, or one of the wrong shape or type."""
     missing = [name for name in wanted if name not in state]
     if missing:
-        raise CheckpointError("checkpoint.missing", names=listed(missing))
+        raise CheckpointError("checkpoint.missing", names=join_names(missing))
     unknown = [name for name in state if name not in wanted]
     if unknown:
-        raise CheckpointError("checkpoint.unknown", names=listed(unknown))
+        raise CheckpointError("checkpoint.unknown", names=join_names(unknown))
     for name, tensor in state.items():
         shape = wanted[name].shape
         if tensor.shape != shape:
@@ -176,7 +176,7 @@ def _check_fit(state: State, wanted: State) -> None:
         name for name, tensor in state.items() if tensor.is_floating_point() != wanted[name].is_floating_point()
     ]
     if mistyped:
-        raise CheckpointError("checkpoint.number_type", names=listed(mistyped))
+        raise CheckpointError("checkpoint.number_type", names=join_names(mistyped))
 
 
 def _to_float32(tensor: Tensor) -> Tensor:
@@ -185,10 +185,10 @@ def _to_float32(tensor: Tensor) -> Tensor:
 
 
 def _check_numbers(numbers: State) -> None:
-    """All numbers are finite, and no variance is below 0: its root would be nan."""
+    """Refuse weights with numbers that are not finite, or with a variance below 0, whose root would be NaN."""
     broken = [name for name, tensor in numbers.items() if not tensor.isfinite().all()]
     if broken:
-        raise CheckpointError("checkpoint.not_finite", names=listed(broken))
+        raise CheckpointError("checkpoint.not_finite", names=join_names(broken))
     negative = [name for name, tensor in numbers.items() if name.endswith("running_var") and (tensor < 0).any()]
     if negative:
-        raise CheckpointError("checkpoint.variance", names=listed(negative))
+        raise CheckpointError("checkpoint.variance", names=join_names(negative))

@@ -1,21 +1,23 @@
 """Parameters and multiply-adds, layer by layer, by formula.
 
-A multiply-add is one product of a weight with a number, whether or not it is then added: a convolution has
-C_out · H' · W' · C_in/groups · k · k of them. An ODConv layer has, for each picture, besides those:
+A multiply-add is one product of a weight with a number, whether or not it is then added. A convolution has
+C_out · H' · W' · C_in/groups · k · k of them. An ODConv layer has more, for each picture:
 
-* K products for each weight of a kernel, with the taps' attention, and K more with the kernels' where K > 1,
-* one operation for each weight of a kernel, the sum over the K kernels,
-* one product for each number that comes in, the channel gate, and the attention branch's linear maps.
+* for each weight of a kernel, K products with spatial attention, and where K > 1, K products with kernel attention,
+* for each weight of a kernel, one operation, the sum over the K kernels,
+* for each number of its input, one product with the channel gate,
+* the linear maps of its attention branch.
 
 BatchNorm, activations, pooling and additions are not counted, nor is the filter gate: one factor per output channel, like
-the BatchNorm that follows. The authors' README does not say what it counts. This is the simplest count we found from which
-all of its rows come out within 1 %; with the filter gate the largest difference is 2 %. Its ResNet-50 and 101 (3.858 G and
+the BatchNorm that follows. The authors' README does not say what it counts. This is the simplest count we found that comes
+within 1 % of all its rows; with the filter gate the largest difference is 2 %. Its ResNet-50 and 101 (3.858 G and
 7.570 G static) have the stride on the first 1x1 convolution of a block; the released code, and this package, have it on
 the 3x3 one, which makes 4.089 G and 7.801 G.
 
-This is the cost of the released formulation. ``od_conv2d`` forges in fewer operations (the sum over the kernels comes
-first, then the taps) and mixes in more (K products for each output), where that is faster: ``torch.utils.flop_counter``
-sees two floating-point operations for each multiply-add of what is really done, in convolutions and matrix products alone.
+This is the cost of the released formulation. ``od_conv2d`` computes the same in other ways, whichever is faster: ``forge``
+takes fewer operations (it sums over the kernels before it weights the taps), ``mix`` more (K products for each output).
+``torch.utils.flop_counter`` counts what is really done, in convolutions and matrix products only, two operations for each
+multiply-add.
 """
 
 from __future__ import annotations
@@ -35,45 +37,45 @@ class LayerCost:
     """One convolution or linear map, for one picture."""
 
     name: str
-    parameters: int  # with those of the attention branch and without those of a BatchNorm that follows
+    parameters: int  # including the attention branch, without a BatchNorm that follows
     multiply_adds: int
 
 
 def cost(model: nn.Module, image_size: int) -> list[LayerCost]:
     """The cost of every convolution and linear map of ``model`` for a picture of ``image_size`` px, in execution order.
 
-    Shapes are those of a batch of no pictures, in a copy of the modules on the CPU. Nothing is computed, no weights are
-    copied, whatever device they are on, and ``model`` is not touched.
+    An empty batch runs through a copy of the modules on the CPU, so nothing is computed. No weights are copied, whatever
+    device they are on, and ``model`` is not changed.
     """
-    shadow = _without_numbers(model).eval()
+    shadow = _copy_without_weights(model).eval()
     inside = {part for layer in shadow.modules() if isinstance(layer, ODConv2d) for part in layer.attention.modules()}
     costs: list[LayerCost] = []
     for name, module in shadow.named_modules():
         if isinstance(module, (ODConv2d, nn.Conv2d, nn.Linear)) and module not in inside:
-            module.register_forward_hook(_note(costs, name))
+            module.register_forward_hook(_cost_hook(costs, name))
     with torch.inference_mode():
         shadow(torch.empty(0, 3, image_size, image_size))
     return costs
 
 
-def _without_numbers(model: nn.Module) -> nn.Module:
-    """A copy of ``model`` on the CPU, with memory that is never touched where its parameters and buffers have numbers.
+def _copy_without_weights(model: nn.Module) -> nn.Module:
+    """A copy of ``model`` on the CPU. Its parameters and buffers are never touched, so they take no memory.
 
     On the meta device it would need no memory at all, but PyTorch would import its compiler to follow shapes there, which
     takes two seconds, 90 MB and a temporary folder that can be written to.
     """
     copies: dict[int, Tensor] = {
-        id(parameter): nn.Parameter(_untouched(parameter), requires_grad=False) for parameter in model.parameters()
+        id(parameter): nn.Parameter(_empty_like(parameter), requires_grad=False) for parameter in model.parameters()
     }
-    copies |= {id(buffer): _untouched(buffer) for buffer in model.buffers()}
-    return copy.deepcopy(model, copies)  # what is in there counts as copied already
+    copies |= {id(buffer): _empty_like(buffer) for buffer in model.buffers()}
+    return copy.deepcopy(model, copies)  # deepcopy takes what is in there as copied already
 
 
-def _untouched(tensor: Tensor) -> Tensor:
+def _empty_like(tensor: Tensor) -> Tensor:
     return torch.empty(tensor.shape, dtype=torch.float32 if tensor.is_floating_point() else tensor.dtype)
 
 
-def _note(costs: list[LayerCost], name: str):  # type: ignore[no-untyped-def]
+def _cost_hook(costs: list[LayerCost], name: str):  # type: ignore[no-untyped-def]
     def hook(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
         parameters = sum(parameter.numel() for parameter in module.parameters())
         costs.append(LayerCost(name, parameters, _multiply_adds(module, inputs[0], output)))

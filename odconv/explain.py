@@ -1,4 +1,4 @@
-"""One pass -> a record of numpy arrays. Pages, figures and exports are all drawn from that record."""
+"""The record of one pass as numpy arrays, from which pages, figures and exports are made."""
 
 from __future__ import annotations
 
@@ -26,21 +26,20 @@ class LayerRecord:
     groups: int
     input_shape: tuple[int, int, int]  # (C_in, H, W)
     output_shape: tuple[int, int, int]  # (C_out, H', W')
-    kept: (
-        np.ndarray | None
-    )  # (N, K) of bool: which kernels stayed; None when K = 1. A share can round to 0 and still stay
+    # (N, K) bool: which kernels stayed; None when K = 1. Attention does not tell: a kernel that stayed can round to 0.
+    kept: np.ndarray | None
 
     def picture(self, index: int) -> LayerRecord:
-        """The same record for one of the pictures, N = 1."""
+        """The record of one of the pictures, N = 1."""
         return replace(
             self,
-            logits=_one(self.logits, index),
-            attention=_one(self.attention, index),
+            logits=_select(self.logits, index),
+            attention=_select(self.attention, index),
             kept=None if self.kept is None else self.kept[[index]],
         )
 
 
-def _one(heads: Heads[np.ndarray], index: int) -> Heads[np.ndarray]:
+def _select(heads: Heads[np.ndarray], index: int) -> Heads[np.ndarray]:
     return Heads(*(None if head is None else head[[index]] for head in heads))
 
 
@@ -58,7 +57,7 @@ class Explanation:
         return softmax(self.logits)
 
     def picture(self, index: int) -> Explanation:
-        """The same explanation for one of the pictures, N = 1."""
+        """The explanation of one of the pictures, N = 1."""
         layers = {name: layer.picture(index) for name, layer in self.layers.items()}
         return Explanation(self.settings, self.logits[[index]], layers)
 
@@ -92,14 +91,11 @@ def explain(model: nn.Module, images: Tensor, settings: Settings | None = None) 
             groups=layer.groups,
             input_shape=(channels, height, width),
             output_shape=(layer.out_channels, *size),
-            kept=None if kernel is None else kept_kernels(kernel, _of_layer(settings, name)).cpu().numpy(),
+            kept=None
+            if kernel is None
+            else kept_kernels(kernel, settings.for_layer(name.partition("#")[0])).cpu().numpy(),
         )
     return Explanation(settings, logits.float().cpu().numpy(), layers)
-
-
-def _of_layer(settings: Settings, name: str) -> Settings:
-    chosen = settings.layers is None or name.partition("#")[0] in settings.layers
-    return settings if chosen else Settings()
 
 
 def _numpy(heads: Heads[Tensor]) -> Heads[np.ndarray]:
@@ -107,14 +103,14 @@ def _numpy(heads: Heads[Tensor]) -> Heads[np.ndarray]:
 
 
 def stack(explanations: Sequence[Explanation]) -> Explanation:
-    """One explanation of all the pictures of several, in their order: N is the sum of their Ns.
+    """Join explanations of several batches into one, in their order; N is the sum of their Ns.
 
     Example:
         >>> both = stack([explain(model, image), explain(model, other)])
         >>> both.layers["layer1.0.conv1"].attention.kernel  # (2, K)
 
     Raises:
-        ValueError: there is none, or they are of different settings or layers.
+        ValueError: there is none, or they differ in settings, layers or classes.
     """
     if not explanations:
         raise ValueError("no explanations: at least one is needed")
@@ -128,7 +124,7 @@ def stack(explanations: Sequence[Explanation]) -> Explanation:
 
 
 def _shapes(one: Explanation) -> list[tuple[object, ...]]:
-    """Everything that does not depend on the pictures."""
+    """Shapes and options of all layers and of the logits, without N; equal for explanations that can be stacked."""
     return [
         (one.logits.shape[1:],),
         *(
@@ -164,10 +160,10 @@ def entropy(shares: np.ndarray) -> np.ndarray:
 
 
 def effective_kernels(shares: np.ndarray) -> np.ndarray:
-    """exp(entropy) of kernel attention over the last axis: 1 when one kernel has all, K when all have the same."""
+    """exp(entropy) of kernel attention over the last axis: 1 when one kernel has it all, K when all have equal shares."""
     return np.exp(entropy(shares))
 
 
 def spread(head: np.ndarray) -> float:
-    """How far N pictures differ in one head: mean over entries of the standard deviation over pictures (axis 0)."""
+    """How far N pictures differ in one head (N, ...): standard deviation over pictures, then its mean over entries."""
     return float(head.std(axis=0).mean())

@@ -1,4 +1,4 @@
-"""What a visitor takes away: a record as CSV, NPZ or one HTML file that works offline."""
+"""Export of a record as CSV, NPZ or one HTML file that works offline."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from odconv.words import LANGUAGES, say
 
 COLUMNS = ("model", "weights", "settings", "image", "layer", "head", "index", "logit", "attention")
 
-# What spreadsheets take for the beginning of a formula; the wide ones are those of Chinese and Japanese keyboards.
+# Characters with which spreadsheets start a formula; the wide ones are those of Chinese and Japanese keyboards.
 FORMULA = tuple("=+-@＝＋－＠")
 
 LANGUAGE_TAGS = {"en": "en", "zh": "zh-Hans"}  # BCP 47
@@ -40,15 +40,18 @@ LANGUAGE_TAGS = {"en": "en", "zh": "zh-Hans"}  # BCP 47
 
 @dataclass(frozen=True)
 class Context:
-    """What numbers travel with: of which network, of which pictures, and the language of what is said of them.
+    """What an export says beside the record: its language, and the names of the network, the classes and the pictures.
 
     Attributes:
         language: one of ``odconv.words.LANGUAGES``.
         model: the network's name, as on its card.
-        weights: what tells these weights from others of the same name: file name and fingerprint.
+        weights: file name and fingerprint, which tell these weights from others of the same name.
         classes: the classes' names in the order of the logits.
         titles: the pictures' names (N), in the order of the record.
-        accuracy: how often the network is right, in a sentence of that language; empty where its card says nothing.
+        accuracy: a sentence, in that language, on how often the network is right; empty where its card has no numbers.
+
+    Raises:
+        ValueError: there is no such language.
     """
 
     language: str
@@ -64,9 +67,9 @@ class Context:
 
 
 def settings_json(settings: Settings) -> str:
-    """What ``settings`` change, as compact JSON: ``{"temperature":2.0,"kernels":3}``, or ``{}`` for the trained network.
+    """The fields of ``settings`` that differ from the default, as compact JSON: ``{"temperature":2.0,"kernels":3}``.
 
-    ``Settings(**json.loads(text))`` gives them back.
+    ``Settings(**json.loads(text))`` gives the settings back.
     """
     default = Settings()
     changed = {field.name: getattr(settings, field.name) for field in fields(Settings)}
@@ -77,16 +80,16 @@ def settings_json(settings: Settings) -> str:
 def to_csv(context: Context, record: Explanation) -> bytes:
     """One row per image, layer, head and entry; ``index`` counts from 0, row by row for spatial attention.
 
-    UTF-8 with a byte order mark, by which spreadsheets know it. ``settings`` is ``settings_json``. A name that a
+    UTF-8 with a byte order mark, which spreadsheets need. The column ``settings`` has ``settings_json``. A name that a
     spreadsheet would run as a formula gets a leading apostrophe.
     """
     text = StringIO(newline="")
     rows = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     rows.writerow(COLUMNS)
-    network = (_inert(context.model), _inert(context.weights), settings_json(record.settings))
+    network = (_escape_formula(context.model), _escape_formula(context.weights), settings_json(record.settings))
     for n, title in enumerate(context.titles):
         for name, head, logits, attention in _heads(record):
-            place = (_inert(title), _inert(name), head)
+            place = (_escape_formula(title), _escape_formula(name), head)
             entries = zip(logits[n].ravel().tolist(), attention[n].ravel().tolist(), strict=True)
             rows.writerows(
                 (*network, *place, i, float(f"{logit:.7g}"), float(f"{value:.7g}"))
@@ -95,7 +98,7 @@ def to_csv(context: Context, record: Explanation) -> bytes:
     return text.getvalue().encode("utf-8-sig")
 
 
-def _inert(name: str) -> str:
+def _escape_formula(name: str) -> str:
     name = clean_name(name)
     return "'" + name if name.startswith(FORMULA) else name
 
@@ -146,21 +149,21 @@ def to_html(
     typical: Mapping[str, Typical] | None = None,
     typical_count: int = 0,
 ) -> bytes:
-    """One HTML file with an introduction, all figures of every picture and, of several, the comparison.
+    """One HTML file with an introduction, all figures of every picture and, for several pictures, the comparison.
 
-    It is drawn by the same code as the page and loads nothing from anywhere. In the file, too, a click or an arrow key
-    chooses the layer.
+    The figures are drawn by the same code as on the page; a click or an arrow key chooses the layer there, too. The file
+    loads nothing from anywhere.
 
     Args:
-        context: of which network and pictures.
+        context: names and language.
         record: of N pictures, at least one.
         reference: the untouched network's record of the same pictures; ``None`` where the settings are the trained ones.
         photos: a data URI for each picture.
-        costs: name of every layer, without the ``#2`` of a second call, -> its cost.
-        places: name of every layer -> (stage, short label).
-        selected: name of the layer that is chosen first; the first layer where there is none of that name.
-        typical: name of every layer -> its typical attention, where the difference from it is shown ...
-        typical_count: ... and of how many pictures it is the mean.
+        costs: layer name, without the ``#2`` of a second call -> its cost.
+        places: layer name -> (stage, short label).
+        selected: name of the layer that is chosen when the file opens; the first layer where there is none of that name.
+        typical: layer name -> its typical attention; where it is given, the differences from it are drawn.
+        typical_count: how many pictures ``typical`` is the mean of.
     """
     selected = selected if selected in record.layers else next(iter(record.layers))
     figures = {
@@ -236,7 +239,7 @@ def _headings(language: str, key: str, record: Explanation, **values: int) -> di
 
 
 def _introduction(context: Context, settings: Settings, typical_count: int | None) -> str:
-    """What ODConv is, what is shown, and of which network under which settings, as HTML."""
+    """A paragraph on ODConv and the figures, and a list of network, settings and pictures, as HTML."""
     language = context.language
     figures = [say(language, "takeaway.about_figures")]
     if len(context.titles) > 1:

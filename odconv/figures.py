@@ -1,4 +1,4 @@
-"""Arrays -> Plotly figures, for charts that need no live redrawing. No torch and no streamlit here."""
+"""Plotly figures from arrays, for charts that need no live redrawing. No torch and no streamlit here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SYMBOLS = dict(zip(HEADS, ("circle", "square", "diamond", "triangle-up"), strict
 
 
 def plotly_text(name: str) -> str:
-    """``name`` as Plotly shows it unchanged: titles, ticks and hover texts are a subset of HTML with links in it."""
+    """``name`` escaped for Plotly, which reads titles, ticks and hover texts as HTML, links included."""
     return escape(clean_name(name), quote=False)
 
 
@@ -34,9 +34,9 @@ def spread_by_depth(
         language: one of ``odconv.words.LANGUAGES``.
         layer_names: the L layers in execution order.
         spread: head -> L values, each the mean over entries of the standard deviation over pictures; None: no such head.
-        trained: the same under the trained settings, as dashed lines; ``None`` where these are the settings.
-        selected: name of the layer that a dotted line marks.
-        typical: what is subtracted from both; ``None``: nothing.
+        trained: the same for the network as trained, drawn as dashed lines; ``None``: no such lines.
+        selected: name of the layer to mark with a dotted line.
+        typical: values to subtract from both, shaped like ``spread``; ``None``: nothing.
     """
 
     def heights(values: Sequence[float | None], head: str) -> np.ndarray:

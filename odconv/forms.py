@@ -1,14 +1,15 @@
-"""The exact ways to convolve N pictures, each with its own sum of K kernels, and the rule that chooses among them.
+"""The forms of the convolution: exact ways to convolve N pictures, each with its own kernel, and the choice among them.
 
     y_n = ( t_n · Σ_i a_w,n,i W_i ) * x_n             * is the convolution; t: a weight for each input channel and tap
 
-``one_kernel``: nothing is weighted, an ordinary convolution. ``forge``: make every picture's kernel, a few filters of a few
-pictures at a time, and convolve with it while it is in the cache. ``mix``: convolve with all K kernels and mix the outputs,
-K times the multiply-adds and no kernel per picture. All are differentiable and right for any shape; the rule is about time
-and was measured with ``benchmarks/forms.py``.
+* ``one_kernel``: nothing is weighted; an ordinary convolution.
+* ``forge``: make each picture's kernel, a few filters of a few pictures at a time, and convolve while it is in the cache.
+* ``mix``: convolve with all K kernels, then mix the outputs. K times the multiply-adds, and no kernel per picture.
 
-The released formulation makes N x K weighted kernels at once: up to gigabytes (``benchmarks/README.md``) that are written
-once and read once.
+All are differentiable and right for any shape. ``choose`` takes the fastest, as measured with ``benchmarks/forms.py``.
+
+The released formulation makes N x K weighted kernels at once: up to gigabytes (``benchmarks/README.md``), written once and
+read once.
 """
 
 from __future__ import annotations
@@ -22,20 +23,20 @@ from torch import Tensor
 
 
 class Limits(NamedTuple):
-    """How much is forged at once on a device, and up to where mixing is faster there."""
+    """How much is forged at once on a device, and up to what size mixing is faster there."""
 
     pictures: int
     weights: int  # numbers in kernels; up to three times as many where 16 filters of 16 pictures have more
-    outputs: int
-    mix: int  # K times the positions in an output map
-    mix_in_training: int
+    outputs: int  # numbers in output maps
+    mix: int  # the largest K times positions in an output map at which mixing is faster
+    mix_in_training: int  # the same with gradients
 
 
-# On a CPU small enough to be in the cache still when the convolution reads it (6.4 MB in float32), and for the system to hand
-# out the same memory again and again; large enough for a convolution to be efficient. A GPU wants large pieces.
+# On a CPU a piece is small enough to be still in the cache when the convolution reads it (6.4 MB in float32), and to get the
+# same memory from the system every time; it is large enough for an efficient convolution. A GPU wants large pieces.
 #
-# Mixing costs K products for each position and reads K kernels. Forging costs as much for a map of any size, writes a kernel
-# for each picture, takes about twice as long in training, and on a GPU lays out the same columns besides.
+# Mixing costs K products for each position and reads K kernels. Forging writes a kernel for each picture, which costs the
+# same for a map of any size and about twice as much in training; on a GPU it also lays out the same columns as mixing.
 CPU = Limits(16, 1_600_000, 2_000_000, mix=60, mix_in_training=128)
 GPU = Limits(10_000, 250_000_000, 32_000_000, mix=180, mix_in_training=360)
 FILTERS = 16  # at least; 16 numbers fill a vector register
@@ -48,7 +49,13 @@ def choose(
 ) -> tuple[Form, int]:
     """The fastest form for these shapes on this device, and how many pictures to give it at once, at least 1.
 
-    ``positions``: height times width of the output.
+    Args:
+        x: (N, C_in, H, W).
+        weight: (K, C_out, C_in / groups, k, k).
+        taps: what weights the taps of the kernels; only whether it is None matters.
+        kernel: what weights the K kernels; only whether it is None matters.
+        groups: as of ``torch.nn.functional.conv2d``.
+        positions: height times width of the output.
     """
     if not len(x) or (taps is None and kernel is None):
         return one_kernel, max(1, len(x))
@@ -70,7 +77,7 @@ def _limits(x: Tensor) -> Limits:
 def one_kernel(
     x: Tensor, weight: Tensor, taps: Tensor | None, kernel: Tensor | None, *, groups: int, **where: Any
 ) -> Tensor:
-    """Nothing is weighted, or there is no picture: an ordinary convolution with the first kernel."""
+    """An ordinary convolution with the first kernel: where nothing is weighted, or there is no picture."""
     return F.conv2d(x, weight[0], groups=groups, **where)
 
 
@@ -83,7 +90,7 @@ def forge(
     groups: int,
     **where: Any,
 ) -> Tensor:  # (N, C_out, H', W')
-    """Make the kernels of the N pictures and convolve, a block of filters after the other."""
+    """Make the kernels of the N pictures and convolve with them, one block of filters after the other."""
     at_once = _limits(x).weights // (len(x) * weight[0, 0].numel()) // FILTERS * FILTERS
     filters = weight.shape[1] if groups > 1 else max(FILTERS, at_once)
     blocks = [
@@ -95,8 +102,13 @@ def forge(
 def forged(weight: Tensor, taps: Tensor | None, kernel: Tensor | None) -> Tensor:
     """The kernels that N pictures are convolved with.
 
-    ``weight`` (K, C_out, C, k, k), ``taps`` (N, C or 1, k*k), ``kernel`` (N, K) -> (N, C_out, C, k, k); N is 1 where both are
-    None.
+    Args:
+        weight: (K, C_out, C, k, k); without ``kernel``, K is 1.
+        taps: (N, C or 1, k*k), or None.
+        kernel: (N, K), or None.
+
+    Returns:
+        (N, C_out, C, k, k); N is 1 where ``taps`` and ``kernel`` are None.
     """
     if kernel is None:
         rows = weight.flatten(2)  # (1, C_out, C*k*k)
@@ -112,10 +124,10 @@ def forged(weight: Tensor, taps: Tensor | None, kernel: Tensor | None) -> Tensor
 def _convolve_each(x: Tensor, kernels: Tensor, *, groups: int, **where: Any) -> Tensor:
     """Convolve each picture with its own kernel: (N, C_in, H, W), (N, C_out, C, k, k) -> (N, C_out, H', W')."""
     k = kernels.shape[-1]
-    plain = k == 1 and where == {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}
+    pointwise = k == 1 and where == {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}
     grouped_is_slow = x.is_cuda and len(x) > 1  # cuDNN is slow where there are as many groups as pictures
-    if groups == 1 and (plain or grouped_is_slow):
-        rows = x.flatten(2) if plain else columns(x.to(kernels.dtype), k, **where).flatten(1, 2)
+    if groups == 1 and (pointwise or grouped_is_slow):
+        rows = x.flatten(2) if pointwise else columns(x.to(kernels.dtype), k, **where).flatten(1, 2)
         return (kernels.flatten(2) @ rows).unflatten(2, output_size(x.shape[2:], k, **where))
     y = F.conv2d(x.reshape(1, -1, *x.shape[2:]), kernels.flatten(0, 1), groups=len(x) * groups, **where)
     return y.reshape(len(x), -1, *y.shape[2:])
@@ -140,7 +152,7 @@ def mix(x: Tensor, weight: Tensor, taps: Tensor | None, kernel: Tensor | None, *
 def columns(
     x: Tensor, k: int, stride: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int]
 ) -> Tensor:  # (N, C_in, H, W) -> (N, C_in, k*k, L)
-    """What each of the k x k taps sees at each of the L positions of the output."""
+    """The input number under each of the k x k taps at each of the L positions of the output."""
     if x.is_cuda:  # where PyTorch's unfold takes one picture after the other
         return windows(x, k, stride, padding, dilation).flatten(4).flatten(2, 3)
     return F.unfold(x, k, dilation, padding, stride).unflatten(1, (x.shape[1], k * k))
@@ -149,7 +161,7 @@ def columns(
 def windows(
     x: Tensor, k: int, stride: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int]
 ) -> Tensor:  # (N, C_in, H, W) -> (N, C_in, k, k, H', W')
-    """The same as a view of the padded input: nothing is copied yet."""
+    """The same, as a view of the padded input that copies nothing."""
     x = F.pad(x, (padding[1], padding[1], padding[0], padding[0]))
     for side in (0, 1):
         x = x.unfold(2 + side, dilation[side] * (k - 1) + 1, stride[side])

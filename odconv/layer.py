@@ -37,12 +37,12 @@ def od_conv2d(
     dilation: Pair = 1,
     groups: int = 1,
 ) -> Tensor:  # (N, C_out, H', W')
-    """Convolve each picture with its own forged kernel. Pure; exact in every form.
+    """Convolve each picture with its own forged kernel. Pure, and exact.
 
-    Spatial and channel attention are one weight for each tap of each input channel. Where there is no spatial one, or where
-    groups share a kernel's channels, the channel gate multiplies the input; the filter gate multiplies the output. Both equal
-    weighting the kernel and need no memory for it. What is left is done in the form that is fastest for the shapes at hand,
-    see ``odconv.forms``.
+    Spatial and channel attention together weight each tap of each input channel. Where there is no spatial attention, or
+    groups > 1, the channel gate multiplies the input instead. The filter gate multiplies the output. Both give the same as
+    weighting the kernel and take no memory for it. The rest is done in the form that is fastest for these shapes, see
+    ``odconv.forms``.
     """
     spatial, channel, filter, kernel = attention
     where: Any = {"stride": _pair(stride), "padding": _pair(padding), "dilation": _pair(dilation)}
@@ -72,7 +72,7 @@ def _pair(value: Pair) -> tuple[int, int]:
 
 
 class AttentionBranch(nn.Module):
-    """Input picture features -> the logits of the four heads. Absent heads have no parameters."""
+    """From the input of a layer to the logits of its four heads. Absent heads have no parameters."""
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int, groups: int, reduction: float, num_kernels: int
@@ -95,7 +95,7 @@ class AttentionBranch(nn.Module):
 
     def forward(self, x: Tensor) -> Heads[Tensor]:  # x (N, C_in, H, W)
         squeezed = F.linear(x.mean((2, 3)), self.fc.weight.flatten(1))  # (N, hidden)
-        hidden = F.relu(self._normalised(squeezed[:, :, None, None])).flatten(1)
+        hidden = F.relu(self._normalize(squeezed[:, :, None, None])).flatten(1)
         spatial = _head(self.spatial_fc, hidden)
         return Heads(
             None if spatial is None else spatial.unflatten(1, (self.kernel_size, self.kernel_size)),
@@ -104,8 +104,8 @@ class AttentionBranch(nn.Module):
             _head(self.kernel_fc, hidden),
         )
 
-    def _normalised(self, squeezed: Tensor) -> Tensor:
-        """BatchNorm; a single picture in train mode has no batch statistics and takes the running ones, unchanged."""
+    def _normalize(self, squeezed: Tensor) -> Tensor:
+        """BatchNorm. A single picture in train mode has no batch statistics: it uses the running ones and does not update them."""
         bn = self.bn
         if self.training and len(squeezed) == 1 and bn.running_mean is not None:
             return F.batch_norm(squeezed, bn.running_mean, bn.running_var, bn.weight, bn.bias, False, eps=bn.eps)
@@ -127,7 +127,7 @@ class ODConv2d(nn.Module):
     Which heads exist: spatial unless 1x1, channel always, filter unless depth-wise, kernel unless K = 1.
 
     Raises:
-        ValueError: an argument that no such layer has; the message says what came and what is allowed.
+        ValueError: an argument is not allowed; the message says what came and what is allowed.
 
     Example:
         >>> ODConv2d(256, 256, 7, padding=3)(torch.randn(2, 256, 40, 40)).shape
@@ -151,9 +151,9 @@ class ODConv2d(nn.Module):
         self.in_channels = _at_least(1, "in_channels", in_channels)
         self.out_channels = _at_least(1, "out_channels", out_channels)
         self.kernel_size = _square(kernel_size)
-        self.stride = _two("stride", stride, at_least=1)
-        self.padding = _two("padding", padding, at_least=0)
-        self.dilation = _two("dilation", dilation, at_least=1)
+        self.stride = _checked_pair("stride", stride, at_least=1)
+        self.padding = _checked_pair("padding", padding, at_least=0)
+        self.dilation = _checked_pair("dilation", dilation, at_least=1)
         self.groups = _at_least(1, "groups", groups)
         self.num_kernels = _at_least(1, "num_kernels", num_kernels)
         if in_channels % groups or out_channels % groups:
@@ -194,7 +194,7 @@ def _at_least(low: int, name: str, value: int) -> int:
     return value
 
 
-def _two(name: str, value: Pair, *, at_least: int) -> tuple[int, int]:
+def _checked_pair(name: str, value: Pair, *, at_least: int) -> tuple[int, int]:
     pair = (value, value) if isinstance(value, int) else value
     if not isinstance(pair, tuple) or len(pair) != 2:
         raise ValueError(f"{name}={value!r}: a whole number or a pair of them is needed")
@@ -202,7 +202,7 @@ def _two(name: str, value: Pair, *, at_least: int) -> tuple[int, int]:
 
 
 def _square(kernel_size: Pair) -> int:
-    height, width = _two("kernel_size", kernel_size, at_least=1)
+    height, width = _checked_pair("kernel_size", kernel_size, at_least=1)
     if height != width:
         raise ValueError(f"kernel_size={kernel_size!r}: ODConv2d needs a square kernel")
     return height

@@ -1,4 +1,4 @@
-"""Many settings, one pass: the simplest settings that mean the same for a given network."""
+"""The normal form of settings: the simplest ones that mean the same for a given network."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Sizes = dict[str, int]  # head -> number of entries that it attends over; heads 
 def normalize(settings: Settings, model: nn.Module) -> Settings:
     """The simplest settings under which ``model`` computes bit for bit what it computes under ``settings``.
 
-    What has no effect on this network is left out: heads and layers that it does not have, a temperature of 1, kernels that
-    are kept anyway, a temperature for the one kernel that stays, and so on. So settings that mean the same are equal, share
-    a cache entry, and are ``Settings()`` where they mean the network as trained. A gate's mean is the same number with
-    ``compensate`` as at temperature 1, but not to the last bit: such settings stay as they are.
+    Whatever has no effect on this network is left out: heads and layers that it does not have, a temperature of 1, kernels
+    that are kept anyway, a temperature for the one kernel that stays, and so on. So settings that mean the same are equal
+    and share a cache entry, and those that mean the network as trained are ``Settings()``. Settings that change only the
+    last bits, as ``compensate`` can with ablated heads, stay as they are.
 
     Holds for finite logits. A network without ODConv layers has the normal form ``Settings()``.
 
@@ -65,7 +65,7 @@ def _sizes(layer: ODConv2d) -> Sizes:
 
 
 def _narrow(settings: Settings, layers: Collection[Sizes]) -> Settings:
-    """``settings`` less everything that changes nothing in ``layers``; tempered heads are those that matter alone."""
+    """``settings`` without what has no effect in ``layers``; ``tempered`` holds only heads whose temperature has one."""
     most = max((sizes.get("kernel", 1) for sizes in layers), default=1)
     kernels = settings.kernels if settings.kernels is not None and settings.kernels < most else None
     settings = replace(
@@ -86,7 +86,7 @@ def _narrow(settings: Settings, layers: Collection[Sizes]) -> Settings:
 
 
 def _widen(settings: Settings, layers: Collection[Sizes]) -> Settings:
-    """All heads are tempered where all that could matter are: that is what a temperature means by itself."""
+    """``settings`` with ``tempered`` at its default, all heads, where that has the same effect in ``layers``."""
     matter = {head for head in HEADS if _temperature_matters(head, settings, layers)}
     return replace(settings, tempered=HEADS) if matter <= set(settings.tempered) else settings
 

@@ -1,9 +1,10 @@
-"""What a pickle of tensors would do, found out without doing it.
+"""A check of a pickle of tensors, made without loading it.
 
-``torch.load(weights_only=True)`` runs no code of a file, but it takes as much memory and time as the file says: it makes
-bytes of any length, copies containers as often as it is asked to, and makes tensors of kinds that fail later. Here the
-instructions of a pickle are walked through with stand-ins for what they make. Only those that ``torch.save`` writes for
-plain tensors in dicts, lists and tuples pass, and no more of them than the largest published file has a few times over.
+``torch.load(weights_only=True)`` runs no code of a file, but takes as much memory and time as the file asks for: it makes
+byte strings of any length, copies containers as often as it is told to, and makes tensors of kinds that fail later. Here
+the instructions of a pickle are followed with stand-ins for the objects that they would make. Only the instructions that
+``torch.save`` writes for plain tensors in dicts, lists and tuples are allowed, and only about three times as many as in the
+largest published file.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class _Tensor(NamedTuple):
 
 
 class PickleCheck:
-    """Walks through the pickles of one file.
+    """Checks the pickles of one file, which share one budget.
 
     Attributes:
         storages: name of each storage that they ask for -> its size in bytes.
@@ -73,7 +74,7 @@ class PickleCheck:
         self._attributes_left = MAX_ATTRIBUTES
 
     def walk(self, stream: IO[bytes]) -> None:
-        """Walk through the next pickle of ``stream``, which stands behind it afterwards.
+        """Walk through the next pickle of ``stream``, and leave ``stream`` at the pickle's end.
 
         Raises:
             ForbiddenError: it asks for something that plain tensors do not need.
@@ -157,7 +158,7 @@ def _pop(stack: list[Any], count: int) -> list[Any]:
 
 
 def _check_keys(keys: list[Any]) -> None:
-    """A tuple as a key can take forever to hash."""
+    """Refuse keys other than text and small whole numbers: a nested tuple can take forever to hash."""
     for key in keys:
         if not (isinstance(key, str) or (type(key) is int and -MAX_KEY <= key < MAX_KEY)):
             raise ForbiddenError("key")
@@ -177,7 +178,7 @@ def _call(name: Any, arguments: Any) -> Any:
 
 
 def _check_inside(storage: Any, offset: Any, size: Any, stride: Any) -> None:
-    """A tensor lies inside of its storage."""
+    """Check that a tensor lies inside its storage."""
     lengths = isinstance(size, tuple) and isinstance(stride, tuple) and len(size) == len(stride) <= MAX_DIMENSIONS
     if not (isinstance(storage, _Storage) and lengths):
         raise ForbiddenError("tensor")

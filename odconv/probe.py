@@ -1,4 +1,4 @@
-"""What a pass through a network is told, and what it records.
+"""``probe``: apply settings to a pass through a network, and record what each of its layers does.
 
 Settings are ambient, like ``torch.autocast``: they live in a ``ContextVar``, so they reach every dynamic layer inside any
 model without touching it, and one shared model serves many visitors at once. New threads see the defaults.
@@ -18,7 +18,7 @@ from odconv.attention import Heads, Settings, attend
 
 @dataclass(frozen=True)
 class Record:
-    """What one layer did in one pass; all tensors detached float32, without gradient."""
+    """What one layer did in one pass; all tensors are float32 and without gradient."""
 
     logits: Heads[Tensor]  # raw, all K kernels
     attention: Heads[Tensor]  # what was applied
@@ -34,10 +34,10 @@ class Trace(dict[str, Record]):
 
 @dataclass(frozen=True)
 class _Pass:
-    """One open ``probe`` or ``apply_settings``. ``names`` is None when every layer is meant and nothing is recorded."""
+    """One open ``probe`` or ``apply_settings``."""
 
     settings: Settings
-    names: Mapping[nn.Module, str] | None = None
+    names: Mapping[nn.Module, str] | None = None  # of the probed modules; None: act on every layer and record nothing
     trace: Trace = field(default_factory=Trace)
 
 
@@ -96,15 +96,14 @@ def _enter(current: _Pass) -> Iterator[None]:
 
 
 def current_attention(layer: nn.Module, logits: Heads[Tensor], x: Tensor) -> Heads[Tensor]:
-    """The attentions that ``layer`` is to apply to its input ``x`` under the settings in force; recorded if probed."""
+    """The attentions that ``layer`` applies to its input ``x`` under the current settings; recorded if ``layer`` is probed."""
     current = _current.get()
     if current.names is None:
         return attend(logits, current.settings)
     if layer not in current.names:
         return attend(logits, _DEFAULT.settings)
     name = current.names[layer]
-    chosen = current.settings.layers is None or name in current.settings.layers
-    attention = attend(logits, current.settings if chosen else _DEFAULT.settings)
+    attention = attend(logits, current.settings.for_layer(name))
     calls = sum(1 for known in current.trace if known.partition("#")[0] == name)
     key = f"{name}#{calls + 1}" if calls else name
     current.trace[key] = Record(_detach(logits), _detach(attention), tuple(x.shape))

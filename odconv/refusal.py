@@ -1,4 +1,4 @@
-"""Why weights or a card are refused, and names out of such files in a form that can be shown."""
+"""The error for weights and cards that are refused, and names from such files made printable."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def printable(text: str, most: int = 80) -> str:
     return shown if len(text) <= most else f"{shown[: most - 1]}…"
 
 
-def listed(names: Sequence[str], most: int = 5) -> str:
-    """The first ``most`` names, printable, and how many more there are: ``a, b, … (+3)``."""
+def join_names(names: Sequence[str], most: int = 5) -> str:
+    """The first ``most`` names, made printable, and how many more there are: ``a, b, … (+3)``."""
     rest = f", … (+{len(names) - most})" if len(names) > most else ""
     return ", ".join(printable(name) for name in names[:most]) + rest

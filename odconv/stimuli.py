@@ -1,4 +1,4 @@
-"""Controlled pictures drawn in numpy, each with one knob: turn it, and see which attention answers.
+"""Stimuli: controlled pictures, each with one knob. Turn it, and see which attention responds.
 
 Pure functions: the same knob gives the same picture, pixel for pixel.
 """
@@ -54,11 +54,10 @@ def blur(picture: Image.Image, radius: float) -> Image.Image:
 
 @dataclass(frozen=True)
 class Stimulus:
-    """A kind of controlled picture, and all that its knob needs."""
+    """A kind of controlled picture and its knob."""
 
     name: str
-    knob: str  # label
-    unit: str  # "": none
+    knob: str  # what it changes, for error messages
     low: float  # the knob goes from low to high, both allowed
     high: float
     step: float
@@ -68,11 +67,11 @@ class Stimulus:
     needs_photo: bool = False  # what is drawn is that photo, changed, in the photo's own size
 
 
-def _drawn(pixels: Callable[[Any, int], _Pixels]) -> Callable[[float, int, Image.Image | None], Image.Image]:
+def _from_pixels(pixels: Callable[[Any, int], _Pixels]) -> Callable[[float, int, Image.Image | None], Image.Image]:
     return lambda value, size, photo: Image.fromarray(pixels(value, size))
 
 
-def _blurred(percent: float, size: int, photo: Image.Image | None) -> Image.Image:
+def _blur_photo(percent: float, size: int, photo: Image.Image | None) -> Image.Image:
     if photo is None:
         raise ValueError("blur needs a photo, and none came")
     return blur(photo, percent / 100 * min(photo.size))  # relative, so that it means the same for photos of any size
@@ -81,11 +80,11 @@ def _blurred(percent: float, size: int, photo: Image.Image | None) -> Image.Imag
 STIMULI: dict[str, Stimulus] = {
     stimulus.name: stimulus
     for stimulus in (
-        Stimulus("grating", "Direction of change", "°", 0, 180, 5, 0, _drawn(grating)),
-        Stimulus("checkerboard", "Side of a square", "px", 4, 128, 4, 32, _drawn(checkerboard), whole=True),
-        Stimulus("plain", "Hue", "°", 0, 360, 5, 0, _drawn(plain)),
-        Stimulus("noise", "Seed", "", 0, 999, 1, 0, _drawn(noise), whole=True),
-        Stimulus("blur", "Blur", "% of the shorter side", 0, 10, 0.5, 2, _blurred, needs_photo=True),
+        Stimulus("grating", "Direction of change", 0, 180, 5, 0, _from_pixels(grating)),  # degrees
+        Stimulus("checkerboard", "Side of a square", 4, 128, 4, 32, _from_pixels(checkerboard), whole=True),  # px
+        Stimulus("plain", "Hue", 0, 360, 5, 0, _from_pixels(plain)),  # degrees
+        Stimulus("noise", "Seed", 0, 999, 1, 0, _from_pixels(noise), whole=True),
+        Stimulus("blur", "Blur", 0, 10, 0.5, 2, _blur_photo, needs_photo=True),  # % of the shorter side
     )
 }
 
@@ -93,8 +92,8 @@ STIMULI: dict[str, Stimulus] = {
 def draw(name: str, value: float, photo: Image.Image | None = None, size: int = 256) -> Image.Image:
     """The RGB picture of ``STIMULI[name]``, knob at ``value``: ``size`` x ``size`` px, or as large as its ``photo``.
 
-    Noise and fine patterns fade when they are resized. Drawn in ``size=card.resize`` they are not: ``images.crop`` then cuts
-    the centre out pixel for pixel.
+    Noise and fine patterns fade when they are resized. With ``size=card.resize`` they are not resized: ``images.crop`` then
+    cuts the centre out pixel for pixel.
 
     Raises:
         ValueError: an unknown name, a value that is not a number in the knob's range, or no photo where one is needed.
@@ -106,9 +105,9 @@ def draw(name: str, value: float, photo: Image.Image | None = None, size: int = 
 
 
 def clamp_knob(name: str, value: object) -> float:
-    """The value nearest to ``value`` at which the knob of ``STIMULI[name]`` may stand.
+    """The allowed value of the knob of ``STIMULI[name]`` that is nearest to ``value``.
 
-    The default for what has no nearest: what is not a number, not finite, or not an ``int`` or ``float``.
+    Its default for a ``value`` that is no ``int`` or ``float``, or a ``float`` that is not finite.
 
     Example:
         >>> clamp_knob("checkerboard", 1e9)

@@ -1,8 +1,8 @@
 """Reading tensors from a file that anybody may have made.
 
-Tensors are read by safetensors or by ``torch.load(weights_only=True)``, never by plain pickle. What a file would take in
-memory and time is bounded before it is read, from its size and its table of contents: a file holds as many bytes as it
-says, uncompressed, and no more tensors than a network known here.
+Tensors are read by safetensors or by ``torch.load(weights_only=True)``, never by plain pickle. Before that, the file's table
+of contents is checked, so that memory and time stay bounded: all that it lists must lie uncompressed in the file, and it may
+list no more tensors than a network known here has.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from odconv.pickle_check import ForbiddenError, PickleCheck, TooLongError
-from odconv.refusal import CheckpointError, listed, printable
+from odconv.refusal import CheckpointError, join_names, printable
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".tar")
 GIB = 2**30
@@ -41,12 +41,12 @@ PICKLE_START = b"\x80\x02"
 def read_state(path: Path) -> dict[str, Tensor]:
     """The state dict in a weights file, on the CPU.
 
-    A file holds either tensors by name, or a dict of which ``"state_dict"`` is that, as the authors' do. The ``module.``
-    that ``DataParallel`` puts before each name is taken off. Anything else in the file is of no interest.
+    A file holds either tensors by name, or, like the authors' files, a dict with such tensors under ``"state_dict"``, of
+    which the rest is ignored. The ``module.`` that ``DataParallel`` puts before each name is removed.
 
     Raises:
-        CheckpointError: there is no such file, it is none of weights, it is damaged, it holds anything but tensors with
-            plain numbers, or it would take more memory than there is reason to.
+        CheckpointError: the file is missing or damaged, is not a weights file, holds anything but tensors of plain numbers,
+            or would take more memory than its size justifies.
     """
     if path.suffix not in SUFFIXES:
         raise CheckpointError("checkpoint.ending", file=printable(path.name), endings=", ".join(SUFFIXES))
@@ -87,7 +87,7 @@ def _read(path: Path) -> Any:
 
 
 def _check_safetensors(file: IO[bytes], size: int) -> None:
-    """The format: length of the header, 8 bytes; the header, a JSON object of tensors by name; their numbers."""
+    """Check a file's header. The format: its length in 8 bytes; the header, a JSON object of tensors by name; their numbers."""
     (length,) = struct.unpack("<Q", file.read(8))
     if length > size:
         raise ValueError("cut off")
@@ -105,7 +105,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_zip(file: IO[bytes], size: int, name: str) -> None:
-    """What ``torch.save`` writes today: a zip archive of a pickle and a record for each storage, uncompressed."""
+    """Check a file as ``torch.save`` writes it today: an uncompressed zip archive of a pickle and a record for each storage."""
     _check_directory(file, size)
     with zipfile.ZipFile(file) as archive:
         records = archive.infolist()
@@ -129,10 +129,10 @@ def _check_zip(file: IO[bytes], size: int, name: str) -> None:
 
 
 def _check_directory(file: IO[bytes], size: int) -> None:
-    """A zip archive's directory lies right before its end, and is short.
+    """Check that a zip archive's directory is short and lies right before the archive's end record.
 
-    Readers of zip archives look for it in different ways; where nothing lies between, all of them find the same one. Its
-    end has 22 bytes, and in a large archive, and in all that torch writes, 56 and 20 bytes of larger numbers before them.
+    Readers look for the directory in different ways; where nothing lies in between, all of them find the same one. The end
+    record has 22 bytes. In a large archive, and in all that torch writes, 56 and 20 bytes with larger numbers precede it.
     """
     file.seek(max(0, size - 98))
     tail = file.read()
@@ -154,8 +154,10 @@ def _check_directory(file: IO[bytes], size: int) -> None:
 
 
 def _check_pickles(file: IO[bytes], size: int) -> None:
-    """What ``torch.save`` wrote before: a magic number, a version, a system, the object, the names of its storages; then
-    the storages."""
+    """Check a file as ``torch.save`` wrote it in the past.
+
+    Five pickles: a magic number, a version, a system, the object, the names of its storages. Then the storages.
+    """
     stream, check = BytesIO(file.read(MAX_CONTENTS)), PickleCheck()
     for _ in range(5):
         try:
@@ -169,7 +171,7 @@ def _check_pickles(file: IO[bytes], size: int) -> None:
 
 
 def _state_of(content: Any, size: int) -> dict[str, Tensor]:
-    """The state dict inside what a file of ``size`` bytes held: without wrapper, and without ``module.``."""
+    """The state dict in ``content``, the object read from a file of ``size`` bytes."""
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not (isinstance(content, Mapping) and content and all(isinstance(name, str) for name in content)):
@@ -178,7 +180,7 @@ def _state_of(content: Any, size: int) -> dict[str, Tensor]:
         raise CheckpointError("checkpoint.many", count=len(content), most=MAX_TENSORS)
     stray = [name for name, value in content.items() if not isinstance(value, Tensor)]
     if stray:
-        raise CheckpointError("checkpoint.no_tensor", names=listed(stray))
+        raise CheckpointError("checkpoint.no_tensor", names=join_names(stray))
     claimed = 4 * sum(tensor.numel() for tensor in content.values())
     if claimed > min(MAX_BYTES, 4 * size + SLACK):  # a tensor can repeat one number, and take no room in its file
         raise CheckpointError("checkpoint.claims", claimed=f"{claimed / GIB:,.1f}", size=f"{size / 2**20:,.1f}")
@@ -187,5 +189,5 @@ def _state_of(content: Any, size: int) -> dict[str, Tensor]:
         name for name in content if name.removeprefix("module.") != name and name.removeprefix("module.") in content
     ]
     if twice:
-        raise CheckpointError("checkpoint.twice", names=listed(twice))
+        raise CheckpointError("checkpoint.twice", names=join_names(twice))
     return state

@@ -5,7 +5,7 @@ import streamlit as st
 from odconv.ui import bootstrap, controls, layer, photo, several, sidebar, sources, takeaway, text, view
 from odconv.ui import engine as engines
 from odconv.ui.engine import Answers, BusyError, Engine
-from odconv.ui.sources import Picture
+from odconv.ui.pictures import Picture
 from odconv.ui.text import say
 
 bootstrap()
@@ -22,7 +22,7 @@ if unknown := view.ignored():
 with st.container(key="pictures"):
     pictures = sources.choose(view.current(), engine.checkpoint.card.resize) if engine else []
 if engine and not pictures:
-    st.info(sources.asked(view.current()))
+    st.info(sources.prompt(view.current()))
 
 
 def ask(engine: Engine, pictures: list[Picture]) -> Answers | None:

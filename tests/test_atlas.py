@@ -16,18 +16,15 @@ from odconv.atlas import (
     AtlasError,
     TypicalHead,
     TypicalLayer,
-    Unusual,
     atlas_beside,
     atlas_path,
-    check_fits,
-    difference,
     distances,
-    expected_spread,
     fingerprint,
     load_atlas,
     save_atlas,
-    unusual,
 )
+from odconv.drawings.differences import subtract_typical
+from odconv.unusual import Unusual, check_fits, expected_spread, most_unusual
 from odconv.words import LANGUAGES, say
 
 
@@ -101,7 +98,7 @@ def arrays(atlas, tmp_path):
 
 def test_the_difference_is_each_picture_minus_the_mean_and_what_is_absent_stays_absent(network, pictures, atlas):
     for name, record in explain(network, pictures).layers.items():
-        shift = difference(record.attention, atlas.layers[name])
+        shift = subtract_typical(record.attention, atlas.means()[name])
         for head, values in zip(shift, record.attention, strict=True):
             assert (head is None) == (values is None)
             if head is not None:
@@ -112,13 +109,18 @@ def test_the_difference_is_each_picture_minus_the_mean_and_what_is_absent_stays_
                 )  # two sums of 12 below 1
 
 
-def test_the_difference_to_a_layer_of_another_shape_is_refused(network, pictures, atlas):
-    record = explain(network, pictures).layers["point"]
+def test_an_atlas_with_other_heads_or_shapes_in_a_layer_is_refused(network, pictures, atlas):
+    one = explain(network, pictures[:1])
+
+    def with_attention(name, attention):
+        changed = dataclasses.replace(one.layers[name], attention=attention)
+        return dataclasses.replace(one, layers=one.layers | {name: changed})
+
+    point = one.layers["point"].attention
     with pytest.raises(AtlasError, match=r"spatial attention of shape \(3, 3\), the network None"):
-        difference(record.attention, atlas.layers["shared"])
-    wider = record.attention._replace(channel=record.attention.channel[:, :1])
+        check_fits(with_attention("shared", point), atlas)
     with pytest.raises(AtlasError, match=r"channel attention of shape \(3,\), the network \(1,\)"):
-        difference(wider, atlas.layers["point"])
+        check_fits(with_attention("point", point._replace(channel=point.channel[:, :1])), atlas)
 
 
 def test_the_most_unusual_head_is_the_one_a_loop_over_all_entries_finds(network, pictures, atlas):
@@ -133,7 +135,7 @@ def test_the_most_unusual_head_is_the_one_a_loop_over_all_entries_finds(network,
                     each = [looped(picture, known.mean, known.deviation) for picture in values]
                     lower[name, head] = sum(other < each[n] for other in each)
                     far[name, head] = each[n]
-        found = unusual(everything.picture(n), atlas)
+        found = most_unusual(everything.picture(n), atlas)
         place = found.layer, found.head
         assert lower[place] == max(lower.values())
         assert found.distance == pytest.approx(far[place], rel=1e-4)
@@ -166,7 +168,7 @@ def test_a_head_that_never_moves_is_never_unusual(network, pictures, atlas):
         )
         for name, record in one.layers.items()
     }
-    found = unusual(dataclasses.replace(one, layers=typical), dataclasses.replace(atlas, layers=still))
+    found = most_unusual(dataclasses.replace(one, layers=typical), dataclasses.replace(atlas, layers=still))
     assert (found.share, found.distance) == (0, 0)
 
 
@@ -178,7 +180,9 @@ def test_rounding_makes_no_head_unusual(network, pictures, atlas):
     layers = one.layers | {"shared": dataclasses.replace(record, attention=record.attention._replace(spatial=rounded))}
     heads = atlas.layers["shared"].heads._replace(spatial=dataclasses.replace(known, distances=known.distances * 0))
     still = {"shared": dataclasses.replace(atlas.layers["shared"], heads=heads)}
-    found = unusual(dataclasses.replace(one, layers=layers), dataclasses.replace(atlas, layers=atlas.layers | still))
+    found = most_unusual(
+        dataclasses.replace(one, layers=layers), dataclasses.replace(atlas, layers=atlas.layers | still)
+    )
     assert (found.layer, found.head) != ("shared", "spatial")
 
 
@@ -189,7 +193,7 @@ def test_a_planted_outlier_is_found(network, pictures, atlas, layer, head):
     planted = known.mean[None] + 7 * np.maximum(known.deviation, FLOOR)[None]
     record = one.layers[layer]
     record = dataclasses.replace(record, attention=record.attention._replace(**{head: planted}))
-    found = unusual(dataclasses.replace(one, layers=one.layers | {layer: record}), atlas)
+    found = most_unusual(dataclasses.replace(one, layers=one.layers | {layer: record}), atlas)
     assert (found.layer, found.head) == (layer, head)
     assert found.distance == pytest.approx(7, rel=1e-3)
     assert found.share == 1
@@ -213,7 +217,7 @@ def test_a_shift_that_nobody_could_see_is_not_called_unusual(network, pictures, 
         )
         for name, record in one.layers.items()
     }
-    found = unusual(dataclasses.replace(one, layers=near), dataclasses.replace(atlas, layers=still))
+    found = most_unusual(dataclasses.replace(one, layers=near), dataclasses.replace(atlas, layers=still))
     assert found.distance == pytest.approx(0.1, rel=1e-3)
 
 
@@ -250,14 +254,14 @@ def test_an_atlas_fits_its_own_network_and_no_other(network, pictures, atlas, sm
 
 def test_only_one_picture_of_the_untouched_network_can_be_unusual(network, pictures, atlas):
     with pytest.raises(ValueError, match="2 pictures under"):
-        unusual(explain(network, pictures[:2]), atlas)
+        most_unusual(explain(network, pictures[:2]), atlas)
     with pytest.raises(ValueError, match=r"temperature=2\.0"):
-        unusual(explain(network, pictures[:1], Settings(2.0)), atlas)
+        most_unusual(explain(network, pictures[:1], Settings(2.0)), atlas)
 
 
 def test_another_network_than_the_atlas_is_of_is_refused(small_model, images, atlas):
     with pytest.raises(AtlasError, match="The atlas has 4 layers, and the network 16"):
-        unusual(explain(small_model, images[:1]), atlas)
+        most_unusual(explain(small_model, images[:1]), atlas)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -9,7 +9,7 @@ from torch import nn
 
 from odconv import ODConv2d, probe
 from odconv import backbones as nets
-from odconv.architecture import NothingDrawn
+from odconv.architecture import SkipInit
 
 # README of OSVAI/ODConv, ImageNet: millions of parameters, to two decimals
 PUBLISHED = {
@@ -64,7 +64,7 @@ def _seed():
 
 @functools.cache
 def on_meta(maker, **options):
-    with torch.device("meta"), NothingDrawn():
+    with torch.device("meta"), SkipInit():
         return maker(**options)
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from odconv import backbones as nets
 from odconv import card, checkpoint
-from odconv.architecture import NothingDrawn
+from odconv.architecture import SkipInit
 from odconv.atlas import atlas_path
 from odconv.checkpoint import (
     CheckpointError,
@@ -156,7 +156,7 @@ def test_tensors_that_share_or_skip_memory_load_as_their_values(tmp_path, state)
 
 
 def meta_state(maker, classes, **options):
-    with torch.device("meta"), NothingDrawn():
+    with torch.device("meta"), SkipInit():
         return maker(classes, **options).state_dict()
 
 
@@ -211,7 +211,7 @@ def test_another_reduction_is_recognised(maker, options, reduction):
 
 def test_a_reduction_below_the_floor_of_the_hidden_width_builds_the_same_network():
     state = meta_state(nets.od_resnet18, 10, reduction=1 / 64)  # 16 in every branch; 1/16 would have 32 in the last
-    with torch.device("meta"), NothingDrawn():
+    with torch.device("meta"), SkipInit():
         built = recognise(state).build().state_dict()
     assert {name: t.shape for name, t in built.items()} == {name: t.shape for name, t in state.items()}
 

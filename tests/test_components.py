@@ -9,7 +9,7 @@ from odconv.ui import components
 def test_what_cannot_be_a_name_is_logged_and_not_handed_on(monkeypatch, caplog, sent):
     taken = []
     monkeypatch.setattr(components, "_sent", lambda key, name: sent)
-    components._hand_name("gallery", "picked", taken.append)
+    components._pass_text("gallery", "picked", taken.append)
     assert taken == []
     assert "gallery: ignored" in caplog.text
 
@@ -17,5 +17,5 @@ def test_what_cannot_be_a_name_is_logged_and_not_handed_on(monkeypatch, caplog, 
 def test_a_name_is_handed_on_as_it_came(monkeypatch):
     taken = []
     monkeypatch.setattr(components, "_sent", lambda key, name: "rocket")
-    components._hand_name("gallery", "picked", taken.append)
+    components._pass_text("gallery", "picked", taken.append)
     assert taken == ["rocket"]

@@ -7,7 +7,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from odconv import ODConv2d, backbones
-from odconv.architecture import NothingDrawn
+from odconv.architecture import SkipInit
 from odconv.cost import cost
 
 # Multiply-adds in millions at 224 px (README of OSVAI/ODConv).
@@ -34,7 +34,7 @@ PUBLISHED = [
 
 
 def on_meta(name, **options):
-    with torch.device("meta"), NothingDrawn():
+    with torch.device("meta"), SkipInit():
         return getattr(backbones, name)(**options).eval()
 
 

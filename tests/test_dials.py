@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
 from odconv.attention import Settings
-from odconv.ui.dials import STOPS, Turn, read
+from odconv.ui.dials import STOPS, Turn, parse_turn
 from odconv.ui.link import TEMPERATURES, View, to_query
 
 ROUND = (0.1, 0.2, 0.3, 0.5, 1, 2, 3, 5, 10, 15, 20, 30)
@@ -44,9 +44,9 @@ def test_a_stop_is_written_into_a_link_as_the_dial_shows_it(stop):
 @given(st.sampled_from(STOPS), st.integers(1, 4), st.booleans())
 def test_a_turn_changes_what_was_turned_and_nothing_else(stop, kernels, released):
     sent = json.loads(json.dumps({"changes": {"temperature": stop}, "released": released}))
-    assert read(sent, 4) == Turn({"temperature": stop}, released)
+    assert parse_turn(sent, 4) == Turn({"temperature": stop}, released)
     kept = None if kernels == 4 else kernels
-    assert read({"changes": {"kernels": kernels}, "released": released}, 4) == Turn({"kernels": kept}, released)
+    assert parse_turn({"changes": {"kernels": kernels}, "released": released}, 4) == Turn({"kernels": kept}, released)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_a_turn_changes_what_was_turned_and_nothing_else(stop, kernels, released
 )
 def test_what_no_dial_sends_is_refused(sent):
     with pytest.raises(ValueError):
-        read(sent, 4)
+        parse_turn(sent, 4)
 
 
 @given(anything, anything, anything)
@@ -84,7 +84,7 @@ def test_nothing_that_a_browser_sends_gets_out_of_range(sent, changes, released)
         {"changes": {"temperature": sent}, "released": True},
     ):
         try:
-            turn = read(message, 4)
+            turn = parse_turn(message, 4)
         except ValueError:
             continue
         assert set(turn.settings) <= {"temperature", "kernels"}
@@ -101,7 +101,7 @@ def page(sent):
     for message in sent:
         if isinstance(message, dict) and message.get("session") == "this":
             message["session"] = connection.session()
-        dials._turn(message, 4)
+        dials._handle_turn(message, 4)
 
 
 def turned(*sent):

@@ -23,7 +23,7 @@ from odconv.backbones import od_resnet18, resnet18
 from odconv.checkpoint import CheckpointError, save_checkpoint
 from odconv.ui import engine as engines
 from odconv.ui.engine import BusyError, ask, ask_all, load_atlas_for, open_engine
-from odconv.ui.sources import Picture
+from odconv.ui.pictures import Picture
 from odconv.words import say
 
 CARD = {"image_size": 32, "resize": 32, "stem": "small", "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
@@ -73,7 +73,7 @@ def picture(seed=0):
 
 def hold(device="cpu"):
     """A visitor who has the device."""
-    return engines._turn(device, time.monotonic() + 1)
+    return engines._wait_for_device(device, time.monotonic() + 1)
 
 
 # --- answers ----------------------------------------------------------------------------------------------------------
@@ -343,7 +343,7 @@ def test_visitors_who_want_different_things_stand_in_the_queue_together(folder, 
         together.wait(10)  # passes when three are here at once, and breaks otherwise
         yield
 
-    monkeypatch.setattr(engines, "_turn", turn)
+    monkeypatch.setattr(engines, "_wait_for_device", turn)
     with ThreadPoolExecutor() as pool:
         answers = list(pool.map(lambda n: ask(engine, picture(n), Settings()), range(3)))
     assert len({answer.explanation.logits.tobytes() for answer in answers}) == 3
@@ -368,7 +368,7 @@ def test_visitors_who_want_the_same_thing_do_not_wait_for_one_another_and_then_f
         yield
 
     monkeypatch.setattr(engines, "time", SimpleNamespace(monotonic=look))
-    monkeypatch.setattr(engines, "_turn", turn)
+    monkeypatch.setattr(engines, "_wait_for_device", turn)
 
     def visit(_):
         with pytest.raises(BusyError):
@@ -380,13 +380,13 @@ def test_visitors_who_want_the_same_thing_do_not_wait_for_one_another_and_then_f
 
 
 def test_several_pictures_are_not_waited_for_longer_than_one(folder, monkeypatch):
-    engine, deadlines, turn = open_engine(NAME, "cpu"), [], engines._turn
+    engine, deadlines, turn = open_engine(NAME, "cpu"), [], engines._wait_for_device
 
     def noted(device, deadline):
         deadlines.append(deadline)
         return turn(device, deadline)
 
-    monkeypatch.setattr(engines, "_turn", noted)
+    monkeypatch.setattr(engines, "_wait_for_device", noted)
     ask_all(engine, [picture(n) for n in range(3)], Settings())
     assert len(deadlines) == 3
     assert len(set(deadlines)) == 1
@@ -395,13 +395,13 @@ def test_several_pictures_are_not_waited_for_longer_than_one(folder, monkeypatch
 def test_a_visitor_who_waits_for_the_device_keeps_nobody_from_what_is_cached(folder, monkeypatch):
     engine = open_engine(NAME, "cpu")
     ask(engine, picture(0), Settings())
-    begun, turn = threading.Event(), engines._turn
+    begun, turn = threading.Event(), engines._wait_for_device
 
     def noted(device, deadline):
         begun.set()
         return turn(device, deadline)
 
-    monkeypatch.setattr(engines, "_turn", noted)
+    monkeypatch.setattr(engines, "_wait_for_device", noted)
     with turn("cpu", time.monotonic() + 1):
         waiting = threading.Thread(target=ask, args=(engine, picture(1), Settings()))
         waiting.start()

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
-from odconv import images
+from odconv import decoding
 from odconv.images import ENDINGS, KEPT_SIDE, MAX_BYTES, PictureError, crop, decode, digest, prepare, title_of
 from odconv.stimuli import noise
 from tests.pictures import chunk, gamma, photo, pixels, png, profile, refusal, rough, saved, xyz
@@ -194,7 +194,7 @@ def test_many_threads_decode_alike():
 
 
 def test_pictures_are_decoded_one_at_a_time_whoever_asks(monkeypatch):
-    opened, most, lock, original = 0, 0, threading.Lock(), images._flatten
+    opened, most, lock, original = 0, 0, threading.Lock(), decoding._flatten
 
     def flatten(*arguments):
         nonlocal opened, most
@@ -206,7 +206,7 @@ def test_pictures_are_decoded_one_at_a_time_whoever_asks(monkeypatch):
             opened -= 1
         return small
 
-    monkeypatch.setattr(images, "_flatten", flatten)
+    monkeypatch.setattr(decoding, "_flatten", flatten)
     files = [saved(photo(300 + index, 250), "PNG") for index in range(8)]
     with ThreadPoolExecutor(8) as threads:
         assert len(list(threads.map(decode, files))) == 8
@@ -214,9 +214,9 @@ def test_pictures_are_decoded_one_at_a_time_whoever_asks(monkeypatch):
 
 
 def test_who_waits_too_long_for_a_turn_is_told_so_and_the_next_one_is_served(monkeypatch):
-    monkeypatch.setattr(images, "_PATIENCE", 0.0)
+    monkeypatch.setattr(decoding, "_PATIENCE", 0.0)
     data = saved(photo(), "PNG")
-    with images._turn(), pytest.raises(PictureError) as refused:
+    with decoding._wait_for_decoder(), pytest.raises(PictureError) as refused:
         decode(data)
     assert refused.value.key == "picture.busy"
     assert decode(data).size == (90, 60)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from odconv import images
+from odconv import decoding
 from odconv.images import PictureError, decode
 from odconv.picture_files import inspect
 from odconv.picture_files.contents import MAX_PARTS, MEMORY, orientation_of
@@ -46,7 +46,7 @@ def no_decoder(monkeypatch):
         raise BaseException("a decoder was asked")  # not Exception: that would only look like damage
 
     monkeypatch.setattr(Image, "open", fail)
-    monkeypatch.setattr(images.pillow_heif, "open_heif", fail)
+    monkeypatch.setattr(decoding.pillow_heif, "open_heif", fail)
 
 
 def after_the_start(data, part, times=1):
@@ -101,16 +101,16 @@ def test_too_many_pixels_for_the_memory_they_take_are_refused_before_any_is_deco
 def test_the_largest_that_phones_make_are_within_the_budgets(width, height):
     for data in (jpeg_of(width, height), jpeg_of(width, height, progressive=True), png(width, height, 8, 6, b"\0")):
         contents = inspect(data)
-        images.check_budget(contents, images._scale_on_load(contents))
-    images.check_budget(inspect(heic_of(8064, 6048)))
+        decoding.check_budget(contents, decoding._scale_on_load(contents))
+    decoding.check_budget(inspect(heic_of(8064, 6048)))
 
 
 @pytest.mark.parametrize("size", [(4000, 3000), (8160, 6144), (3000, 1000), (100, 51_000), (1024, 1024), (7, 5000)])
 def test_a_jpeg_is_shrunk_on_load_as_much_as_is_foreseen(size):
     contents = inspect(jpeg_of(*size))
     picture = Image.open(BytesIO(contents.data))
-    picture.draft("RGB", images._draft_size(size))
-    scale = images._scale_on_load(contents)
+    picture.draft("RGB", decoding._draft_size(size))
+    scale = decoding._scale_on_load(contents)
     assert picture.size == tuple(-(-side // scale) for side in size)
 
 

@@ -5,7 +5,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from odconv.refusal import listed, printable
+from odconv.refusal import join_names, printable
 
 
 def test_an_ordinary_name_is_shown_as_it_is():
@@ -33,6 +33,6 @@ def test_what_is_shown_is_text_without_control_characters_and_no_longer_than_ask
         }
 
 
-def test_of_many_names_the_first_are_listed_and_the_others_counted():
-    assert listed(["a", "b\n"]) == "a, b�"
-    assert listed([str(i) for i in range(8)]) == "0, 1, 2, 3, 4, … (+3)"
+def test_of_many_names_the_first_are_join_names_and_the_others_counted():
+    assert join_names(["a", "b\n"]) == "a, b�"
+    assert join_names([str(i) for i in range(8)]) == "0, 1, 2, 3, 4, … (+3)"

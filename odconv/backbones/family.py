@@ -1,4 +1,4 @@
-"""What a backbone has to say of itself, and what all of them are made with.
+"""``Family``, the description of a family of networks, and the parts that all families are built with.
 
 A file of this folder holds one family of networks and ends in its ``Family``; ``odconv.backbones.FAMILIES`` lists them.
 """
@@ -23,12 +23,12 @@ static_conv: Conv = partial(nn.Conv2d, bias=False)
 
 
 def dynamic_conv(num_kernels: int, reduction: float) -> Conv:
-    """A maker of ``ODConv2d`` layers, to be used where ``nn.Conv2d`` would be."""
+    """A constructor of ``ODConv2d`` layers that takes the place of ``nn.Conv2d``."""
     return partial(ODConv2d, num_kernels=num_kernels, reduction=reduction)
 
 
 class Layout(NamedTuple):
-    """A network but for the kind of its convolutions: the same for an ODConv network and its static twin."""
+    """The shape of a network, without the kind of its convolutions: the same for an ODConv network and its static twin."""
 
     backbone: str  # of the static network: "resnet18", "mobilenetv2", ...
     width: float  # channels of a ResNet's first stage; a MobileNetV2's width multiplier
@@ -39,8 +39,8 @@ class Layout(NamedTuple):
 class Place(NamedTuple):
     """Where a layer stands in its network."""
 
-    stage: str  # "layer2"; what a drawing groups layers by
-    label: str  # "0·1"; short, and different for each layer of a stage
+    stage: str  # "layer2"; drawings group layers by it
+    label: str  # "0·1"; short, and unique within the stage
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,15 @@ class Family:
     """Networks that differ in depth and width alone.
 
     Attributes:
-        name: as a sentence has it, "ResNet-18, 34, 50, 101".
-        backbones: the name of each static network of the family.
-        stems: the stems that there are, the usual one first.
-        narrow: a width that makes a network of it tiny.
-        first: the layer by whose weight the family is recognised, and whether its convolutions are dynamic.
-        classifier: the linear map at the end.
-        build: layout and maker of convolutions -> the network, freshly initialised.
-        recognise: tensors by name -> their layout. Raises ``CheckpointError`` where they fit none of the family's.
-        place: name of a layer, as a probe records it -> where it stands.
+        name: for sentences: "ResNet-18, 34, 50, 101".
+        backbones: the names of its static networks.
+        stems: its possible stems, the usual one first.
+        narrow: a width that makes a tiny network, for tests.
+        first: name of a layer whose weight shows that a network is of this family, and whether it is dynamic.
+        classifier: name of the linear map at the end.
+        build: (layout, constructor of convolutions) -> the network, initialised.
+        recognise: tensors by name -> their layout. Raises ``CheckpointError`` where they fit no network of the family.
+        place: name of a layer, as ``probe`` records it -> where it stands.
     """
 
     name: str
@@ -83,13 +83,13 @@ def size_of(state: State, name: str, axis: int) -> int:
 
 
 def split_call(name: str) -> tuple[str, str]:
-    """A layer that is called twice is recorded twice: ``layer1.0.conv1#2`` -> (``layer1.0.conv1``, ``#2``)."""
+    """Split a recorded name into layer and call: ``layer1.0.conv1#2`` -> (``layer1.0.conv1``, ``#2``)."""
     layer, sign, call = name.partition("#")
     return layer, sign + call
 
 
 def init_static(model: nn.Module) -> None:
-    """The released code's initialisation of what is not dynamic; ODConv layers have initialised themselves."""
+    """Initialise ordinary convolutions and linear maps as the released code does; ODConv layers have done so themselves."""
     inside = {part for layer in model.modules() if isinstance(layer, ODConv2d) for part in layer.modules()}
     for module in model.modules():
         if module in inside:

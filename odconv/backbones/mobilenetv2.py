@@ -18,7 +18,7 @@ from odconv.backbones.family import (
 )
 from odconv.refusal import CheckpointError
 
-WIDTHS = (1.0, 0.75, 0.5, 0.35, 1.3, 1.4)  # the multipliers that weights are known for
+WIDTHS = (1.0, 0.75, 0.5, 0.35, 1.3, 1.4)  # the multipliers of published weights
 
 # expansion, output channels, repeats, stride of the first (Sandler et al., 2018, table 2)
 MOBILENETV2_STAGES = (
@@ -59,13 +59,16 @@ def _conv_bn_relu(conv: Conv, inplanes: int, planes: int, side: int, stride: int
 
 
 def round_to_8(channels: float) -> int:
-    """Nearest multiple of 8, at least 8, and not more than a tenth below: the rule of the MobileNet family."""
+    """The nearest multiple of 8, at least 8; the next one where that is more than a tenth below ``channels``.
+
+    The rule of the MobileNet family.
+    """
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
 class MobileNetV2(nn.Module):
-    """(N, 3, H, W) -> logits (N, num_classes)."""
+    """MobileNetV2: (N, 3, H, W) -> logits (N, num_classes)."""
 
     def __init__(self, conv: Conv, num_classes: int, width_mult: float) -> None:
         super().__init__()

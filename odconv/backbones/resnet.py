@@ -74,7 +74,7 @@ def _shortcut(inplanes: int, outplanes: int, stride: int) -> nn.Sequential | Non
 
 
 class ResNet(nn.Module):
-    """(N, 3, H, W) -> logits (N, num_classes).
+    """A ResNet: (N, 3, H, W) -> logits (N, num_classes).
 
     ``stem="imagenet"``: 7x7 with stride 2, then max pooling with stride 2. ``"small"``, for pictures of about 64 px: 3x3
     with stride 2, no pooling.

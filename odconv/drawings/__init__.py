@@ -1,8 +1,8 @@
-"""Drawings that follow a control while it is dragged: a record -> plain data, drawn in the browser by the .js files here.
+"""Drawings that follow a control while it is dragged: Python turns a record into plain data, JavaScript draws it as SVG.
 
-A Plotly chart is rebuilt from scratch at every change, so what must move without flicker is drawn as SVG by small
-functions ``(root, data, act)``. The page and the self-contained HTML export use the same ones. Python decides what is
-drawn and every word of it, in the visitor's language; JavaScript only draws it. No torch and no streamlit here.
+A Plotly chart is rebuilt from scratch at every change and would flicker. The drawings here are small JavaScript functions
+``(root, data, act)`` that redraw in place; the page and the HTML export use the same ones. Python decides what is drawn
+and gives every text, in the visitor's language. No torch and no streamlit here.
 """
 
 from odconv.drawings.colours import COLOURS

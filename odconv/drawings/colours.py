@@ -1,12 +1,12 @@
-"""The colours of all drawings, told apart by colour-blind people; as text, for the page's CSS and for Plotly."""
+"""The colours of all drawings, as CSS text. Colour-blind people can tell them apart."""
 
 from __future__ import annotations
 
 # Okabe and Ito's colours. One per head, on every page.
 COLOURS = {"spatial": "#0072B2", "channel": "#009E73", "filter": "#CC79A7", "kernel": "#E69F00"}
 
-# From W1 to the last kernel, through tones between these two. They stand out from white and from dark paper alike, so that
-# a kernel keeps its tone when the theme changes: a tone nearer to either would vanish there.
+# The tones of W1 and of the last kernel; the others lie between. Both stand out from white and from dark paper, so that a
+# kernel keeps its tone when the theme changes.
 KERNEL_TONES = ("#F0A815", "#7A3E00")
 
 # Text on paper where the page has no theme of its own, (light, dark).

@@ -1,4 +1,4 @@
-"""What drawings show, in sentences: for screen readers, tooltips and lines beside the drawings.
+"""Sentences about what drawings show: for screen readers, tooltips and the lines beside the drawings.
 
 ``language`` is one of ``odconv.words.LANGUAGES``. Kernels, rows and columns are counted from 1 as in the paper, channels
 from 0 as in PyTorch.
@@ -23,7 +23,7 @@ from odconv.words import say
 SAME = 0.005  # what rounds to no difference at two digits
 MOST_LAYERS = 4  # named one by one; more are counted
 
-Spread = Mapping[str, Sequence[float | None]]  # head -> layer by layer, how far pictures differ; None: no such head
+Spread = Mapping[str, Sequence[float | None]]  # head -> for each layer, how far pictures differ; None: no such head
 
 
 def join_list(language: str, parts: Iterable[str]) -> str:
@@ -44,7 +44,7 @@ def join_sentences(language: str, sentences: Iterable[str]) -> str:
 
 
 def head_name(language: str, head: str) -> str:
-    """``"spatial"``, and what it is called in other languages."""
+    """What ``head``, one of ``HEADS``, is called in ``language``."""
     return say(language, f"head.{head}")
 
 
@@ -52,7 +52,7 @@ def head_name(language: str, head: str) -> str:
 
 
 def describe_layer(language: str, record: LayerRecord, typical: Typical | None = None) -> str:
-    """All heads of one layer of one picture in a sentence; how they differ, where ``typical`` is given."""
+    """All heads of one layer of one picture in a sentence; their differences from ``typical`` where it is given."""
     describe = describe_head if typical is None else describe_difference
     heads = zip(HEADS, subtract_typical(record.attention, typical), strict=True)
     return join_clauses(
@@ -95,7 +95,7 @@ def describe_head(language: str, head: str, values: np.ndarray) -> str:
 
 
 def describe_difference(language: str, head: str, shift: np.ndarray) -> str:
-    """How one head of one layer of one picture differs from the typical, in a sentence. ``shift``: the differences."""
+    """How one head of one picture differs from the typical, in a sentence. ``shift``: the differences, (k, k), (C,) or (K,)."""
     above, below = float(shift.max()), float(shift.min())
     if max(above, -below) < SAME:
         return say(language, "layer.typical", head=head_name(language, head))
@@ -115,12 +115,12 @@ def _places_of_extremes(taps: np.ndarray) -> dict[str, int]:
 
 
 def describe_absence(language: str, head: str) -> str:
-    """Why a layer has no such head."""
+    """A sentence on why a layer has no such head."""
     return say(language, f"layer.{head}_absent")
 
 
 def statistics_text(language: str, head: str, values: np.ndarray) -> str:
-    """The numbers of one head on one line."""
+    """Lowest, mean and highest gate of one head, or entropy and effective kernels, on one line."""
     if head == "kernel":
         return say(
             language,
@@ -134,7 +134,7 @@ def statistics_text(language: str, head: str, values: np.ndarray) -> str:
 
 
 def difference_statistics_text(language: str, shift: np.ndarray) -> str:
-    """The numbers of one head's differences from the typical on one line."""
+    """Lowest, highest and mean absolute difference of one head from the typical, on one line."""
     return say(
         language,
         "layer.shift_statistics",
@@ -147,7 +147,10 @@ def difference_statistics_text(language: str, shift: np.ndarray) -> str:
 def describe_spread(
     language: str, layer_names: Sequence[str], spread: Spread, typical_spread: Spread | None = None
 ) -> str:
-    """In which layer each head differs most between pictures, or most against ``typical_spread``, in a sentence."""
+    """A sentence on the layer in which each head differs most between pictures.
+
+    Where ``typical_spread`` is given, it is the layer in which ``spread`` exceeds it most.
+    """
     places = []
     for head, values in spread.items():
         usual = np.zeros(len(values)) if typical_spread is None else np.array(typical_spread[head], dtype=float)
@@ -164,7 +167,7 @@ def describe_spread(
 
 
 def describe_shapes(language: str, record: LayerRecord) -> list[str]:
-    """x, W and y of a layer."""
+    """The shapes of a layer's input x, weight W and output y, a text each."""
     kernels, out_channels, in_channels, k, _ = record.weight_shape
     key = "layer.weight_of_one" if kernels == 1 else "layer.weight"
     weight = say(language, key, kernels=kernels, shape=_shape_text((out_channels, in_channels, k, k)))
@@ -198,7 +201,7 @@ def describe_cost(language: str, record: LayerRecord, cost: LayerCost) -> str:
 
 
 def describe_settings(language: str, settings: Settings) -> str:
-    """Settings in words; what changes nothing is not mentioned."""
+    """Settings in words; fields that have no effect are left out."""
     parts = []
     if settings.temperature != 1 and settings.tempered:
         key = "takeaway.temperature" if settings.tempered == HEADS else "takeaway.temperature_on"

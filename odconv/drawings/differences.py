@@ -1,4 +1,4 @@
-"""How attention differs from what is typical, and the scale that differences are drawn on."""
+"""Differences of attention from the typical, and the scale that they are drawn on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SCALE_ENDS = (0.05, 0.1, 0.2, 0.5, 1.0)  # a few, so that the scale seldom chang
 
 
 def subtract_typical(attention: Heads[np.ndarray], typical: Typical | None) -> Heads[np.ndarray]:
-    """``attention`` (N, ...) of a layer minus ``typical`` (...); as it is where there is none to subtract."""
+    """``attention`` (N, ...) of a layer minus ``typical`` (...); unchanged where ``typical`` is None."""
     if typical is None:
         return attention
     pairs = zip(attention, typical, strict=True)
@@ -23,7 +23,10 @@ def subtract_typical(attention: Heads[np.ndarray], typical: Typical | None) -> H
 
 
 def scale_end(differences: Iterable[Heads[np.ndarray]]) -> float:
-    """How far the scale of these differences reaches to either side: one of ``SCALE_ENDS``, or more if gates exceed 1."""
+    """The end of a scale, the same to either side, that holds all ``differences``.
+
+    One of ``SCALE_ENDS``, or a larger whole number where compensated gates exceed 1.
+    """
     sizes = (float(np.abs(values).max()) for heads in differences for values in heads if values is not None)
     largest = max(sizes, default=0)
     whole = float(math.ceil(largest)) if math.isfinite(largest) else 1.0

@@ -11,7 +11,7 @@ from odconv.attention import HEADS, Heads
 from odconv.drawings.describe import describe_layer, head_name, join_list, join_sentences
 from odconv.drawings.differences import Typical, scale_end, subtract_typical
 from odconv.drawings.names import clean_name
-from odconv.drawings.numbers import plain_number, plain_numbers
+from odconv.drawings.numbers import json_number, json_numbers
 from odconv.explain import Explanation, effective_kernels
 from odconv.words import say
 
@@ -28,7 +28,7 @@ def glance_data(
     places: Mapping[str, Place],
     typical: Mapping[str, Typical] | None = None,
 ) -> dict[str, Any]:
-    """All layers of one picture in execution order.
+    """The data of ``glance.js``: all layers of one picture in execution order.
 
     Args:
         language: one of ``odconv.words.LANGUAGES``; all texts in the data are in it.
@@ -55,7 +55,7 @@ def glance_data(
                 "stage": clean_name(stage),
                 "label": clean_name(label),
                 "alt": say(language, "glance.layer_alt", layer=clean_name(name), description=description),
-                "effective": None if kernel is None else plain_number(round(float(effective_kernels(kernel[0])), 2)),
+                "effective": None if kernel is None else json_number(round(float(effective_kernels(kernel[0])), 2)),
                 "ghost": None if before is None else _cells(before),
             }
             | _cells(now)
@@ -76,7 +76,7 @@ def glance_data(
 
 
 def _legend(language: str, record: Explanation, difference: bool) -> dict[str, list[str]]:
-    """What each row holds, line by line."""
+    """Head -> the lines of text that explain its row."""
     sides = sorted({layer.weight_shape[-1] for layer in record.layers.values()})
     sizes = join_list(language, (f"{side}×{side}" for side in sides if side > 1))
     most = max((layer.weight_shape[0] for layer in record.layers.values()), default=1)
@@ -92,7 +92,7 @@ def _legend(language: str, record: Explanation, difference: bool) -> dict[str, l
 
 
 def _note(language: str, end: float | None, ghosts: bool) -> str:
-    """What is to be known of the drawing; ``end``: of the scale of differences."""
+    """The note under the drawing. ``end``: of the scale of differences, or None; ``ghosts``: whether ghost marks are drawn."""
     if end is None:
         return say(language, "glance.ghosts") if ghosts else ""
     sentences = [say(language, "glance.scale", end=f"{end:g}"), say(language, "glance.signs")]
@@ -102,12 +102,12 @@ def _note(language: str, end: float | None, ghosts: bool) -> str:
 def _cells(attention: Heads[np.ndarray]) -> dict[str, Any]:
     spatial, channel, filter, kernel = (None if head is None else head[0] for head in attention)
     return {
-        "spatial": None if spatial is None else plain_numbers(spatial.ravel()),
+        "spatial": None if spatial is None else json_numbers(spatial.ravel()),
         "channel": None if channel is None else _profile(channel),
         "filter": None if filter is None else _profile(filter),
-        "kernel": None if kernel is None else plain_numbers(kernel),
+        "kernel": None if kernel is None else json_numbers(kernel),
     }
 
 
 def _profile(gates: np.ndarray) -> list[float]:
-    return plain_numbers(np.quantile(gates, np.linspace(1, 0, QUANTILES)))
+    return json_numbers(np.quantile(gates, np.linspace(1, 0, QUANTILES)))

@@ -18,11 +18,11 @@ from odconv.drawings.describe import (
     statistics_text,
 )
 from odconv.drawings.differences import Typical, scale_end, subtract_typical
-from odconv.drawings.numbers import plain_numbers
+from odconv.drawings.numbers import json_numbers
 from odconv.explain import LayerRecord
 from odconv.words import say, texts
 
-# What layer.js says of single numbers and of its buttons; some hold placeholders, which it fills in.
+# Keys of the texts that layer.js needs for single numbers and for its buttons. It fills their placeholders itself.
 TEMPLATES = (
     "tap",
     "kernel",
@@ -45,14 +45,14 @@ def layer_data(
     cost: LayerCost,
     typical: Typical | None = None,
 ) -> dict[str, Any]:
-    """Shapes, cost, equation and the four heads of one layer, with their numbers.
+    """The data of ``layer.js``: shapes, cost, equation and the four heads of one layer.
 
     Args:
         language: one of ``odconv.words.LANGUAGES``; all texts in the data are in it.
         record: of one picture (N = 1).
         reference: the untouched network's record of the same layer and picture, drawn as ghost marks; ``None`` where the
             settings are the trained ones.
-        cost: what the layer costs.
+        cost: of this layer.
         typical: the layer's typical attention; where it is given, the difference from it is drawn, on a scale of plus and
             minus ``span``.
     """
@@ -76,7 +76,11 @@ def _head_data(
     before: Heads[np.ndarray] | None,
     difference: bool,
 ) -> dict[str, Any]:
-    """``now`` and ``before``: what is drawn of the record and of the untouched network's."""
+    """The data of one head's panel.
+
+    ``now`` and ``before``: what is drawn of the record and of the untouched network's, attentions or, with
+    ``difference``, differences from the typical.
+    """
     title = say(language, f"head.{head}_attention")
     values = getattr(now, head)
     if values is None:
@@ -86,8 +90,8 @@ def _head_data(
     data: dict[str, Any] = {
         "title": title,
         "caption": say(language, f"layer.{head}_{'difference' if difference else 'caption'}"),
-        "values": plain_numbers(values[0]),
-        "ghost": None if ghost is None else plain_numbers(ghost),
+        "values": json_numbers(values[0]),
+        "ghost": None if ghost is None else json_numbers(ghost),
         "alt": describe(language, head, values[0]),
         "statistics": (
             difference_statistics_text(language, values[0])

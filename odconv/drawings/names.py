@@ -1,4 +1,4 @@
-"""Names that others have given (pictures, layers, models, classes), made fit to be shown."""
+"""Names from elsewhere, of pictures, layers, models and classes, made fit to be shown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def clean_name(name: str) -> str:
     """``name`` on one line, without characters that are invisible, turn the direction of writing, or are no text.
 
     Control characters and line breaks become spaces, lone surrogates U+FFFD; other format characters are left out, but for
-    the joiners that scripts and emoji need. The rest is as it came: who writes it into HTML escapes it there.
+    the joiners that scripts and emoji need. The rest is unchanged: whoever writes it into HTML escapes it there.
 
     Example:
         >>> clean_name("holiday\\u202egpj.exe\\n")

@@ -11,24 +11,24 @@ from odconv.words import say
 STEPS = {"en": 1_000, "zh": 10_000}  # what numerals are grouped by: thousands in English, 万 in Chinese
 
 
-def plain_numbers(values: np.ndarray) -> Any:
-    """``values`` as nested lists, rounded to four digits; NaN becomes 0, which JSON has not. The page says so elsewhere."""
+def json_numbers(values: np.ndarray) -> Any:
+    """``values`` as nested lists for JSON, rounded to four digits. NaN becomes 0: JSON has none, and the page warns of it."""
     return np.nan_to_num(np.round(np.asarray(values, dtype=np.float64), 4)).tolist()
 
 
-def plain_number(value: float) -> float:
-    """One number, as ``plain_numbers``."""
-    return float(plain_numbers(np.asarray(value)))
+def json_number(value: float) -> float:
+    """``value`` for JSON, as by ``json_numbers``."""
+    return float(json_numbers(np.asarray(value)))
 
 
 def signed_text(value: float) -> str:
-    """Two digits and a sign: +0.12, −0.08, 0.00."""
+    """``value`` to two digits, with its sign: +0.12, −0.08, 0.00."""
     text = f"{abs(value):.2f}"
     return text if text == "0.00" else f"{'−' if value < 0 else '+'}{text}"
 
 
 def count_text(language: str, number: int) -> str:
-    """A number of things, to three digits where it is large.
+    """A count as text, to three digits where it is large.
 
     Example:
         >>> count_text("en", 950), count_text("en", 2_359_296), count_text("zh", 2_359_296)

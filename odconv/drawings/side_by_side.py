@@ -11,7 +11,7 @@ from odconv.attention import HEADS, Heads
 from odconv.drawings.describe import describe_difference, describe_head, head_name, join_list, join_sentences
 from odconv.drawings.differences import Typical, scale_end, subtract_typical
 from odconv.drawings.names import clean_name
-from odconv.drawings.numbers import plain_numbers
+from odconv.drawings.numbers import json_numbers
 from odconv.explain import LayerRecord
 from odconv.words import say, texts
 
@@ -23,7 +23,7 @@ def side_by_side_data(
     titles: Sequence[str],
     typical: Typical | None = None,
 ) -> dict[str, Any]:
-    """One layer for N pictures, a row each, on one scale.
+    """The data of ``side_by_side.js``: one layer for N pictures, a row each, on one scale.
 
     Args:
         language: one of ``odconv.words.LANGUAGES``; all texts in the data are in it.
@@ -80,4 +80,4 @@ def side_by_side_data(
 
 def _picture(heads: Heads[np.ndarray], n: int) -> dict[str, Any]:
     pairs = zip(HEADS, heads, strict=True)
-    return {head: None if values is None else plain_numbers(values[n]) for head, values in pairs}
+    return {head: None if values is None else json_numbers(values[n]) for head, values in pairs}

@@ -17,8 +17,7 @@ def script(*names: str) -> str:
 
 @cache
 def style() -> str:
-    """The drawings' CSS. Colours come from the page's theme where there is one, else from the visitor's system, and on
-    paper are dark on white."""
+    """The drawings' CSS. Colours come from the page's theme, or else from the visitor's system; on paper, dark on white."""
     theme = f""".od {{
   color-scheme: light dark;
   --paper: var(--st-background-color, light-dark({PAPER[0]}, {PAPER[1]}));

@@ -1,7 +1,7 @@
-"""What a picture file holds, read off its bytes before any decoder sees them.
+"""Inspection of a picture file: what it holds and what decoding would cost, before any decoder sees it.
 
-:func:`inspect` walks over the parts of a JPEG, PNG, WebP or HEIC file in few, bounded steps. It finds out what decoding
-would cost, and leaves out all that the pixels do not need: decoders never meet metadata, padding or what follows the end.
+:func:`inspect` walks over the parts of a JPEG, PNG, WebP or HEIC file in few, bounded steps. Of JPEG, PNG and WebP it keeps
+only what the pixels need, so that decoders never meet metadata, padding or what follows the end.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _INSPECT = {"JPEG": jpeg.inspect, "PNG": png.inspect, "WebP": webp.inspect, "HEI
 
 
 def inspect(data: bytes) -> Contents:
-    """What the picture file ``data`` holds, whatever its name.
+    """The contents of the picture file ``data``; its kind is found from its first bytes.
 
     Raises:
         PictureError: of another kind, animated, stored in a rare way, in too many parts, damaged or cut short.

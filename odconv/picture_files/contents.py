@@ -1,4 +1,4 @@
-"""What all kinds of picture files share: the record of one, its budgets, and the refusals."""
+"""The parts that all kinds of picture files share: their record, its budgets, and the refusals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from odconv.words import SayableError
 
-MAX_PIXELS = 51_000_000  # the largest that phones make: 8160 x 6144 and 8192 x 6144
+MAX_PIXELS = 51_000_000  # as phones make at most: 8160 x 6144 and 8192 x 6144
 MAX_PARTS = 10_000  # segments, chunks, boxes and the like; a 10 MiB PNG by libpng has 1,300
 MAX_PROFILE = 4 * 2**20  # bytes of an ICC profile; those of presses (CMYK) have up to 3 MB
 MAX_WORK = 600_000_000  # passes x pixels: 11 passes over the largest picture, where progressive JPEGs have about 10
@@ -30,15 +30,15 @@ class Contents:
     kind: str  # "JPEG", "PNG", "WebP" or "HEIC"
     size: tuple[int, int]  # width, height as stored, px
     data: bytes  # a file of the same kind with only what the pixels need
-    decoded_bytes: float = 4  # per pixel of the decoded picture; Pillow keeps RGB in 4 bytes, too
-    working_bytes: float = 0  # per stored pixel, what the decoder takes beside that
+    decoded_bytes: float = 4  # for each pixel of the decoded picture; Pillow keeps RGB in 4 bytes, too
+    working_bytes: float = 0  # for each stored pixel, taken by the decoder beside that
     passes: int = 1  # over all pixels
     orientation: int = 1  # by EXIF, 1..8; 1 is upright
     profile: bytes | None = None  # ICC
 
 
 def check_budget(contents: Contents, scale: int = 1) -> None:
-    """Refuses what would cost too much to decode at 1/``scale`` of its width and height.
+    """Refuse a picture that would cost too much to decode at 1/``scale`` of its width and height.
 
     Raises:
         PictureError: too many pixels for the kind and its storage, or too many passes over them.
@@ -54,11 +54,11 @@ def check_budget(contents: Contents, scale: int = 1) -> None:
         raise PictureError("picture.too_many_passes", kind=contents.kind, passes=contents.passes)
 
 
-def counted(kind: str, parts: Iterable[_Part]) -> Iterator[_Part]:
-    """``parts`` one by one, at most ``MAX_PARTS``.
+def limit_parts(kind: str, parts: Iterable[_Part]) -> Iterator[_Part]:
+    """Iterate over ``parts``.
 
     Raises:
-        PictureError: there are more.
+        PictureError: there are more than ``MAX_PARTS``.
     """
     for number, part in enumerate(parts, 1):
         if number > MAX_PARTS:
@@ -67,17 +67,17 @@ def counted(kind: str, parts: Iterable[_Part]) -> Iterator[_Part]:
 
 
 def damaged(kind: str) -> PictureError:
-    """The refusal of a picture that is not whole."""
+    """The error for a picture that is damaged or cut short."""
     return PictureError("picture.damaged", kind=kind)
 
 
-def rare(kind: str) -> PictureError:
-    """The refusal of a picture that is stored as hardly any is."""
+def rare_storage(kind: str) -> PictureError:
+    """The error for a picture that is stored in a rare way, which is not read here."""
     return PictureError("picture.rare", kind=kind)
 
 
 def orientation_of(exif: bytes) -> int:
-    """How the camera was turned, 1..8, by the first directory of a TIFF block; 1 where it does not say.
+    """The EXIF orientation, 1..8, from the first directory of a TIFF block; 1 where there is none.
 
     Pillow's own reader copies what every entry points at: 5,000 entries that point at the same 60 kB take 300 MB.
     """

@@ -1,7 +1,7 @@
 """The boxes of a HEIC file: which pictures make up the primary one, and what they cost (ISO/IEC 23008-12, 14496-12).
 
-libheif checks each coded picture against the size that the file gives for it, before it decodes. Left to check here is how
-many there are, how they are put together, and how often the same bytes are asked for.
+libheif checks the size of each coded picture itself, before it decodes. Checked here are their number, how they are put
+together, and how often the file uses the same bytes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
 
-from odconv.picture_files.contents import MAX_PIXELS, MAX_PROFILE, Contents, counted, damaged, rare
+from odconv.picture_files.contents import MAX_PIXELS, MAX_PROFILE, Contents, damaged, limit_parts, rare_storage
 
 _CODED = (b"hvc1", b"hev1")
 _TRANSPARENCY = (
@@ -30,23 +30,21 @@ class _Meta:
     """The items of a file."""
 
     primary: int = 0
-    kinds: dict[int, bytes] = field(
-        default_factory=dict
-    )  # item -> what it is: a coded picture, a grid of them, EXIF, ...
+    kinds: dict[int, bytes] = field(default_factory=dict)  # item -> kind: a coded picture, a grid of them, EXIF, ...
     lengths: Counter[int] = field(default_factory=Counter)  # item -> bytes
     sizes: dict[int, tuple[int, int]] = field(default_factory=dict)  # item -> width and height, px
     samples: dict[int, float] = field(default_factory=dict)  # coded picture -> bytes of its planes, per pixel
     profiles: dict[int, bytes] = field(default_factory=dict)  # item -> ICC profile
     made_of: defaultdict[int, list[int]] = field(default_factory=lambda: defaultdict(list))  # item -> its tiles
-    beside: defaultdict[int, list[int]] = field(
+    auxiliary: defaultdict[int, list[int]] = field(
         default_factory=lambda: defaultdict(list)
-    )  # item -> transparency, depth, ...
+    )  # item -> its transparency, ...
     transparency: set[int] = field(default_factory=set)  # the items that are transparency
     described: Counter[int] = field(default_factory=Counter)  # metadata item -> how many pictures it belongs to
 
 
 def inspect(data: bytes) -> Contents:
-    """What the HEIC file ``data`` holds, which is left as it is; of many pictures in one file, the primary.
+    """The contents of the HEIC file ``data``; of many pictures in one file, the primary. ``Contents.data`` is ``data``.
 
     Raises:
         PictureError: a film, stored in a rare way, in too many parts, damaged or cut short.
@@ -58,12 +56,12 @@ def inspect(data: bytes) -> Contents:
     size = meta.sizes.get(meta.primary)
     if size is None or 0 in size:
         raise damaged("HEIC")
-    pictures = [meta.primary, *(item for item in meta.beside[meta.primary] if item in meta.transparency)]
+    pictures = [meta.primary, *(item for item in meta.auxiliary[meta.primary] if item in meta.transparency)]
     if sum(_coded_pixels(meta, picture) for picture in pictures) > _MAX_CODED_PIXELS:
-        raise rare("HEIC")
+        raise rare_storage("HEIC")
     metadata = [item for item, kind in meta.kinds.items() if kind not in (*_CODED, b"grid")]
     if sum(meta.lengths[item] * max(1, meta.described[item]) for item in metadata) > _MAX_METADATA:
-        raise rare("HEIC")
+        raise rare_storage("HEIC")
     transparent = len(pictures) > 1
     coded = [meta.samples[part] for part in _parts(meta, meta.primary)]
     return Contents(
@@ -77,17 +75,17 @@ def inspect(data: bytes) -> Contents:
 
 
 class _Reader:
-    """Walks over a file's boxes; all of them together are counted."""
+    """Walks over a file's boxes, all of which count towards ``MAX_PARTS``."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
-        self._count = counted("HEIC", count())
+        self._count = limit_parts("HEIC", count())
 
     def step(self) -> None:
         next(self._count)
 
     def boxes(self, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-        """Kind, and where the body starts and ends, of every box from ``start`` to ``end``."""
+        """The boxes from ``start`` to ``end``: kind, start and end of the body of each."""
         while start + 8 <= end:
             self.step()
             length, kind = struct.unpack_from(">I4s", self.data, start)
@@ -102,16 +100,16 @@ class _Reader:
             start = stop
 
     def by_kind(self, start: int, end: int) -> dict[bytes, tuple[int, int]]:
-        """Where each box's body is; none may come twice, as nobody says which would count."""
+        """Kind -> start and end of the body. A box that matters may not come twice: readers differ in which one they take."""
         found: dict[bytes, tuple[int, int]] = {}
         for kind, body, stop in self.boxes(start, end):
             if kind in found and kind in (b"meta", b"pitm", b"iinf", b"iloc", b"iprp", b"iref", b"ipco", b"ipma"):
-                raise rare("HEIC")
+                raise rare_storage("HEIC")
             found[kind] = body, stop
         return found
 
     def number(self, place: int, size: int) -> int:
-        """The ``size`` bytes at ``place``, the largest first."""
+        """The big-endian number in the ``size`` bytes at ``place``."""
         if place + size > len(self.data):
             raise damaged("HEIC")
         return int.from_bytes(self.data[place : place + size], "big")
@@ -125,7 +123,7 @@ def _read(reader: _Reader) -> _Meta:
     top = reader.by_kind(0, len(reader.data))
     if b"meta" not in top:
         if b"moov" in top:
-            raise rare("HEIC")  # a film without a picture
+            raise rare_storage("HEIC")  # a film without a picture
         raise damaged("HEIC")
     boxes = reader.by_kind(top[b"meta"][0] + 4, top[b"meta"][1])
     if not {b"pitm", b"iinf", b"iloc", b"iprp"} <= set(boxes):
@@ -146,17 +144,17 @@ def _read_kinds(reader: _Reader, meta: _Meta, start: int, end: int) -> None:
     for _, body, stop in reader.boxes(entries, end):
         version = reader.version(body)[0]
         if version < 2:
-            raise rare("HEIC")
+            raise rare_storage("HEIC")
         wide = 2 if version == 2 else 4
         item, kind = reader.number(body + 4, wide), reader.data[body + 6 + wide : body + 10 + wide]
         texts = reader.data[body + 10 + wide : stop].split(b"\0")  # name; of "mime": content type, content encoding
         if kind == b"mime" and len(texts) > 2 and texts[2]:
-            raise rare("HEIC")  # compressed: nobody knows how long it gets
+            raise rare_storage("HEIC")  # compressed: nobody knows how long it gets
         meta.kinds[item] = kind
 
 
 def _read_lengths(reader: _Reader, meta: _Meta, boxes: dict[bytes, tuple[int, int]]) -> None:
-    """How long each item is, and whether all of it is there."""
+    """Read how long each item is, and check that all of it is there."""
     place, end = boxes[b"iloc"]
     version = reader.version(place)[0]
     sizes = reader.number(place + 4, 2)
@@ -182,11 +180,11 @@ def _read_lengths(reader: _Reader, meta: _Meta, boxes: dict[bytes, tuple[int, in
                 raise damaged("HEIC")
             meta.lengths[item] += length or stop - start - base - offset
     if sum(meta.lengths.values()) > 2 * len(reader.data):
-        raise rare("HEIC")  # the same bytes again and again
+        raise rare_storage("HEIC")  # the same bytes again and again
 
 
 def _read_properties(reader: _Reader, meta: _Meta, start: int, end: int) -> None:
-    """How large each item is, and which ones are transparency."""
+    """Read each item's width, height, samples and profile, and which items are transparency."""
     boxes = reader.by_kind(start, end)
     if not {b"ipco", b"ipma"} <= set(boxes):
         raise damaged("HEIC")
@@ -229,27 +227,27 @@ def _read_references(reader: _Reader, meta: _Meta, start: int, end: int) -> None
             if kind == b"dimg":
                 meta.made_of[source].append(target)
             elif kind == b"auxl":
-                meta.beside[target].append(source)
+                meta.auxiliary[target].append(source)
             elif kind == b"cdsc":
                 meta.described[source] += 1
 
 
 def _parts(meta: _Meta, item: int) -> list[int]:
-    """The coded pictures that a picture is put together from: itself, or its tiles.
+    """The coded pictures that make up a picture: itself, or its tiles.
 
     Raises:
-        PictureError: something else, such as a grid of grids or an overlay.
+        PictureError: it is made up otherwise, such as a grid of grids or an overlay.
     """
     parts = meta.made_of[item] if meta.kinds.get(item) == b"grid" else [item]
     if not parts or any(meta.kinds.get(part) not in _CODED for part in parts):
-        raise rare("HEIC")
+        raise rare_storage("HEIC")
     if any(part not in meta.sizes or part not in meta.samples for part in parts):
         raise damaged("HEIC")
     return parts
 
 
 def _profile_of(meta: _Meta) -> bytes | None:
-    """The primary picture's; where a grid has none, its tiles'."""
+    """The ICC profile of the primary picture, or of its first tile where a grid has none."""
     found = [meta.profiles[item] for item in (meta.primary, *meta.made_of[meta.primary][:1]) if item in meta.profiles]
     return found[0] if found and len(found[0]) <= MAX_PROFILE else None
 

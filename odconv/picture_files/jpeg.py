@@ -1,4 +1,4 @@
-"""The segments of a JPEG file: what its scans hold and cost, and whether they are all there (ITU-T T.81)."""
+"""The segments of a JPEG file: what its scans hold and cost, and whether all are there (ITU-T T.81)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from struct import unpack_from
 from typing import NamedTuple
 
-from odconv.picture_files.contents import MAX_PROFILE, Contents, counted, damaged, orientation_of, rare
+from odconv.picture_files.contents import MAX_PROFILE, Contents, damaged, limit_parts, orientation_of, rare_storage
 
 _EOI, _SOS, _INTERVAL = 0xD9, 0xDA, 0xDD
 _FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # 8 bits, Huffman or arithmetic coding; not lossless, not hierarchical
@@ -35,7 +35,7 @@ class _Component(NamedTuple):
 
 
 def inspect(data: bytes) -> Contents:
-    """What the JPEG file ``data`` holds; of many pictures in one file (MPO), the first.
+    """The contents of the JPEG file ``data``; of many pictures in one file (MPO), the first.
 
     ``Contents.data`` ends where its last scan does, without an end-of-image marker.
 
@@ -51,16 +51,16 @@ def inspect(data: bytes) -> Contents:
     components: dict[int, _Component] = {}
     missing: dict[int, list[int]] = {}  # component -> how many low bits of each coefficient have not come yet
     passes = interval = 0
-    for marker, body, scan in counted("JPEG", _segments(data)):
+    for marker, body, scan in limit_parts("JPEG", _segments(data)):
         if marker in _OTHER_FRAMES:
-            raise rare("JPEG")
+            raise rare_storage("JPEG")
         if marker in _FRAMES:
             if frame is not None:
                 raise damaged("JPEG")
             frame, progressive, components = body, marker in _PROGRESSIVE, _read_frame(body)
             missing = {identity: [16] * 64 for identity in components}
         elif marker == _SOS:
-            _note_scan(body, missing, progressive)
+            _mark_scan(body, missing, progressive)
             passes += 1
             if interval and len(_RESTART.findall(scan)) < (_units(frame, components, body) - 1) // interval:
                 raise damaged("JPEG")
@@ -71,7 +71,7 @@ def inspect(data: bytes) -> Contents:
             seen.add(marker)
         elif marker == 0xE2 and body.startswith(b"ICC_PROFILE\0"):
             profile.append(body[12:])
-        if marker in _FRAMES or marker in _TABLES or marker == _SOS or (_tells_colours(marker, body, seen)):
+        if marker in _FRAMES or marker in _TABLES or marker == _SOS or (_sets_colours(marker, body, seen)):
             kept += [bytes([0xFF, marker]), (len(body) + 2).to_bytes(2, "big"), body, scan]
     if frame is None or any(any(bits) for bits in missing.values()):
         raise damaged("JPEG")
@@ -111,12 +111,12 @@ def _segments(data: bytes) -> Iterator[_Segment]:
 
 
 def _read_frame(body: bytes) -> dict[int, _Component]:
-    """Component id -> how it is sampled, of a frame header."""
+    """Component id -> its sampling, from the body of a frame header."""
     if len(body) < 6 or len(body) != 6 + 3 * body[5]:
         raise damaged("JPEG")
     precision, height, width, number = unpack_from(">BHHB", body)
     if precision != 8 or number not in (1, 3, 4):
-        raise rare("JPEG")
+        raise rare_storage("JPEG")
     components = {
         body[at]: _Component(body[at + 1] >> 4, body[at + 1] & 15) for at in range(6, len(body), 3)
     }  # fmt: skip
@@ -126,8 +126,8 @@ def _read_frame(body: bytes) -> dict[int, _Component]:
     return components
 
 
-def _note_scan(body: bytes, missing: dict[int, list[int]], progressive: bool) -> None:
-    """Takes what a scan brings off what is ``missing``."""
+def _mark_scan(body: bytes, missing: dict[int, list[int]], progressive: bool) -> None:
+    """Mark in ``missing`` the bits of coefficients that a scan brings. ``body``: of its start-of-scan segment."""
     number = body[0] if body else 0
     if not number or len(body) != 4 + 2 * number:
         raise damaged("JPEG")
@@ -143,7 +143,7 @@ def _note_scan(body: bytes, missing: dict[int, list[int]], progressive: bool) ->
 
 
 def _units(frame: bytes | None, components: dict[int, _Component], scan: bytes) -> int:
-    """How many units, as restart intervals count them, a scan is of: blocks of a lone component, or sets of blocks."""
+    """The number of units in a scan, as restart intervals count them: blocks of a lone component, or sets of blocks."""
     assert frame is not None  # there is none without components, and then the scan has been refused
     height, width = unpack_from(">HH", frame, 1)
     most = [max(factors) for factors in zip(*components.values(), strict=True)]
@@ -156,14 +156,14 @@ def _units(frame: bytes | None, components: dict[int, _Component], scan: bytes) 
 
 
 def _coefficient_bytes(components: dict[int, _Component]) -> float:
-    """Per pixel, what a decoder keeps until the last scan has come: 2 bytes per coefficient."""
+    """Bytes for each pixel that a decoder keeps until the last scan has come: 2 for each coefficient."""
     sampled = list(components.values())
     largest = max(component.horizontal for component in sampled) * max(component.vertical for component in sampled)
     return 2 * sum(component.horizontal * component.vertical for component in sampled) / largest
 
 
-def _tells_colours(marker: int, body: bytes, seen: set[int]) -> bool:
-    """Whether it is the first segment that says, by being there or by what it holds, which colours are stored."""
+def _sets_colours(marker: int, body: bytes, seen: set[int]) -> bool:
+    """Whether this is the first JFIF or the first Adobe segment: they tell decoders how colours are stored."""
     tells = (marker == 0xE0 and body.startswith(b"JFIF\0")) or (marker == 0xEE and body.startswith(b"Adobe"))
     if not tells or marker in seen:
         return False
@@ -172,7 +172,7 @@ def _tells_colours(marker: int, body: bytes, seen: set[int]) -> bool:
 
 
 def _join_profile(parts: list[bytes]) -> bytes | None:
-    """The ICC profile in numbered parts; None where one is missing or all are too long."""
+    """Join an ICC profile from its numbered parts; None where one is missing, or it is longer than ``MAX_PROFILE``."""
     complete = parts and all(len(part) >= 2 and part[1] == len(parts) for part in parts)
     if not complete or sum(map(len, parts)) > MAX_PROFILE:
         return None

@@ -1,4 +1,4 @@
-"""The chunks of a PNG file, all checked against their sums, and whether all rows are there (W3C PNG, third edition)."""
+"""The chunks of a PNG file, their checksums, and whether all rows are there (W3C PNG, third edition)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from odconv.picture_files.contents import (
     MAX_PROFILE,
     Contents,
     PictureError,
-    counted,
     damaged,
+    limit_parts,
     orientation_of,
 )
 
@@ -26,23 +26,23 @@ _STEP = 2**20  # bytes
 
 @dataclass(frozen=True)
 class PngContents(Contents):
-    """What a PNG file holds."""
+    """What one PNG file holds."""
 
     compressed: bytes = b""  # all rows
-    row_bytes: int = 0  # what they come to, uncompressed
+    row_bytes: int = 0  # of all rows, uncompressed
 
 
 def inspect(data: bytes) -> PngContents:
-    """What the PNG file ``data`` holds.
+    """The contents of the PNG file ``data``.
 
     Raises:
-        PictureError: animated, in too many parts, a wrong sum anywhere, or cut short.
+        PictureError: animated, in too many parts, with a wrong checksum, or cut short.
     """
     kept: dict[bytes, bytes] = {}
     rows: list[memoryview] = []
     profile: bytes | None = None
     orientation = 1
-    for kind, body in counted("PNG", _chunks(data)):
+    for kind, body in limit_parts("PNG", _chunks(data)):
         if kind == b"IDAT":
             rows.append(body)
         elif kind == b"acTL" and len(body) == 8 and (frames := int.from_bytes(body[:4], "big")) > 1:
@@ -74,9 +74,9 @@ def inspect(data: bytes) -> PngContents:
 
 
 def holds_all_rows(contents: PngContents) -> bool:
-    """Whether the rows are compressed without damage and as many as the size says.
+    """Whether the compressed rows are sound and as many as the height says.
 
-    Takes about as long as decoding does, and ``_STEP`` bytes of memory: call it when the budget has been checked.
+    Takes about as long as decoding does, and ``_STEP`` bytes of memory: check the budget first.
     """
     inflate = zlib.decompressobj()
     missing, waiting = contents.row_bytes, contents.compressed
@@ -122,7 +122,7 @@ def _read_profile(body: bytes) -> bytes | None:
 
 
 def _row_bytes(width: int, height: int, bits: int, interlaced: bool) -> int:
-    """Of all rows, each with its filter byte; ``bits`` per pixel."""
+    """The bytes of all rows, each with its filter byte. ``bits``: of one pixel."""
     passes = _PASSES if interlaced else ((0, 0, 1, 1),)
     total = 0
     for left, top, across, down in passes:

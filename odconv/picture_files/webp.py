@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from struct import pack
 
-from odconv.picture_files.contents import MAX_PROFILE, Contents, PictureError, counted, damaged, orientation_of
+from odconv.picture_files.contents import MAX_PROFILE, Contents, PictureError, damaged, limit_parts, orientation_of
 
 _PIXELS = (b"ALPH", b"VP8 ", b"VP8L", b"ANIM", b"ANMF")
 _FLAGS_KEPT = 0x12  # transparency, animation; not: profile, EXIF, XMP
 
 
 def inspect(data: bytes) -> Contents:
-    """What the WebP file ``data`` holds.
+    """The contents of the WebP file ``data``.
 
     Raises:
         PictureError: animated, in too many parts, damaged or cut short.
@@ -22,7 +22,7 @@ def inspect(data: bytes) -> Contents:
     frames = 0
     profile: bytes | None = None
     orientation = 1
-    for kind, body in counted("WebP", _chunks(data)):
+    for kind, body in limit_parts("WebP", _chunks(data)):
         if kind == b"VP8X" and not kept and len(body) >= 10:
             size = _number(body[4:7]) + 1, _number(body[7:10]) + 1
             kept.append(_chunk(kind, bytes([body[0] & _FLAGS_KEPT, *bytes(3)]) + body[4:10]))
@@ -69,7 +69,7 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def _read_size(kind: bytes, body: bytes) -> tuple[int, int] | None:
-    """Width and height by the header of a lossy or a lossless picture."""
+    """Width and height from the header of a lossy or a lossless picture; None for any other chunk."""
     if kind == b"VP8 " and body[3:6] == b"\x9d\x01\x2a":
         return _number(body[6:8]) & 0x3FFF, _number(body[8:10]) & 0x3FFF
     if kind == b"VP8L" and body[:1] == b"\x2f" and len(body) >= 5:

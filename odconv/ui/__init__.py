@@ -1,4 +1,4 @@
-"""What pages share: the only part of ``odconv`` that imports streamlit."""
+"""The parts that pages share. Nothing else in ``odconv`` imports streamlit."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from PIL import Image
 from odconv.drawings import COLOURS
 from odconv.ui import connection, engine, lifetime, view
 from odconv.ui.link import Offer
-from odconv.ui.sources import samples
+from odconv.ui.pictures import samples
 
 SIDEBAR = 330  # px; it is folded away on a phone
 
 
 def bootstrap() -> None:
-    """Page config and the session's view. Every page starts with it, since a deep link can run a page without the app."""
+    """Set up page, style and the session's view. Every page calls it first: a link to a page runs that page without the app."""
     st.set_page_config("ODConv Explorer", page_icon=_icon(), layout="wide", initial_sidebar_state=SIDEBAR)
     st.html(f"<style>{_style()}</style>")
     lifetime.start()

@@ -1,4 +1,4 @@
-"""A page that loses its server: what it says, and how it is made whole when the server is back."""
+"""The connection to the server: a notice when a page loses it, and a full run of the page when it is back."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from odconv.ui.text import language, say
 
 
 def session() -> str:
-    """A name for this session that no other one has.
+    """A unique name for this session.
 
-    The server gives a browser a new session where it has forgotten the old one or was started again; a component that
-    gets another name than before knows that what it has sent was not heard.
+    A server that was started again, or has forgotten a browser, gives it a new session. A component that is drawn with
+    another name than before knows from it that its last message was lost.
     """
     return st.session_state.setdefault("session", secrets.token_urlsafe(9))
 

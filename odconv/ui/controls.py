@@ -1,4 +1,4 @@
-"""The dials and the settings under them: what temperature acts on, gain, which kernels stay, which heads lose their pattern."""
+"""The controls for ``Settings``: the dials, and under them the tempered heads, gain, kept kernels and ablated heads."""
 
 from __future__ import annotations
 
@@ -18,43 +18,43 @@ def show(engine: Engine) -> None:
     with st.container(border=True):
         dials.show(chosen, most)
         with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-            view.bound(
+            view.bind(
                 st.pills,
                 say("setting.tempered"),
                 key="tempered",
                 value=[head for head in chosen.tempered if head in heads],
-                then=lambda some: apply(tempered=HEADS if set(some) >= set(heads) else tuple(some)),
+                then=lambda some: change_and_rerun(tempered=HEADS if set(some) >= set(heads) else tuple(some)),
                 options=heads,
                 selection_mode="multi",
                 help=say("setting.tempered_help"),
             )
-            view.bound(
+            view.bind(
                 st.segmented_control,
                 say("setting.gain"),
                 key="compensate",
                 value=chosen.compensate,
-                then=lambda kept: apply(compensate=kept),
+                then=lambda kept: change_and_rerun(compensate=kept),
                 options={False: say("setting.gain_free"), True: say("setting.gain_kept")},
                 required=True,
                 help=say("setting.gain_help"),
             )
-            view.bound(
+            view.bind(
                 st.segmented_control,
                 say("setting.keep"),
                 key="keep",
                 value=chosen.keep,
-                then=lambda which: apply(keep=which),
+                then=lambda which: change_and_rerun(keep=which),
                 options={which: say(f"setting.keep_{which}") for which in ("strongest", "first")},
                 required=True,
                 disabled=most == 1,
                 help=say("setting.keep_help"),
             )
-            view.bound(
+            view.bind(
                 st.pills,
                 say("setting.ablate"),
                 key="ablate",
                 value=[head for head in chosen.ablate if head in heads],
-                then=lambda some: apply(ablate=tuple(some)),
+                then=lambda some: change_and_rerun(ablate=tuple(some)),
                 options=heads,
                 selection_mode="multi",
                 help=say("setting.ablate_help"),
@@ -64,8 +64,8 @@ def show(engine: Engine) -> None:
             )
 
 
-def apply(**settings: object) -> None:
-    """A setting was chosen: comparison and downloads follow it, too."""
+def change_and_rerun(**settings: object) -> None:
+    """Change the view and run the whole page again, so that comparison and downloads follow, too."""
     view.change(**settings)
     st.rerun()
 

@@ -1,4 +1,4 @@
-"""Temperature and kernel count, live while they are dragged."""
+"""The dials for temperature and kernel count, which act while they are dragged."""
 
 from __future__ import annotations
 
@@ -20,13 +20,10 @@ LARGEST_SEQ = 2**53  # the largest whole number that JavaScript counts to
 
 @dataclass(frozen=True)
 class Turn:
-    """What the browser says of a dial that was turned.
+    """One message of the dials, checked."""
 
-    ``settings``: the fields of ``Settings`` that were changed; ``released``: the dial is not held any more.
-    """
-
-    settings: dict[str, float | int | None]
-    released: bool
+    settings: dict[str, float | int | None]  # the fields of ``Settings`` that were changed
+    released: bool  # whether the dial is held no longer
 
 
 def show(settings: Settings, most: int) -> None:
@@ -46,7 +43,7 @@ def show(settings: Settings, most: int) -> None:
         "counts": [_count(n, most) for n in range(1, most + 1)],
     }
     answered = st.session_state.get("answered", 0)
-    components.dials(shown, STOPS, answered, connection.session(), words, lambda sent: _turn(sent, most))
+    components.dials(shown, STOPS, answered, connection.session(), words, lambda sent: _handle_turn(sent, most))
 
 
 def _temperature(temperature: float) -> str:
@@ -58,8 +55,12 @@ def _count(kernels: int, most: int) -> str:
     return say("dial.all" if kernels == most else "dial.some", kernels=kernels, most=most)
 
 
-def read(sent: object, most: int) -> Turn:
-    """What a browser sent, checked: {changes: {temperature, kernels}, released}; either change may be absent.
+def parse_turn(sent: object, most: int) -> Turn:
+    """Check a message that a browser sent.
+
+    Args:
+        sent: {changes: {temperature, kernels}, released}; either change may be absent.
+        most: the largest K of the network.
 
     Raises:
         ValueError: it is anything else, or out of range.
@@ -81,11 +82,11 @@ def read(sent: object, most: int) -> Turn:
     return Turn(settings, sent["released"])
 
 
-def _turn(sent: object, most: int) -> None:
-    """A dial was turned, or released; ``sent`` comes from a browser.
+def _handle_turn(sent: object, most: int) -> None:
+    """A dial was turned or released; ``sent`` comes from a browser.
 
-    What is refused is answered, too: the dial then shows again what is applied. What was sent to a session that is gone is
-    left alone: the dial sends it once more when it is drawn in this one.
+    A refused message is answered, too, so that the dial shows again what is applied. A message to a session that is gone
+    is not answered: the dial sends it once more when it is drawn in this session.
     """
     if not isinstance(sent, dict) or sent.get("session") != connection.session():
         log.warning("dial: ignored %.100r", sent)
@@ -93,7 +94,7 @@ def _turn(sent: object, most: int) -> None:
     if type(sent.get("seq")) is int and 0 < sent["seq"] <= LARGEST_SEQ:
         st.session_state["answered"] = sent["seq"]
     try:
-        turn = read(sent, most)
+        turn = parse_turn(sent, most)
     except ValueError as error:
         log.warning("dial: ignored %.100r: %s", sent, error)
         return

@@ -1,7 +1,7 @@
-"""The cached network, the queue in front of it, and cached records.
+"""The cached network, the queue in front of it, and its cached answers.
 
-One network serves all visitors: a pass is given its settings and changes nothing. One pass at a time runs on a device;
-who waits too long is told so. Nothing here draws.
+One network serves all visitors: a pass gets its settings and changes nothing in the network. One pass at a time runs on a
+device, and a visitor who waits too long gets a ``BusyError``. Nothing here draws.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from odconv.checkpoint import Checkpoint, CheckpointError, file_versions, find_c
 from odconv.cost import LayerCost, cost
 from odconv.explain import Explanation, explain, stack
 from odconv.normalize import heads_of, most_kernels, normalize
-from odconv.ui.sources import Picture
+from odconv.ui.pictures import Picture
+from odconv.unusual import check_fits
 from odconv.words import SayableError
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ HOUR = 3600.0  # seconds for which an answer is kept: it holds attentions and lo
 ANSWERS = "64MB"  # of answers are kept: 1,700 of the bundled network, 80 of a ResNet-101
 
 Versions = tuple[Hashable, ...]  # see ``file_versions``
-Identity = tuple[Versions, str]  # of weights, card and atlas; the device
+Identity = tuple[Versions, str]  # versions of weights, card and atlas; the device
 
 
 class BusyError(SayableError):
@@ -76,12 +77,12 @@ def pick_device(name: str) -> str:
 
 @dataclass(frozen=True)
 class Engine:
-    """A network on a device. ``identity`` names it in cache keys: its files as they were when it was opened, its device."""
+    """An open network on a device."""
 
     checkpoint: Checkpoint
-    device: str
-    identity: Identity
-    path: Path
+    device: str  # "cpu", "cuda" or "mps"
+    identity: Identity  # names it in cache keys: the versions of its files when it was opened, and its device
+    path: Path  # of the weights
 
     @cached_property
     def heads(self) -> tuple[str, ...]:
@@ -101,7 +102,7 @@ class Engine:
 def open_engine(name: str, device: str) -> Engine:
     """The network of a file that ``weights()`` lists, on ``device``; the same object for every visitor.
 
-    It is opened anew once its weights, card or atlas have changed. On the CPU where the GPU has no memory for it.
+    It is opened again when its weights, card or atlas have changed, and on the CPU where the GPU has too little memory.
 
     Raises:
         CheckpointError: one clear sentence; it is logged.
@@ -159,11 +160,11 @@ def _count_costs(identity: Identity, _engine: Engine) -> dict[str, LayerCost]:
 
 
 def load_atlas_for(engine: Engine, record: Explanation) -> Atlas | None:
-    """What is typical of many pictures; None without an atlas beside the weights that fits what the network makes."""
+    """The atlas beside the weights; None where there is none, or none that fits ``record``. Refusals are logged."""
     try:
         found = _read_atlas(engine.identity, engine.path)
         if found:
-            atlas.check_fits(record, found)
+            check_fits(record, found)
         return found
     except (AtlasError, OSError) as error:  # the file may be gone by now
         log.warning("atlas refused: %s", error)
@@ -184,14 +185,10 @@ def _read_atlas(identity: Identity, _path: Path) -> Atlas | None:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the network made of pictures. ``note`` is the key of a text that says what is special about how, or empty.
+    """What the network made of N pictures under one choice of settings."""
 
-    ``explanation.settings`` is the normal form of what was asked: ``Settings()`` exactly where that means the network as
-    trained.
-    """
-
-    explanation: Explanation
-    note: str = ""
+    explanation: Explanation  # its settings are the normal form of those asked for: ``Settings()`` means as trained
+    note: str = ""  # key of a text about how it was computed, such as without the GPU; empty: nothing special
 
 
 def ask(engine: Engine, picture: Picture, settings: Settings) -> Answer:
@@ -204,7 +201,7 @@ def ask(engine: Engine, picture: Picture, settings: Settings) -> Answer:
 
 
 def ask_all(engine: Engine, pictures: Sequence[Picture], settings: Settings) -> Answer:
-    """The same for one picture or more, N in all, each from the cache or into it; no longer a wait than for one.
+    """What the network makes of N pictures, at least one; each is cached by itself. Waits no longer than ``ask``.
 
     Raises:
         BusyError: others have kept the device for too long.
@@ -221,11 +218,11 @@ class Answers:
 
     now: Explanation
     trained: Explanation
-    note: str = ""  # key of a text that says what is special about how it was computed, or empty
+    note: str = ""  # as in ``Answer``
 
     @property
     def reference(self) -> Explanation | None:
-        """What ``now`` is compared with; None where the settings mean the network as trained, and there is nothing to compare."""
+        """What ``now`` is compared with: ``trained``; None where the settings mean the network as trained."""
         return None if self.now.settings == Settings() else self.trained
 
 
@@ -255,13 +252,14 @@ def _ask(engine: Engine, picture: Picture, settings: Settings, deadline: float) 
     return Answer(explanation, "network.gpu_out_of_memory")
 
 
-# Streamlit computes one key once and lets all who want it wait for that; the deadline, set before, holds for them too.
+# Streamlit computes a key once, and all who ask for it meanwhile wait for that. The deadline was set before: it holds for
+# them, too.
 @st.cache_data(ttl=HOUR, max_size=ANSWERS, show_spinner=False)
 def _explain(
     identity: Identity, digest: str, settings: Settings, _engine: Engine, _picture: Picture, _deadline: float
 ) -> Explanation:
     image = images.prepare(_picture.image, _engine.checkpoint.card)
-    with _turn(_engine.device, _deadline):
+    with _wait_for_device(_engine.device, _deadline):
         return explain(_engine.checkpoint.model, image, settings)
 
 
@@ -269,8 +267,12 @@ _queues = {name: threading.BoundedSemaphore(1) for name in DEVICES}
 
 
 @contextmanager
-def _turn(device: str, deadline: float) -> Iterator[None]:
-    """One pass at a time on a device; who waits until ``deadline`` goes. No streamlit call while holding it."""
+def _wait_for_device(device: str, deadline: float) -> Iterator[None]:
+    """Hold the device, one pass at a time. Make no streamlit call while holding it.
+
+    Raises:
+        BusyError: it was not free by ``deadline``, in seconds of ``time.monotonic()``.
+    """
     if not _queues[device].acquire(timeout=max(0.0, deadline - time.monotonic())):
         raise BusyError("busy.network")
     try:

@@ -1,4 +1,4 @@
-"""All layers at a glance, and one layer in full."""
+"""The drawings of one picture's layers: all at a glance, and the chosen one in full."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 
 from odconv import drawings
-from odconv.atlas import Atlas, Unusual, unusual
+from odconv.atlas import Atlas
 from odconv.attention import Heads
 from odconv.backbones import Place
 from odconv.explain import Explanation
@@ -14,10 +14,11 @@ from odconv.ui import components, controls, text, view
 from odconv.ui import engine as engines
 from odconv.ui.engine import Answers, Engine
 from odconv.ui.text import say
+from odconv.unusual import Unusual, most_unusual
 
 
 def chosen(record: Explanation) -> str:
-    """The name of the layer to show: the visitor's, or the first one where this network has none of that name."""
+    """The name of the layer to show: the one that the visitor chose, or the first where there is none of that name."""
     wanted = view.current().layer
     return wanted if wanted in record.layers else next(iter(record.layers))
 
@@ -25,12 +26,12 @@ def chosen(record: Explanation) -> str:
 def show(engine: Engine, answers: Answers) -> None:
     """Draw the glance and the chosen layer of one picture."""
     record, reference, language = answers.now, answers.reference, text.language()
-    layer = chosen(record)
+    name = chosen(record)
     if answers.note:
         st.warning(say(answers.note))
     if not np.isfinite(record.logits).all():
         st.warning(say("page.beyond_bounds"))
-    if view.current().layer not in ("", layer):
+    if view.current().layer not in ("", name):
         st.info(text.markdown("page.no_layer", layer=view.current().layer))
     atlas = engines.load_atlas_for(engine, answers.trained)
     typical = _typical(atlas)
@@ -38,20 +39,20 @@ def show(engine: Engine, answers: Answers) -> None:
     if atlas:
         _choose_difference(atlas)
     components.glance(
-        drawings.glance_data(language, record, reference, layer, places(engine, record), typical),
+        drawings.glance_data(language, record, reference, name, places(engine, record), typical),
         _choose_layer,
     )
     if atlas:
-        sentence = _to_sentence(unusual(answers.trained, atlas))
+        sentence = _to_sentence(most_unusual(answers.trained, atlas))
         st.caption(sentence if reference is None else f"{sentence} {say('glance.unusual_as_trained')}")
-    st.subheader(text.markdown("page.one_layer", layer=layer), anchor=False)
+    st.subheader(text.markdown("page.one_layer", layer=name), anchor=False)
     components.layer(
         drawings.layer_data(
             language,
-            record.layers[layer],
-            None if reference is None else reference.layers[layer],
-            engines.costs(engine)[layer.partition("#")[0]],
-            typical[layer] if typical else None,
+            record.layers[name],
+            None if reference is None else reference.layers[name],
+            engines.costs(engine)[name.partition("#")[0]],
+            typical[name] if typical else None,
         )
     )
 
@@ -61,16 +62,16 @@ def places(engine: Engine, record: Explanation) -> dict[str, Place]:
     return {name: engine.checkpoint.place(name) for name in record.layers}
 
 
-def _to_sentence(one: Unusual) -> str:
-    """Where the picture is most unusual, as Markdown."""
-    names = {"head": say(f"head.{one.head}"), "layer": one.layer, "pictures": f"{one.pictures:,}"}
-    if one.share == 1:
+def _to_sentence(unusual: Unusual) -> str:
+    """A sentence, as Markdown, about where the picture is most unusual."""
+    names = {"head": say(f"head.{unusual.head}"), "layer": unusual.layer, "pictures": f"{unusual.pictures:,}"}
+    if unusual.share == 1:
         return text.markdown("glance.unusual_all", **names)
-    return text.markdown("glance.unusual", percent=f"{100 * one.share:.1f}", **names)
+    return text.markdown("glance.unusual", percent=f"{100 * unusual.share:.1f}", **names)
 
 
 def _typical(atlas: Atlas | None) -> dict[str, Heads[np.ndarray]] | None:
-    """The typical picture's attentions, where differences from it are to be shown."""
+    """Layer -> typical attention, where the visitor chose to see differences from it; else None."""
     if not view.current().difference:
         return None
     if atlas is None:
@@ -80,12 +81,12 @@ def _typical(atlas: Atlas | None) -> dict[str, Heads[np.ndarray]] | None:
 
 
 def _choose_difference(atlas: Atlas) -> None:
-    view.bound(
+    view.bind(
         st.segmented_control,
         say("page.attention_shown"),
         key="difference",
         value=view.current().difference,
-        then=lambda difference: controls.apply(difference=difference),
+        then=lambda difference: controls.change_and_rerun(difference=difference),
         options={False: say("page.as_it_is"), True: say("page.as_difference")},
         required=True,
         help=say("page.difference_help", pictures=f"{atlas.pictures:,}"),
@@ -93,7 +94,7 @@ def _choose_difference(atlas: Atlas) -> None:
 
 
 def _choose_layer(name: object) -> None:
-    """A layer was chosen; ``name`` comes from a browser, and is checked where it is looked up."""
+    """A layer was chosen; ``name`` comes from a browser. Whether there is such a layer is checked by ``chosen``."""
     if isinstance(name, str) and name.isprintable() and len(name) <= 100:
         view.change(layer=name)
         st.rerun()

@@ -1,7 +1,9 @@
-"""Frees what gone visitors left, whoever else comes or not.
+"""Free what visitors left behind, soon after they have gone.
 
-Streamlit keeps a session for ``server.disconnectedSessionTTL`` seconds after its browser has gone, so that it can come
-back. It looks at what is overdue only when another session comes or goes; without one, uploads and pictures stay for good.
+Streamlit keeps a session for ``server.disconnectedSessionTTL`` seconds after its browser has gone, so that the browser can
+come back. But it frees overdue sessions only when another one comes or goes; without that, uploads and pictures would stay
+for good. So a task looks for them again and again.
+
 Everything here runs on the event loop of Streamlit's runtime, as its session storage must; it is the only place that
 reaches into Streamlit, whose version is pinned.
 """
@@ -21,7 +23,7 @@ _tasks: dict[Runtime, asyncio.Task[None]] = {}  # the event loop alone keeps no 
 
 
 def start() -> None:
-    """Sweep from now on, once for a server. Does nothing where no server runs the page."""
+    """Start the task, once for each server. Does nothing where no server runs the page, as in a test."""
     if not Runtime.exists():
         return
     runtime = Runtime.instance()
@@ -44,7 +46,7 @@ async def _sweep_on(runtime: Runtime) -> None:
 
 
 def sweep(runtime: Runtime) -> int:
-    """End the sessions that are overdue and free what they hold; the number of those sessions."""
+    """End the sessions that are overdue and free what they hold. Returns how many there were."""
     overdue = runtime._session_mgr._session_storage._cache.expire()  # type: ignore[attr-defined]
     for _, info in overdue:
         info.session.shutdown()  # frees uploads and media files

@@ -1,6 +1,6 @@
-"""A view as parameters of a link, and back: one table, used both ways.
+"""A visitor's view and the table of link parameters, by which it is written into a link and read from one.
 
-A link is untrusted: what does not exist here or is out of range becomes the default, and its parameter is named.
+A link is untrusted: a parameter whose value does not exist here or is out of range is ignored and reported.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ LONGEST_NAME = 100  # of a layer
 
 @dataclass(frozen=True)
 class View:
-    """Everything that a link holds."""
+    """Everything that a visitor can choose and a link holds."""
 
     language: str = ""  # empty: the browser's
     model: str = ""  # file name; empty: the first one
     source: str = "samples"
     samples: tuple[str, ...] = ()  # ids; empty: the first one
-    compare: bool = False  # a click on a picture adds it, and does not replace
+    compare: bool = False  # whether a click on a picture adds it to the others; else it replaces them
     stimulus: str = "grating"
     knob: float | None = None  # None: the stimulus's default
     shown: int = 1  # which of several pictures is looked into, from 1
     layer: str = ""  # empty: the first one
-    difference: bool = False  # attention minus the typical picture's, where an atlas knows it
+    difference: bool = False  # whether attention is shown minus the typical, where there is an atlas
     settings: Settings = field(default_factory=Settings)
 
 
@@ -47,12 +47,12 @@ class Offer(NamedTuple):
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a link. ``field`` is a field of ``View``, or of its ``Settings``, and has its default there."""
+    """One parameter of a link."""
 
-    name: str
-    field: str
-    parse: Callable[[str, Offer], Any]  # raises ValueError for what is not understood
-    format: Callable[[Any], str] = str
+    name: str  # in the link
+    field: str  # of ``View`` or of ``Settings``, where its default is
+    parse: Callable[[str, Offer], Any]  # raises ValueError for text that is no allowed value
+    format: Callable[[Any], str] = str  # value -> text
 
 
 SETTINGS = {known.name: known.default for known in fields(Settings)}
@@ -60,10 +60,10 @@ NOTHING = "none"  # an empty choice, where the default is not empty
 
 
 def _one_of(allowed: Sequence[str]) -> Callable[[str, Offer], str]:
-    return lambda text, offer: _chosen(text, allowed)
+    return lambda text, offer: _pick(text, allowed)
 
 
-def _chosen(text: str, allowed: Sequence[str]) -> str:
+def _pick(text: str, allowed: Sequence[str]) -> str:
     return allowed[list(allowed).index(text)]
 
 
@@ -78,16 +78,16 @@ def _heads(text: str, offer: Offer) -> tuple[str, ...]:
     return () if text == NOTHING else _some_of(text, HEADS)
 
 
-def _listed(values: Sequence[str]) -> str:
+def _join(values: Sequence[str]) -> str:
     return ",".join(values) or NOTHING
 
 
 def _switch(on: str) -> Callable[[str, Offer], bool]:
-    return lambda text, offer: bool(_chosen(text, [on]))
+    return lambda text, offer: bool(_pick(text, [on]))
 
 
 def _number(low: float, high: float) -> Callable[[str, Offer], float]:
-    """Three significant digits: what the page shows is what the network is told, and what the link says."""
+    """Round to three significant digits, so that the link, the page and the pass have the same number."""
 
     def parse(text: str, offer: Offer) -> float:
         if not text.isascii() or "_" in text:  # Python reads other digits, too, and 1_5 as 15
@@ -110,7 +110,7 @@ def _whole(low: int, high: int) -> Callable[[str, Offer], int]:
 
 
 def _name(text: str, offer: Offer) -> str:
-    """A layer's name: whether the network has it is known when there is a network."""
+    """A layer's name, of any network: whether the network here has it is checked later."""
     if not (text.isprintable() and len(text) <= LONGEST_NAME):
         raise ValueError(text)
     return text
@@ -122,7 +122,7 @@ def _as_number(value: float) -> str:
 
 PARAMETERS = (
     Parameter("lang", "language", _one_of(list(LANGUAGES))),
-    Parameter("model", "model", lambda text, offer: _chosen(text, offer.models)),
+    Parameter("model", "model", lambda text, offer: _pick(text, offer.models)),
     Parameter("source", "source", _one_of(SOURCES)),
     Parameter("sample", "samples", lambda text, offer: _some_of(text, offer.samples)[:MOST_PICTURES], ",".join),
     Parameter("compare", "compare", _switch("1"), lambda on: "1"),
@@ -132,23 +132,23 @@ PARAMETERS = (
     Parameter("layer", "layer", _name),
     Parameter("show", "difference", _switch("difference"), lambda on: "difference"),
     Parameter("t", "temperature", _number(*TEMPERATURES), _as_number),
-    Parameter("tempered", "tempered", _heads, _listed),
+    Parameter("tempered", "tempered", _heads, _join),
     Parameter("kernels", "kernels", _whole(1, MOST_KERNELS)),
     Parameter("keep", "keep", _one_of(["strongest", "first"])),
     Parameter("compensate", "compensate", _switch("1"), lambda on: "1"),
-    Parameter("ablate", "ablate", _heads, _listed),
+    Parameter("ablate", "ablate", _heads, _join),
 )
 
 
 def change(view: View, **changes: Any) -> View:
-    """``view`` with other values; names of ``Settings`` fields go to its settings."""
+    """``view`` with other values for the fields named, those of ``View`` and those of its ``Settings`` alike."""
     settings = {name: value for name, value in changes.items() if name in SETTINGS}
     others = {name: value for name, value in changes.items() if name not in SETTINGS}
     return replace(view, settings=replace(view.settings, **settings), **others)
 
 
 def to_query(view: View) -> dict[str, str]:
-    """The parameters of a link to ``view``; what is at its default is left out."""
+    """The parameters of a link to ``view``; fields that have their default are left out."""
     query = {}
     for parameter in PARAMETERS:
         value = _value(view, parameter.field)
@@ -162,7 +162,7 @@ def _value(view: View, name: str) -> Any:
 
 
 def from_query(query: Mapping[str, str], offer: Offer) -> tuple[View, list[str]]:
-    """The view that a link asks for, and the names of the parameters that were not understood and were left out."""
+    """The view that a link describes, and the names of the parameters that were ignored, since their values are not allowed."""
     found: dict[str, Any] = {}
     ignored: list[str] = []
     for parameter in PARAMETERS:

@@ -1,4 +1,4 @@
-"""The photo, what the network sees of it, and what the network says."""
+"""The photo, the pixels that the network sees of it, and the prediction."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from odconv import drawings, images
 from odconv.card import Card
 from odconv.ui import components, text, view
 from odconv.ui.engine import Answers, Engine
-from odconv.ui.sources import Picture, data_uri
+from odconv.ui.pictures import Picture, data_uri
 from odconv.ui.text import say
 
-PHOTO_SIDE = 380  # px, twice what is shown, for screens with small pixels
+PHOTO_SIDE = 380  # px, twice as large as it is shown, for screens with small pixels
 
 
 def choose(pictures: Sequence[Picture]) -> Picture:
-    """The picture that is looked into; with several, the visitor chooses which."""
+    """The picture to look into; of several, the visitor chooses one."""
     shown = min(view.current().shown, len(pictures))
     if len(pictures) == 1:
         return pictures[0]
-    view.bound(
+    view.bind(
         st.pills,
         say("page.picture_shown"),
         key="shown",
@@ -62,7 +62,10 @@ def _photo(picture: Picture, card: Card) -> dict[str, str]:
 
 
 def _encoded(key: tuple[str, int, int], photo: Image.Image) -> tuple[str, str]:
-    """Encoding takes longer than the network: done once for the picture that is shown, and kept in its session alone."""
+    """The photo, and the network's own pixels, as data URIs. ``key``: digest, ``image_size`` and ``resize``.
+
+    Encoding takes longer than a pass. So the last result is kept, in this session alone.
+    """
     if st.session_state.get("encoded", (None,))[0] != key:
         whole = photo.copy()
         whole.thumbnail((PHOTO_SIDE, PHOTO_SIDE))

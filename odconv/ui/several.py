@@ -1,4 +1,4 @@
-"""Several pictures: the same layer for each, side by side on one scale, and how far they differ in each head."""
+"""The comparison of several pictures: one layer side by side, and how far the pictures differ in every layer."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Sequence
 import streamlit as st
 
 from odconv import drawings, figures
-from odconv.atlas import expected_spread
 from odconv.attention import HEADS
 from odconv.drawings import Spread
 from odconv.explain import Explanation, spread
 from odconv.ui import components, layer, text, view
 from odconv.ui import engine as engines
 from odconv.ui.engine import Answers, Engine
-from odconv.ui.sources import Picture
+from odconv.ui.pictures import Picture
 from odconv.ui.text import say
+from odconv.unusual import expected_spread
 
 
 def show(engine: Engine, pictures: Sequence[Picture], answers: Answers) -> None:
-    """Draw the comparison of ``pictures``, two or more; ``answers`` are of all of them, in their order."""
+    """Draw the comparison of two or more ``pictures``; ``answers`` has all of them, in the same order."""
     record, reference, language = answers.now, answers.reference, text.language()
     name = layer.chosen(record)
     atlas = engines.load_atlas_for(engine, answers.trained) if view.current().difference else None
@@ -48,11 +48,11 @@ def show(engine: Engine, pictures: Sequence[Picture], answers: Answers) -> None:
 
 
 def _spread_by_head(record: Explanation) -> Spread:
-    """Head -> how far the pictures differ in it, layer by layer."""
+    """Head -> for each layer, how far the pictures differ in it; None: no such head."""
     return {
         head: [
-            None if getattr(one.attention, head) is None else spread(getattr(one.attention, head))
-            for one in record.layers.values()
+            None if getattr(layer.attention, head) is None else spread(getattr(layer.attention, head))
+            for layer in record.layers.values()
         ]
         for head in HEADS
     }

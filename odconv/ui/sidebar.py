@@ -1,4 +1,4 @@
-"""The choice of language, model and device, and what is said of them."""
+"""The sidebar: the choice of language, model and device, and what is known about the model."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from odconv.ui import text
 from odconv.ui.engine import DEVICES, Engine
 from odconv.ui.link import View
 from odconv.ui.text import language, say
-from odconv.ui.view import bound, change
+from odconv.ui.view import bind, change
 from odconv.words import LANGUAGES
 
 
 def choose_language() -> None:
-    """The switch between languages, each named in itself."""
-    bound(
+    """Draw the switch between languages; each is named in its own language."""
+    bind(
         st.segmented_control,
         say("page.language"),
         key="language",
@@ -33,14 +33,17 @@ def choose_language() -> None:
 
 
 def choose_engine(view: View) -> Engine | None:
-    """The model picker and the device; None, with a sentence on the page, where the chosen weights cannot be used."""
+    """Draw the choice of model and device, and open the network.
+
+    None, with a sentence on the page, where there are no weights or the chosen ones cannot be used.
+    """
     st.subheader(say("network.title"), anchor=False)
     names = list(engines.weights())
     if not names:
         st.error(say("network.none"))
         return None
     chosen = view.model if view.model in names else names[0]
-    bound(
+    bind(
         st.selectbox,
         say("network.model"),
         key="model",
@@ -51,7 +54,7 @@ def choose_engine(view: View) -> Engine | None:
     devices = {name: _device(name) for name in engines.devices()}
     device = st.session_state.get("device", "auto")
     device = device if device in devices else "auto"
-    bound(
+    bind(
         st.selectbox,
         say("network.device"),
         key="device",
@@ -74,7 +77,7 @@ def _device(name: str) -> str:
 
 
 def describe(engine: Engine) -> None:
-    """What the network is, costs, knows and how it was trained, from its weights and its card."""
+    """Draw what weights and card say about the network: its classes, shape, cost, accuracy and training."""
     card, architecture = engine.checkpoint.card, engine.checkpoint.architecture
     with st.expander(say("network.classes", count=len(card.classes))):
         st.text(", ".join(name.partition(",")[0] for name in card.classes))
@@ -104,7 +107,7 @@ def describe(engine: Engine) -> None:
 
 
 def accuracy(measured: Mapping[str, Any]) -> str:
-    """How often the network is right, as its card says; empty where a card says no such numbers."""
+    """How often the network is right, in a sentence. ``measured``: from its card; empty where it lacks sound numbers."""
     n, top1, top5 = (measured.get(name) for name in ("n", "top1", "top5"))
     shares = all(isinstance(share, (int, float)) and 0 <= share <= 100 for share in (top1, top5))
     if not (shares and type(n) is int and 1 <= n < 10**12):

@@ -1,4 +1,4 @@
-"""Take-away: the record as CSV, NPZ or one HTML file, built when asked for, and a link to the view."""
+"""Downloads of the record as CSV, NPZ or one HTML file, built when they are clicked, and a link to the view."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from odconv.ui import components, layer, sidebar, text, view
 from odconv.ui import engine as engines
 from odconv.ui.engine import Answers, Engine
 from odconv.ui.link import View
-from odconv.ui.sources import Picture, data_uri
+from odconv.ui.pictures import Picture, data_uri
 from odconv.ui.text import say
 
 PICTURE_SIDE = 400  # px of a photo inside the HTML file
@@ -21,7 +21,7 @@ LINK_WORDS = {"button": "copy_link", "copied": "copied", "by_hand": "copy_by_han
 
 
 def show(engine: Engine, pictures: Sequence[Picture], answers: Answers) -> None:
-    """Draw the download buttons and the link. ``answers``: of all pictures, so that a file needs no place in any queue."""
+    """Draw the download buttons and the link. ``answers`` has all pictures, so that building a file asks no network."""
     st.subheader(say("takeaway.title"), anchor=False)
     chosen, language = view.current(), text.language()
     accuracy = sidebar.accuracy(engine.checkpoint.card.measured)
@@ -45,7 +45,7 @@ def show(engine: Engine, pictures: Sequence[Picture], answers: Answers) -> None:
 
 
 def _html(engine: Engine, context: Context, pictures: Sequence[Picture], answers: Answers, chosen: View) -> bytes:
-    """Runs when the button is clicked, outside the page's run: what it needs of the session is handed to it."""
+    """Build the HTML file. It runs when the button is clicked, where there is no session: so all it needs is passed in."""
     atlas = engines.load_atlas_for(engine, answers.trained) if chosen.difference else None
     return export.to_html(
         context,

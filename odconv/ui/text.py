@@ -1,4 +1,4 @@
-"""What the page says, in the visitor's language, and safe in Markdown."""
+"""Texts in the visitor's language, and names made safe for Markdown."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from odconv.words import LANGUAGES, SayableError
 
 
 def language() -> str:
-    """The visitor's choice; without one the browser's, where it is spoken here."""
+    """The language that the visitor chose, or else the browser's, or else the first of ``LANGUAGES``."""
     wanted = (st.context.locale or "").lower().partition("-")[0]
     return view.current().language or (wanted if wanted in LANGUAGES else next(iter(LANGUAGES)))
 
 
 def say(key: str, /, **values: Any) -> str:
-    """The text ``key``, as it is: for what does not read Markdown."""
+    """The text ``key`` with ``values`` as they are: for places that do not read Markdown."""
     return words.say(language(), key, **values)
 
 
 def markdown(key: str, /, **values: Any) -> str:
-    """The text ``key`` as Markdown, in which ``values`` are shown as they are."""
-    return words.say(language(), key, **{name: _inert(value) for name, value in values.items()})
+    """The text ``key`` as Markdown, with ``values`` escaped."""
+    return words.say(language(), key, **{name: _escape(value) for name, value in values.items()})
 
 
 def refusal(error: SayableError) -> str:
@@ -33,7 +33,7 @@ def refusal(error: SayableError) -> str:
     return markdown(error.key, **error.values)
 
 
-def _inert(value: Any) -> Any:
+def _escape(value: Any) -> Any:
     return escape_markdown(value) if isinstance(value, str) else value
 
 

@@ -1,7 +1,7 @@
-"""What one visitor has chosen, kept in step with the page's address.
+"""The visitor's view, kept in step with the page's address.
 
-A view is one frozen record. Widgets show it and change it; nothing else keeps state. The address holds it, too: Back and
-Forward are followed, and every choice makes one entry in the browser's history.
+A ``View`` is one frozen record. Widgets show it and change it, and keep no state of their own. The address holds it, too:
+every choice makes one entry in the browser's history, and Back and Forward are followed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from odconv.ui.link import SETTINGS, Offer, View
 
 
 def start(offer: Offer) -> None:
-    """Read the address: in a new session, and where it is no longer what the page wrote, as after Back."""
+    """Read the view from the address in a new session, and when the browser went to another address, as by Back."""
     session, query = st.session_state, st.query_params.to_dict()
     acted = session.pop("acted", False)
     if "view" in session and not _navigated(query, acted):
@@ -31,10 +31,10 @@ def start(offer: Offer) -> None:
 
 
 def _navigated(query: dict[str, str], acted: bool) -> bool:
-    """Whether the browser went to another address by itself.
+    """Whether the browser went to an address that the page did not write. ``acted``: a widget changed the view.
 
-    A browser may send a choice before it has heard of the address that the choice before it led to: then the address is
-    still the one that was seen last, and nobody has gone anywhere.
+    A browser can send a choice before it gets the address that the page wrote after the choice before. The address is then
+    still the one seen last, which is no navigation.
     """
     context = get_script_run_ctx()
     if context is not None and context.is_history_navigation:
@@ -50,7 +50,7 @@ def canonical_address() -> dict[str, Any] | None:
 
 
 def ignored() -> list[str]:
-    """The names of the address's parameters that were not understood; they are named once."""
+    """The names of the address's parameters that were ignored; returned once, then forgotten."""
     return st.session_state.pop("ignored", [])
 
 
@@ -60,7 +60,7 @@ def current() -> View:
 
 
 def change(**changes: Any) -> None:
-    """Replace fields of the visitor's view; names of ``Settings`` fields go to the settings."""
+    """Replace fields of the visitor's view, or of its settings."""
     st.session_state["view"] = link.change(current(), **changes)
     st.session_state["acted"] = True
 
@@ -71,14 +71,14 @@ def reset_settings() -> None:
 
 
 def write_link() -> None:
-    """Put the view into the page's address, if a choice has changed it since it was written or read."""
+    """Write the view into the page's address, if it has changed since it was last written or read."""
     query = link.to_query(current())
     if query != st.session_state["written"]:
         st.session_state["written"] = query
         st.query_params.from_dict(query)
 
 
-def bound(
+def bind(
     widget: Callable[..., Any],
     label: str,
     *,
@@ -88,10 +88,19 @@ def bound(
     options: Mapping[Any, str] | None = None,
     **more: Any,
 ) -> Any:
-    """A streamlit widget that shows ``value`` and hands every change to ``then``: the view alone keeps state.
+    """Draw a streamlit widget that shows ``value`` and passes every change to ``then``.
 
-    ``options``: what there is to choose from -> its label, as Markdown; None for a widget that has no options. A browser can
-    send anything: what is not among them is ignored.
+    So the view alone keeps state.
+
+    Args:
+        widget: such as ``st.pills``.
+        label: its first argument.
+        key: names it in the session and as CSS class.
+        value: what it shows.
+        then: called with the new value when the visitor changes it.
+        options: value -> label, as Markdown; None for a widget without options. A browser can send anything: a value
+            that is not among them is ignored.
+        more: further arguments of the widget.
     """
 
     def changed() -> None:

@@ -1,7 +1,7 @@
 """Every text that a visitor reads, in each language: ``say("en", "dial.temperature")``.
 
-``en.json`` and ``zh.json`` hold sections of texts under the same keys, with the same ``{placeholders}``. What is filled in
-is a number or a name and is put in as it came: whoever writes into Markdown or HTML escapes it there.
+``en.json`` and ``zh.json`` hold sections of texts under the same keys, with the same ``{placeholders}``. Values are filled in
+unchanged: whoever writes a text into Markdown or HTML escapes them there.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-LANGUAGES = {"en": "English", "zh": "简体中文"}  # the first one is what nobody has to choose
+LANGUAGES = {"en": "English", "zh": "简体中文"}  # code -> its own name; the first one is the default
 
 
 @cache
@@ -37,7 +37,7 @@ def say(language: str, key: str, /, **values: Any) -> str:
 
 
 class SayableError(ValueError):
-    """A refusal that can be said in every language; as text, in English.
+    """An error whose message is a text of ``odconv.words``, in every language; ``str`` gives it in English.
 
     Example:
         >>> raise PictureError("picture.too_large", megabytes=12.5, most=10)
@@ -53,8 +53,8 @@ class SayableError(ValueError):
         return say(language, self.key, **self.values)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (type(self), self.key, self.values)  # caches and worker processes pickle errors
+        return _rebuild_error, (type(self), self.key, self.values)  # caches and worker processes pickle errors
 
 
-def _again(kind: type[SayableError], key: str, values: dict[str, Any]) -> SayableError:
+def _rebuild_error(kind: type[SayableError], key: str, values: dict[str, Any]) -> SayableError:
     return kind(key, **values)

@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 
 from odconv import explain, images, load_checkpoint
 from odconv.ui import engine
-from odconv.ui.sources import FOLDER
+from odconv.ui.pictures import FOLDER
 
 expect.set_options(timeout=20_000)
 FIRST = "layer1.0.conv1"

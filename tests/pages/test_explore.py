@@ -236,7 +236,7 @@ def test_out_of_memory_falls_back_to_the_cpu_and_says_so(monkeypatch):
 
 def test_a_busy_queue_is_said_in_a_sentence_and_is_not_remembered(monkeypatch):
     monkeypatch.setattr(engine, "PATIENCE", 0.01)
-    with engine._turn(engine.pick_device("auto"), time.monotonic() + 1):
+    with engine._wait_for_device(engine.pick_device("auto"), time.monotonic() + 1):
         app = opened()
         assert not app.exception
         assert all("try again" in sentence for sentence in sentences(app))
@@ -403,7 +403,7 @@ def test_the_page_speaks_chinese_by_link_and_by_switch():
 def test_a_busy_server_leaves_the_page_whole_and_says_one_sentence_for_each_part_that_waits(monkeypatch):
     app = opened(sample="rocket,espresso")
     monkeypatch.setattr(engine, "PATIENCE", 0.01)
-    with engine._turn(engine.pick_device("auto"), time.monotonic() + 1):
+    with engine._wait_for_device(engine.pick_device("auto"), time.monotonic() + 1):
         app.button_group(key="ablate").set_value(["kernel"]).run()
         assert not app.exception
         assert {sentence for sentence in sentences(app)} == {say("en", "busy.network")}

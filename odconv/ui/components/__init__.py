@@ -1,8 +1,8 @@
-"""Browser widgets: each draws from plain data, keeps its identity between reruns and never flickers.
+"""The page's own browser widgets: each is drawn in place from plain data, so that nothing flickers.
 
-``key`` tells two of a kind on one page apart, in the session and as the class ``st-key-<key>``.
+``key`` tells two of a kind on one page apart, in the session and as the CSS class ``st-key-<key>``.
 
-A value that comes back from a browser is untrusted: callers check it again.
+A value that comes back from a browser is untrusted: callers check it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def _text(name: str) -> str:
 
 
 def _widget(name: str, js: str, css: str, entry: str) -> Callable[..., Any]:
-    """A component that calls the JavaScript function in ``entry`` on its one root element whenever data change."""
+    """A component whose JavaScript runs ``entry``, a call with its root element and data, whenever the data change."""
     main = f"""
 export default ({{ parentElement, data, setStateValue, setTriggerValue }}) => {{
   const root = parentElement.querySelector(".od");
@@ -65,12 +65,12 @@ _connection = _widget(
     "watchConnection(root, data, { runPage: () => setStateValue('back', data.run) })",
 )
 
-# What is computed from the controls: marked while it does not belong to what they show.
+# Keys of what is computed from the controls. It is marked as not computed while it does not belong to what they show.
 FIGURES = ("photo", "prediction", "glance", "layer", "side_by_side", "spread")
 
 
 def photo(data: dict[str, str], *, key: str = "photo") -> None:
-    """The photo and what the network sees of it: data URIs and their texts."""
+    """The photo and the pixels that the network sees. ``data``: {photo, seen: data URIs, title, alt, caption, seen_alt}."""
     _photo(key=key, data=data | {"key": key})
 
 
@@ -81,7 +81,7 @@ def prediction(data: dict[str, Any], *, key: str = "prediction") -> None:
 
 def glance(data: dict[str, Any], on_choose: Callable[[str], None], *, key: str = "glance") -> None:
     """All layers x four heads; ``on_choose`` gets the name of the layer that was clicked or reached by arrow key."""
-    _glance(key=key, data=data | {"key": key}, on_layer_change=lambda: _hand_name(key, "layer", on_choose))
+    _glance(key=key, data=data | {"key": key}, on_layer_change=lambda: _pass_text(key, "layer", on_choose))
 
 
 def layer(data: dict[str, Any], *, key: str = "layer") -> None:
@@ -128,7 +128,7 @@ def gallery(
 ) -> None:
     """Thumbnails {id, title, thumbnail, alt}; ``on_pick`` gets the id of the one that was clicked."""
     data = {"pictures": pictures, "chosen": chosen, "label": label, "key": key}
-    _gallery(key=key, data=data, on_picked_change=lambda: _hand_name(key, "picked", on_pick))
+    _gallery(key=key, data=data, on_picked_change=lambda: _pass_text(key, "picked", on_pick))
 
 
 def copy_link(words: Mapping[str, str]) -> None:
@@ -160,8 +160,8 @@ def _sent(key: str, name: str) -> object:
     return st.session_state[key].get(name)
 
 
-def _hand_name(key: str, name: str, use: Callable[[str], None]) -> None:
-    """Hand on what was clicked, if it can be a name at all; what is none was not sent by the widget."""
+def _pass_text(key: str, name: str, use: Callable[[str], None]) -> None:
+    """Call ``use`` with what a browser sent, if it is text; the widget sends nothing else."""
     sent = _sent(key, name)
     if isinstance(sent, str):
         use(sent)
