@@ -2,9 +2,8 @@
 
 import streamlit as st
 
-from odconv.ui import bootstrap, controls, layer, photo, several, sidebar, sources, takeaway, text, view
-from odconv.ui import engine as engines
-from odconv.ui.engine import Answers, BusyError, Engine
+from odconv.ui import asking, bootstrap, controls, layer, photo, several, sidebar, sources, takeaway, text, view
+from odconv.ui.engine import Engine
 from odconv.ui.pictures import Picture
 from odconv.ui.text import say
 
@@ -25,36 +24,32 @@ if engine and not pictures:
     st.info(sources.prompt(view.current()))
 
 
-def ask(engine: Engine, pictures: list[Picture]) -> Answers | None:
-    """What the network makes of ``pictures`` under the visitor's settings; None, and a sentence, while others keep it."""
-    try:
-        return engines.ask_both(engine, pictures, view.current().settings)
-    except BusyError as error:
-        st.warning(text.refusal(error), icon=":material/hourglass_top:")
-        return None
-
-
 @st.fragment(key="stage")
 def stage(engine: Engine, pictures: list[Picture]) -> None:
     """What follows a dial while it is dragged; everything in it keeps its identity and is redrawn in place."""
     picture = photo.choose(pictures)
-    answers = ask(engine, [picture])
-    photo.show(engine, picture, answers)
+    reply = asking.ask(engine, [picture], "stage")
+    photo.show(engine, picture, reply.answers)
     if engine.checkpoint.dynamic:
         controls.show(engine)
-        if answers:
-            layer.show(engine, answers)
     else:
         st.info(say("page.static"))
+    asking.show_busy(reply, "stage")
+    if reply.answers and engine.checkpoint.dynamic:
+        layer.show(engine, reply.answers)
     if not st.session_state.get("dragging"):
         view.write_link()
 
 
 if engine and pictures:
     stage(engine, pictures)
-    if answers := ask(engine, pictures) if engine.checkpoint.dynamic else None:
+    if engine.checkpoint.dynamic:
+        reply = asking.ask(engine, pictures, "all")
         if len(pictures) > 1:
-            several.show(engine, pictures, answers)
-        with st.container(key="takeaway"):
-            takeaway.show(engine, pictures, answers)
+            asking.show_busy(reply, "all")
+        if reply.answers:
+            if len(pictures) > 1:
+                several.show(engine, pictures, reply.answers)
+            with st.container(key="takeaway"):
+                takeaway.show(engine, pictures, reply.answers)
 view.write_link()

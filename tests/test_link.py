@@ -75,7 +75,10 @@ def test_a_temperature_is_what_the_page_can_show_of_it(shown):
     ("name", "value"),
     [
         *[("show", value) for value in ("", "1", "Difference", "attention")],
-        *[("t", value) for value in ("", "abc", "nan", "inf", "-inf", "-1", "0", "1e9", "0x1", "1,5", "9" * 5000, "1_5", "１５")],
+        *[
+            ("t", value)
+            for value in ("", "abc", "nan", "inf", "-inf", "-1", "0", "1e9", "0x1", "1,5", "9" * 5000, "1_5", "１５")
+        ],
         *[("kernels", value) for value in ("", "0", "65", "-1", "2.5", "²", "٣", "1e1", "nan", "9" * 5000)],
         *[("shown", value) for value in ("", "0", "9", "-1", "²", "9" * 5000)],
         *[("model", value) for value in ("../../etc/passwd", "/etc/passwd", "first", "FIRST.SAFETENSORS", "")],

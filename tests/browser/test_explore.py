@@ -151,6 +151,37 @@ def test_arrow_keys_and_clicks_choose_a_layer(server, new_page):
     expect_numbers(page, record, names[2])
 
 
+def test_arrow_keys_in_a_hurry_lose_no_step(server, new_page):
+    page = open_page(new_page(), f"{server.url}?sample=rocket")
+    glance = page.get_by_role("listbox", name="at a glance")
+    glance.focus()
+    for _ in range(5):
+        glance.press("ArrowRight", delay=0)
+    fifth = list(record_of(sample("rocket")).layers)[5]
+    expect(page.get_by_role("heading", name=f"One layer: {fifth}", exact=True)).to_be_visible()
+    expect(page.locator(".st-key-glance [aria-selected=true]")).to_have_attribute("data-name", fifth)
+
+
+def test_the_address_says_what_is_shown_without_a_step_in_the_history(server, new_page):
+    page = new_page()
+    page.goto("about:blank")
+    open_page(page, f"{server.url}?sample=rocket&t=2.3456&kernels=2&keep=last&embed=true")
+    page.wait_for_function("!location.search.includes('2.3456')")
+    assert query(page) == {"sample": "rocket", "t": "2.35", "kernels": "2", "embed": "true"}
+    expect_numbers(page, record_of(sample("rocket"), Settings(temperature=2.35, kernels=2)))
+    page.go_back()
+    assert page.url == "about:blank"
+
+
+@pytest.mark.parametrize("width", [1366, 1920])
+def test_the_chart_across_layers_is_whole(server, new_page, width):
+    page = open_page(new_page(viewport={"width": width, "height": 900}), f"{server.url}?sample=rocket,espresso")
+    expect(page.locator(".js-plotly-plot .xtick")).to_have_count(16)
+    chart, last = page.get_by_test_id("stPlotlyChart").bounding_box(), page.locator(".js-plotly-plot .xtick").last
+    assert page.locator(".js-plotly-plot .main-svg").first.bounding_box()["width"] <= chart["width"] + 1
+    assert last.bounding_box()["x"] < chart["x"] + chart["width"]
+
+
 # Streamlit's header, and plotly's own SVG: the project does not draw them.
 NOT_OURS = ("[data-testid=stHeader]", ".js-plotly-plot")
 

@@ -46,10 +46,11 @@ def test_after_a_restart_the_first_thing_that_is_done_counts_and_uploads_are_ask
     other.goto(f"{frail.url}?source=upload&t=3")
     upload(other, "mine.jpg", data := photo())
     expect_numbers(other, record_of(data, Settings(temperature=3)))
+    native = open_page(new_page(), f"{frail.url}?sample=rocket&t=5")
     address = page.url
 
     frail.stop()
-    for one in (page, other):
+    for one in (page, other, native):
         expect(one.get_by_text(LOST)).to_be_visible()
         expect_marked(one, True)
     frail.start()
@@ -57,6 +58,7 @@ def test_after_a_restart_the_first_thing_that_is_done_counts_and_uploads_are_ask
     assert page.url == address
     page.locator(f".st-key-glance [data-name='{names[4]}']").click()  # nothing has been computed yet
     page.get_by_label("Temperature", exact=True).press("ArrowRight")
+    native.get_by_role("button", name="Reset").click()  # which takes nothing before it can be heard
     expect(page.get_by_text(BACK)).to_be_hidden(timeout=COLD)
     expect(page.get_by_role("heading", name=f"One layer: {names[4]}", exact=True)).to_be_visible()
     warmer = one_step_up(3.0)
@@ -65,6 +67,8 @@ def test_after_a_restart_the_first_thing_that_is_done_counts_and_uploads_are_ask
     expect(page.locator(".st-key-dials output")).to_have_text([f"{warmer:g}", "2 of 4"])
     expect_marked(page, False)
     assert query(page)["layer"] == names[4]
+    expect(native).not_to_have_url(re.compile(r"[?&]t="))
+    expect_numbers(native, record_of(sample("rocket")))
     page.locator(".st-key-gallery").get_by_title("Espresso").click()
     page.wait_for_url(re.compile("espresso"))
     assert "does not exist anymore" not in frail.log.read_text()

@@ -400,17 +400,22 @@ def test_the_page_speaks_chinese_by_link_and_by_switch():
 # --- under load --------------------------------------------------------------------------------------------------------
 
 
-def test_a_busy_server_leaves_the_page_whole_and_says_one_sentence_for_each_part_that_waits(monkeypatch):
+def test_a_busy_server_leaves_the_page_whole_says_one_sentence_and_is_asked_again_by_a_button(monkeypatch):
     app = opened(sample="rocket,espresso")
     monkeypatch.setattr(engine, "PATIENCE", 0.01)
     with engine._wait_for_device(engine.pick_device("auto"), time.monotonic() + 1):
         app.button_group(key="ablate").set_value(["kernel"]).run()
-        assert not app.exception
-        assert {sentence for sentence in sentences(app)} == {say("en", "busy.network")}
-        assert app.button_group(key="ablate").value == ["kernel"]  # settings stay at hand
-    assert works(app.run())
+        assert works(app)  # with the figures of the settings before
+        assert "2 pictures in layer1.0.conv1" in headings(app)
+        assert set(sentences(app)) == {f"{say('en', 'busy.network')} {say('en', 'busy.before')}"}
+        assert app.button_group(key="ablate").value == ["kernel"]
+        app.button(key="again-stage").click().run()
+        assert len(sentences(app)) == 2  # of the one picture, and of the comparison
+    app.button(key="again-stage").click().run()
+    assert works(app)
     assert sentences(app) == []
     assert app.session_state["view"].settings.ablate == ("kernel",)
+    assert app.session_state["answers-all"][1].now.settings.ablate == ("kernel",)
 
 
 # --- a hostile browser -------------------------------------------------------------------------------------------------
