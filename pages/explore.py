@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from odconv.ui import bootstrap, controls, layer, photo, several, sidebar, sources, takeaway, text, view
+from odconv.ui import bootstrap, controls, kernel, layer, photo, several, sidebar, sources, takeaway, text, view
 from odconv.ui import engine as engines
 from odconv.ui.engine import Answers, BusyError, Engine
 from odconv.ui.sources import Picture
@@ -38,12 +38,12 @@ def ask(engine: Engine, pictures: list[Picture]) -> Answers | None:
 def stage(engine: Engine, pictures: list[Picture]) -> None:
     """What follows a dial while it is dragged; everything in it keeps its identity and is redrawn in place."""
     picture = photo.choose(pictures)
-    answers = ask(engine, [picture])
-    photo.show(engine, picture, answers)
+    photo.show(engine, picture, answers := ask(engine, [picture]))
     if engine.checkpoint.dynamic:
         controls.show(engine)
         if answers:
             layer.show(engine, answers)
+            kernel.show(engine, picture, pictures, answers)
     else:
         st.info(say("page.static"))
     if not st.session_state.get("dragging"):

@@ -9,6 +9,10 @@ COLOURS = {"spatial": "#0072B2", "channel": "#009E73", "filter": "#CC79A7", "ker
 # a kernel keeps its tone when the theme changes: a tone nearer to either would vanish there.
 KERNEL_TONES = ("#F0A815", "#7A3E00")
 
+# From the most negative weight over 0 to the most positive: ColorBrewer's RdBu, reversed. Fixed, as weights are numbers and no
+# part of the theme; no head has one of them.
+DIVERGING = ("#2166AC", "#92C5DE", "#F7F7F7", "#F4A582", "#B2182B")
+
 # Text on paper where the page has no theme of its own, (light, dark).
 PAPER = ("#ffffff", "#0e1117")
 INK = ("#31333f", "#fafafa")

@@ -11,9 +11,9 @@ from odconv.words import say
 STEPS = {"en": 1_000, "zh": 10_000}  # what numerals are grouped by: thousands in English, 万 in Chinese
 
 
-def plain_numbers(values: np.ndarray) -> Any:
-    """``values`` as nested lists, rounded to four digits; NaN becomes 0, which JSON has not. The page says so elsewhere."""
-    return np.nan_to_num(np.round(np.asarray(values, dtype=np.float64), 4)).tolist()
+def plain_numbers(values: np.ndarray, digits: int = 4) -> Any:
+    """``values`` as nested lists, rounded to ``digits`` after the point; NaN becomes 0, which JSON has not. The page says so elsewhere."""
+    return np.nan_to_num(np.round(np.asarray(values, dtype=np.float64), digits)).tolist()
 
 
 def plain_number(value: float) -> float:

@@ -95,5 +95,5 @@ def _choose_difference(atlas: Atlas) -> None:
 def _choose_layer(name: object) -> None:
     """A layer was chosen; ``name`` comes from a browser, and is checked where it is looked up."""
     if isinstance(name, str) and name.isprintable() and len(name) <= 100:
-        view.change(layer=name)
+        view.change(layer=name, filter=None, channel=None)
         st.rerun()

@@ -1,0 +1,98 @@
+// One slice of a forged kernel: the trained candidates, then for each picture shares, sum, taps, gates, kernel and map.
+
+// Below 0 to above 0, the same in both themes. Through the square root of the size, so that small weights can be seen.
+const divergingTone = (share, tones) => {
+  const v = Math.sign(share) * Math.sqrt(Math.min(Math.abs(share), 1));
+  const place = ((v + 1) / 2) * (tones.length - 1), low = Math.min(Math.floor(place), tones.length - 2);
+  return tones[low].map((part, i) => Math.round(part + (place - low) * (tones[low + 1][i] - part)));
+};
+const rgb = (tone) => `rgb(${tone.join(" ")})`;
+const isDark = ([red, green, blue]) => 0.3 * red + 0.59 * green + 0.11 * blue < 140;
+
+const kernelCells = (values, side, label, paint) => {
+  const k = values.length, cell = side / Math.max(k, 2);
+  const cells = values.flatMap((row, y) => row.map((value, x) => {
+    const { fill: color, dark, text, title } = paint(value, y, x);
+    const number = text.length * 6.3 <= cell - 1 && cell >= 18
+      ? `<text x="${at((x + 0.5) * cell)}" y="${at((y + 0.5) * cell + 4)}" class="middle weight" style="fill:${dark ? "#fff" : "#1a1a1a"}">${text}</text>` : "";
+    return `<rect x="${at(x * cell)}" y="${at(y * cell)}" width="${at(cell)}" height="${at(cell)}" class="tap" style="fill:${color}"><title>${esc(title)}</title></rect>${number}`;
+  }));
+  return svgOf(k * cell, k * cell, `role="img" aria-label="${esc(label)}"`, cells.join(""));
+};
+
+const weightCells = (values, side, label, { span, digits, tones, words }) =>
+  kernelCells(values, side, label, (value, y, x) => {
+    const tone = divergingTone(value / span, tones);
+    return { fill: rgb(tone), dark: isDark(tone), text: numberText(value, span, digits),
+      title: fill(words.weight, { row: y + 1, column: x + 1, value: numberText(value, span, digits + 2) }) };
+  });
+
+const tapCells = (values, side, label, { words }) =>
+  kernelCells(values, side, label, (value, y, x) => ({
+    fill: tone("spatial", value), dark: value > 0.4, text: num(value),
+    title: fill(words.tap, { row: y + 1, column: x + 1, value: num(value, 3) }),
+  }));
+
+const absence = (part) => `<p class="why small">${esc(part.absent)}</p>`;
+
+const shareBars = (shares) => shares.values
+  .map((value, i) => `<span class="share-row"><span class="faint">W${i + 1}</span><span class="track"><i style="width:${at(100 * Math.min(value, 1))}%;background:${kernelTone(i, shares.values.length)}"></i></span><span>${num(value)}</span></span>`)
+  .join("");
+
+const gateChips = (gates, data) => ["channel", "filter"]
+  .map((head) => gates[head].absent
+    ? absence(gates[head])
+    : `<span class="gate" style="border-color:var(--${head})"><span class="faint">${esc(data.words[head])} ${data[head]}</span>× ${num(gates[head].values, 3)}</span>`)
+  .join("");
+
+const mapCanvas = (map) => `<canvas width="${map.width}" height="${map.height}" data-levels="${esc(map.levels)}" role="img" aria-label="${esc(map.alt)}"></canvas>`;
+
+const paintMaps = (root, tones) => {
+  for (const canvas of root.querySelectorAll("canvas")) {
+    const levels = Uint8Array.from(atob(canvas.dataset.levels), (c) => c.charCodeAt(0));
+    const context = canvas.getContext("2d"), image = context.createImageData(canvas.width, canvas.height);
+    levels.forEach((level, i) => image.data.set([...divergingTone((level - 128) / 127, tones), 255], 4 * i));
+    context.putImageData(image, 0, 0);
+  }
+};
+
+const kernelStep = (name, caption, content) =>
+  `<figure data-step="${name}">${content}<figcaption>${esc(caption)}</figcaption></figure>`;
+const operator = (sign) => `<span class="operator" aria-hidden="true">${sign}</span>`;
+
+const kernelRow = (row, side, data) => {
+  const { words } = data;
+  const label = (caption) => `${row.title}: ${caption}`;
+  return `<section aria-label="${esc(row.title)}"><h4>${esc(row.title)}</h4><div class="chain">
+    ${kernelStep("shares", words.shares, row.shares.absent ? absence(row.shares) : shareBars(row.shares))}${operator("→")}
+    ${kernelStep("mixed", words.sum, weightCells(row.mixed, side, label(words.sum), data))}${operator("×")}
+    ${kernelStep("taps", words.taps, row.taps.absent ? absence(row.taps) : tapCells(row.taps.values, side, label(words.taps), data))}${operator("=")}
+    ${kernelStep("tapped", words.tapped, weightCells(row.tapped, side, label(words.tapped), data))}${operator("×")}
+    ${kernelStep("gates", words.gates, gateChips(row.gates, data))}${operator("=")}
+    ${kernelStep("forged", words.forged, weightCells(row.forged, side, label(words.forged), data))}${operator("→")}
+    ${kernelStep("map", words.map, mapCanvas(row.map))}</div></section>`;
+};
+
+const differenceRow = (data, side) => !data.difference ? "" :
+  `<section class="less" aria-label="${esc(data.words.less)}"><div class="chain"><h4>${esc(data.words.less)}</h4>
+    ${kernelStep("forged", data.words.less_kernel, weightCells(data.difference.forged, side, data.words.less_kernel, data))}<span></span>
+    ${kernelStep("map", data.words.less_map, mapCanvas(data.difference.map))}</div></section>`;
+
+const toneLegend = ({ span, tones }) => {
+  const stops = Array.from({ length: 33 }, (_, i) => rgb(divergingTone(i / 16 - 1, tones))).join(",");
+  return `<p class="tones" aria-hidden="true"><span>−${span}</span><i style="background:linear-gradient(to right,${stops})"></i><span>+${span}</span></p>`;
+};
+
+const drawKernel = (root, data) =>
+  drawAtWidth(root, (state) => {
+    const wide = state.width >= 800;
+    const side = wide ? Math.min(126, Math.floor((state.width - 330) / 5)) : Math.min(114, Math.floor((state.width - 60) / 3));
+    const count = data.candidates.length, small = count > 4 ? Math.max(24, Math.min(side, Math.floor(state.width / 8) - 12)) : wide ? side : Math.min(side, (state.width - 30) / 4);
+    const candidates = data.candidates.map((values, i) => kernelStep("candidate", `W${i + 1}`, weightCells(values, small, `W${i + 1}`, data))).join("");
+    replace(root, `<p class="slice">${esc(data.slice)}</p>
+      <div class="forging${wide ? " wide" : ""}" style="--side:${side}px">
+        <section aria-label="${esc(data.words.candidates)}"><h4>${esc(data.words.candidates)}</h4><div class="candidates">${candidates}</div></section>
+        ${data.rows.map((row) => kernelRow(row, side, data)).join("")}${differenceRow(data, side)}</div>
+      <p class="sentence">${esc(data.sentence)}</p>${toneLegend(data)}<p class="note">${esc(data.scale)}</p>`);
+    paintMaps(root, data.tones);
+  });
