@@ -7,14 +7,18 @@ const divergingTone = (share, tones) => {
   return tones[low].map((part, i) => Math.round(part + (place - low) * (tones[low + 1][i] - part)));
 };
 const rgb = (tone) => `rgb(${tone.join(" ")})`;
-const isDark = ([red, green, blue]) => 0.3 * red + 0.59 * green + 0.11 * blue < 140;
+// WCAG's luminance, roughly; below 0.18 white is read more easily than black.
+const isDark = ([red, green, blue]) => 0.21 * (red / 255) ** 2.2 + 0.72 * (green / 255) ** 2.2 + 0.07 * (blue / 255) ** 2.2 < 0.18;
 
+const DIGIT = 5.7; // px that a digit of a number in a cell takes
+// A k x k square; a number is written where it fits, in the tone ``ink`` or on a plate.
 const kernelCells = (values, side, label, paint) => {
   const k = values.length, cell = side / Math.max(k, 2);
   const cells = values.flatMap((row, y) => row.map((value, x) => {
-    const { fill: color, dark, text, title } = paint(value, y, x);
-    const number = text.length * 6.3 <= cell - 1 && cell >= 18
-      ? `<text x="${at((x + 0.5) * cell)}" y="${at((y + 0.5) * cell + 4)}" class="middle weight" style="fill:${dark ? "#fff" : "#1a1a1a"}">${text}</text>` : "";
+    const { color, ink, text, title } = paint(value, y, x);
+    const short = [text, text.replace("0.", ".")].find((one) => one.length * DIGIT <= cell - 2), [cx, cy] = [at((x + 0.5) * cell), (y + 0.5) * cell];
+    const plate = ink ? "" : `<rect x="${at((x + 0.5) * cell - 14)}" y="${at(cy - 8)}" width="28" height="16" rx="4" class="plate"/>`;
+    const number = short ? `${plate}<text x="${cx}" y="${at(cy + 4)}" class="middle weight"${ink ? ` style="fill:${ink}"` : ""}>${short}</text>` : "";
     return `<rect x="${at(x * cell)}" y="${at(y * cell)}" width="${at(cell)}" height="${at(cell)}" class="tap" style="fill:${color}"><title>${esc(title)}</title></rect>${number}`;
   }));
   return svgOf(k * cell, k * cell, `role="img" aria-label="${esc(label)}"`, cells.join(""));
@@ -23,20 +27,20 @@ const kernelCells = (values, side, label, paint) => {
 const weightCells = (values, side, label, { span, digits, tones, words }) =>
   kernelCells(values, side, label, (value, y, x) => {
     const tone = divergingTone(value / span, tones);
-    return { fill: rgb(tone), dark: isDark(tone), text: numberText(value, span, digits),
+    return { color: rgb(tone), ink: isDark(tone) ? "#fff" : "#1a1a1a", text: numberText(value, span, digits),
       title: fill(words.weight, { row: y + 1, column: x + 1, value: numberText(value, span, digits + 2) }) };
   });
 
 const tapCells = (values, side, label, { words }) =>
   kernelCells(values, side, label, (value, y, x) => ({
-    fill: tone("spatial", value), dark: value > 0.4, text: num(value),
+    color: tone("spatial", value), text: num(value),
     title: fill(words.tap, { row: y + 1, column: x + 1, value: num(value, 3) }),
   }));
 
 const absence = (part) => `<p class="why small">${esc(part.absent)}</p>`;
 
 const shareBars = (shares) => shares.values
-  .map((value, i) => `<span class="share-row"><span class="faint">W${i + 1}</span><span class="track"><i style="width:${at(100 * Math.min(value, 1))}%;background:${kernelTone(i, shares.values.length)}"></i></span><span>${num(value)}</span></span>`)
+  .map((value, i) => `<span class="share-row"><span class="faint">W${i + 1}</span><span class="share-track"><i style="width:${at(100 * Math.min(value, 1))}%;background:${kernelTone(i, shares.values.length)}"></i></span><span>${num(value)}</span></span>`)
   .join("");
 
 const gateChips = (gates, data) => ["channel", "filter"]
@@ -70,7 +74,7 @@ const kernelRow = (row, side, data) => {
     ${kernelStep("tapped", words.tapped, weightCells(row.tapped, side, label(words.tapped), data))}${operator("×")}
     ${kernelStep("gates", words.gates, gateChips(row.gates, data))}${operator("=")}
     ${kernelStep("forged", words.forged, weightCells(row.forged, side, label(words.forged), data))}${operator("→")}
-    ${kernelStep("map", words.map, mapCanvas(row.map))}</div></section>`;
+    ${kernelStep("map", row.map_caption, mapCanvas(row.map))}</div></section>`;
 };
 
 const differenceRow = (data, side) => !data.difference ? "" :
@@ -87,12 +91,12 @@ const drawKernel = (root, data) =>
   drawAtWidth(root, (state) => {
     const wide = state.width >= 800;
     const side = wide ? Math.min(126, Math.floor((state.width - 330) / 5)) : Math.min(114, Math.floor((state.width - 60) / 3));
-    const count = data.candidates.length, small = count > 4 ? Math.max(24, Math.min(side, Math.floor(state.width / 8) - 12)) : wide ? side : Math.min(side, (state.width - 30) / 4);
+    const count = data.candidates.length, small = count > 4 ? Math.max(24, Math.min(side, Math.floor(state.width / 8) - 12)) : wide ? side : Math.min(side, (state.width - 40) / 4);
     const candidates = data.candidates.map((values, i) => kernelStep("candidate", `W${i + 1}`, weightCells(values, small, `W${i + 1}`, data))).join("");
     replace(root, `<p class="slice">${esc(data.slice)}</p>
       <div class="forging${wide ? " wide" : ""}" style="--side:${side}px">
-        <section aria-label="${esc(data.words.candidates)}"><h4>${esc(data.words.candidates)}</h4><div class="candidates">${candidates}</div></section>
+        <section aria-label="${esc(data.words.candidates)}"><h4>${esc(data.words.candidates)}</h4><div class="candidates">${candidates}<div class="legend">${toneLegend(data)}<p class="note">${esc(data.scale)}</p></div></div></section>
         ${data.rows.map((row) => kernelRow(row, side, data)).join("")}${differenceRow(data, side)}</div>
-      <p class="sentence">${esc(data.sentence)}</p>${toneLegend(data)}<p class="note">${esc(data.scale)}</p>`);
+      <p class="sentence">${esc(data.sentence)}</p>`);
     paintMaps(root, data.tones);
   });

@@ -26,7 +26,6 @@ TEMPLATES = (
     "tapped",
     "gates",
     "forged",
-    "map",
     "less",
     "less_kernel",
     "less_map",
@@ -53,9 +52,11 @@ def kernel_data(language: str, view: KernelView, title: str, other_title: str | 
     map_end = _scale_end(map_difference, *(one.map for one in sides))
     digits = _digits(end)
     name = say(language, "forge.typical") if other_title is None else clean_name(other_title)
-    rows = [_row(language, view, view.own, clean_name(title), map_end)]
+    rows = [_row(language, view, view.own, clean_name(title), map_end) | {"map_caption": say(language, "forge.map")}]
     if other is not None:
-        rows.append(_row(language, view, other, name, map_end))
+        heading = say(language, "forge.typical_title") if other_title is None else name
+        caption = say(language, "forge.map_other")
+        rows.append(_row(language, view, other, heading, map_end) | {"map_caption": caption})
     words = {key: texts(language)[f"forge.{key}"] for key in TEMPLATES}
     heads = {head: head_name(language, head) for head in ("channel", "filter")}
     return {
