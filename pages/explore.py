@@ -37,13 +37,13 @@ def ask(engine: Engine, pictures: list[Picture]) -> Answers | None:
 @st.fragment(key="stage")
 def stage(engine: Engine, pictures: list[Picture]) -> None:
     """What follows a dial while it is dragged; everything in it keeps its identity and is redrawn in place."""
-    picture = photo.choose(pictures)
+    found = kernel.ask(engine, picture := photo.choose(pictures), pictures)
     photo.show(engine, picture, answers := ask(engine, [picture]))
     if engine.checkpoint.dynamic:
         controls.show(engine)
         if answers:
             layer.show(engine, answers)
-            kernel.show(engine, picture, pictures, answers)
+            kernel.show(engine, picture, pictures, answers, found)
     else:
         st.info(say("page.static"))
     if not st.session_state.get("dragging"):

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -273,8 +273,17 @@ def _else_on_cpu(engine: Engine, compute: Callable[[Engine], Found]) -> tuple[Fo
 # Streamlit computes one key once and lets all who want it wait for that; the deadline, set before, holds for them too.
 @st.cache_data(ttl=HOUR, max_size=ANSWERS, show_spinner=False)
 def _explain(
-    identity: Identity, digest: str, settings: Settings, _engine: Engine, _picture: Picture, _deadline: float
+    identity: Identity,
+    digest: str,
+    settings: Settings,
+    _engine: Engine,
+    _picture: Picture,
+    _deadline: float,
+    _known: Explanation | None = None,
 ) -> Explanation:
+    """``_known``: the answer, where another question's pass has given it."""
+    if _known is not None:
+        return _known
     image = images.prepare(_picture.image, _engine.checkpoint.card)
     with _turn(_engine.device, _deadline):
         return explain(_engine.checkpoint.model, image, settings)
@@ -294,6 +303,8 @@ def ask_kernel(
 ) -> KernelView:
     """One slice of the kernel that ``layer`` forges for ``picture`` under ``settings``, beside another picture's.
 
+    Asked before :func:`ask`, it costs no pass of its own: the same one answers both.
+
     Args:
         filter, channel: which slice, see :func:`odconv.kernel_view.view_kernel`. What is ``None`` or not there is picked by
             :func:`odconv.kernel_view.pick_slice` from the network as trained, so that it stays while a dial is turned.
@@ -306,25 +317,24 @@ def ask_kernel(
     """
     deadline = time.monotonic() + PATIENCE
     settings = engine.normalize(settings)
-    module = _module(engine, layer)
-    filters, channels = module.weight.shape[1:3]
+    filters, channels = _module(engine, layer).weight.shape[1:3]
     filter = filter if filter is not None and filter < filters else None
     channel = channel if channel is not None and channel < channels else None
+    trained = _ask(engine, picture, Settings(), deadline).explanation
 
-    def attentions(settings: Settings) -> tuple[Heads[np.ndarray], Heads[np.ndarray] | None]:
-        own = _ask(engine, picture, settings, deadline).explanation
+    def compared(settings: Settings) -> Heads[np.ndarray] | None:
         if other is None:
-            return own.layers[layer].attention, _typical(engine, own, layer)
-        compared = _ask(engine, other, settings, deadline).explanation
-        return own.layers[layer].attention, compared.layers[layer].attention
+            return _typical(engine, trained, layer)
+        return _ask(engine, other, settings, deadline).explanation.layers[layer].attention
 
     pair = (picture.digest, other and other.digest)
     if filter is None or channel is None:
-        filter, channel = _pick(engine.identity, pair, layer, filter, channel, engine, attentions(Settings()))
-    both, where = attentions(settings), (layer, filter, channel)
+        both = (trained.layers[layer].attention, compared(Settings()))
+        filter, channel = _pick(engine.identity, pair, layer, filter, channel, engine, both)
+    against, where = compared(settings), (layer, filter, channel)
     view, _ = _else_on_cpu(
         engine,
-        lambda there: _view_kernel(there.identity, pair, settings, where, there, picture, both, deadline),
+        lambda there: _view_kernel(there.identity, pair, settings, where, there, picture, against, deadline),
     )
     return view
 
@@ -365,15 +375,20 @@ def _view_kernel(
     where: tuple[str, int, int],
     _engine: Engine,
     _picture: Picture,
-    _attentions: tuple[Heads[np.ndarray], Heads[np.ndarray] | None],
+    _against: Heads[np.ndarray] | None,
     _deadline: float,
 ) -> KernelView:
     layer, filter, channel = where
     image = images.prepare(_picture.image, _engine.checkpoint.card)
     with _turn(_engine.device, _deadline):
-        record = explain(_engine.checkpoint.model, image, settings, keep_input_of=layer).layers[layer]
+        found = explain(_engine.checkpoint.model, image, settings, keep_input_of=layer)
+    record = found.layers[layer]
     assert record.input is not None
-    return view_kernel(_module(_engine, layer), record.input, *_attentions, filter, channel)
+    # The same pass answers what is asked next: what the network makes of this picture. A second one would halve the frames
+    # of a drag. The photo's input stays here.
+    answer = replace(found, layers=found.layers | {layer: replace(record, input=None)})
+    _explain(identity, pair[0], settings, _engine, _picture, _deadline, answer)
+    return view_kernel(_module(_engine, layer), record.input, record.attention, _against, filter, channel)
 
 
 _queues = {name: threading.BoundedSemaphore(1) for name in DEVICES}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from odconv import drawings
+from odconv.attention import Settings
 from odconv.kernel_view import KernelView
 from odconv.ui import components, layer, text, view
 from odconv.ui import engine as engines
@@ -15,16 +16,36 @@ from odconv.ui.sources import Picture
 from odconv.ui.text import say
 
 
-def show(engine: Engine, picture: Picture, pictures: Sequence[Picture], answers: Answers) -> None:
-    """Draw one slice of the chosen layer's kernel for ``picture``, beside the next of ``pictures`` or the typical one."""
-    name, chosen = layer.chosen(answers.now), view.current()
-    other = None if len(pictures) == 1 else pictures[(pictures.index(picture) + 1) % len(pictures)]
+def ask(engine: Engine, picture: Picture, pictures: Sequence[Picture]) -> KernelView | None:
+    """One slice of the chosen layer's kernel for ``picture``, beside that of the next of ``pictures`` or the typical one.
+
+    None for a static network, and while others keep the device. To be asked first, see :func:`odconv.ui.engine.ask_kernel`.
+    """
+    if not engine.checkpoint.dynamic:
+        return None
+    chosen = view.current()
     try:
-        found = engines.ask_kernel(engine, picture, chosen.settings, name, chosen.filter, chosen.channel, other)
-    except BusyError as error:
-        st.warning(text.refusal(error), icon=":material/hourglass_top:")
-        return
+        name = layer.chosen(engines.ask(engine, picture, Settings()).explanation)
+        return engines.ask_kernel(
+            engine, picture, chosen.settings, name, chosen.filter, chosen.channel, _other(picture, pictures)
+        )
+    except BusyError:
+        return None
+
+
+def _other(picture: Picture, pictures: Sequence[Picture]) -> Picture | None:
+    return None if len(pictures) == 1 else pictures[(pictures.index(picture) + 1) % len(pictures)]
+
+
+def show(
+    engine: Engine, picture: Picture, pictures: Sequence[Picture], answers: Answers, found: KernelView | None
+) -> None:
+    """Draw what :func:`ask` has found."""
+    name, chosen, other = layer.chosen(answers.now), view.current(), _other(picture, pictures)
     st.subheader(text.markdown("forge.heading", layer=name), anchor=False)
+    if found is None:
+        st.warning(say("busy.network"), icon=":material/hourglass_top:")
+        return
     st.caption(say("forge.intro"))
     asked = ((chosen.filter, found.filters), (chosen.channel, found.channels))
     picked = not any(index is not None and index < count for index, count in asked)
