@@ -90,15 +90,15 @@ def view_kernel(
         )
 
     with torch.inference_mode():
-        candidates = weight[:, 0, channel].numpy()
+        made_of_own = forged_slice(own)
         return KernelView(
             filter,
             channel,
             filters,
             channels,
             first + channel,
-            candidates,
-            forged_slice(own),
+            weight[:, 0, channel].numpy(),
+            made_of_own,
             None if other is None else forged_slice(other),
         )
 

@@ -327,7 +327,7 @@ def ask_kernel(
             return _typical(engine, trained, layer)
         return _ask(engine, other, settings, deadline).explanation.layers[layer].attention
 
-    pair = (picture.digest, other and other.digest)
+    pair = (picture.digest, None if other is None else other.digest)
     if filter is None or channel is None:
         both = (trained.layers[layer].attention, compared(Settings()))
         filter, channel = _pick(engine.identity, pair, layer, filter, channel, engine, both)
