@@ -85,8 +85,10 @@ def test_the_sentence_says_what_the_numbers_say(view_of):
     shares = np.array([0.1, 0.2, 0.61, 0.09], np.float32)
     own = replace(view.own, forged=moved, shares=shares)
     view = replace(view, own=own, other=replace(view.other, forged=kernel, shares=shares[::-1].copy()))
-    assert data_of(view)["sentence"] == (
-        "In this slice, this picture's kernel differs from that of Rocket by up to 0.12 (row 2, column 3). "
+    data = data_of(view)
+    assert data["sentence"] == (
+        "In this slice, this picture's kernel differs from that of Rocket by up to "
+        f"{0.12:.{data['digits']}f} (row 2, column 3). "
         "W3 has the largest share: 61\u00a0%; for Rocket it is 20\u00a0%."
     )
     same = replace(view, other=own)

@@ -10,15 +10,15 @@ const rgb = (tone) => `rgb(${tone.join(" ")})`;
 // WCAG's luminance, roughly; below 0.18 white is read more easily than black.
 const isDark = ([red, green, blue]) => 0.21 * (red / 255) ** 2.2 + 0.72 * (green / 255) ** 2.2 + 0.07 * (blue / 255) ** 2.2 < 0.18;
 
-const DIGIT = 5.7; // px that a digit of a number in a cell takes
-// A k x k square; a number is written where it fits, in the tone ``ink`` or on a plate.
+const DIGIT = 0.52; // em that a digit takes
+// A k x k square; a number is written with as many digits as fit, in the tone ``ink`` or on a plate.
 const kernelCells = (values, side, label, paint) => {
-  const k = values.length, cell = side / Math.max(k, 2);
+  const k = values.length, cell = side / Math.max(k, 2), size = Math.min(16, Math.max(11, 0.29 * cell));
   const cells = values.flatMap((row, y) => row.map((value, x) => {
-    const { color, ink, text, title } = paint(value, y, x);
-    const short = [text, text.replace("0.", ".")].find((one) => one.length * DIGIT <= cell - 2), [cx, cy] = [at((x + 0.5) * cell), (y + 0.5) * cell];
-    const plate = ink ? "" : `<rect x="${at((x + 0.5) * cell - 14)}" y="${at(cy - 8)}" width="28" height="16" rx="4" class="plate"/>`;
-    const number = short ? `${plate}<text x="${cx}" y="${at(cy + 4)}" class="middle weight"${ink ? ` style="fill:${ink}"` : ""}>${short}</text>` : "";
+    const { color, ink, texts, title } = paint(value, y, x);
+    const text = texts.flatMap((one) => [one, one.replace("0.", ".")]).find((one) => one.length * DIGIT * size <= cell - 2), [cx, cy] = [at((x + 0.5) * cell), (y + 0.5) * cell];
+    const plate = ink ? "" : `<rect x="${at((x + 0.5) * cell - 1.3 * size)}" y="${at(cy - 0.75 * size)}" width="${at(2.6 * size)}" height="${at(1.5 * size)}" rx="4" class="plate"/>`;
+    const number = text ? `${plate}<text x="${cx}" y="${at(cy + 0.36 * size)}" class="middle weight" style="font-size:${at(size)}px${ink ? `;fill:${ink}` : ""}">${text}</text>` : "";
     return `<rect x="${at(x * cell)}" y="${at(y * cell)}" width="${at(cell)}" height="${at(cell)}" class="tap" style="fill:${color}"><title>${esc(title)}</title></rect>${number}`;
   }));
   return svgOf(k * cell, k * cell, `role="img" aria-label="${esc(label)}"`, cells.join(""));
@@ -27,13 +27,13 @@ const kernelCells = (values, side, label, paint) => {
 const weightCells = (values, side, label, { span, digits, tones, words }) =>
   kernelCells(values, side, label, (value, y, x) => {
     const tone = divergingTone(value / span, tones);
-    return { color: rgb(tone), ink: isDark(tone) ? "#fff" : "#1a1a1a", text: numberText(value, span, digits),
-      title: fill(words.weight, { row: y + 1, column: x + 1, value: numberText(value, span, digits + 2) }) };
+    return { color: rgb(tone), ink: isDark(tone) ? "#fff" : "#1a1a1a", texts: [numberText(value, span, digits), numberText(value, span, digits - 1)],
+      title: fill(words.weight, { row: y + 1, column: x + 1, value: numberText(value, span, digits + 1) }) };
   });
 
 const tapCells = (values, side, label, { words }) =>
   kernelCells(values, side, label, (value, y, x) => ({
-    color: tone("spatial", value), text: num(value),
+    color: tone("spatial", value), texts: [num(value)],
     title: fill(words.tap, { row: y + 1, column: x + 1, value: num(value, 3) }),
   }));
 
@@ -52,10 +52,14 @@ const gateChips = (gates, data) => ["channel", "filter"]
 const mapCanvas = (map) => `<canvas width="${map.width}" height="${map.height}" data-levels="${esc(map.levels)}" role="img" aria-label="${esc(map.alt)}"></canvas>`;
 
 const paintMaps = (root, tones) => {
+  const table = Array.from({ length: 256 }, (_, level) => divergingTone((level - 128) / 127, tones)); // few tones, many pixels
   for (const canvas of root.querySelectorAll("canvas")) {
     const levels = Uint8Array.from(atob(canvas.dataset.levels), (c) => c.charCodeAt(0));
     const context = canvas.getContext("2d"), image = context.createImageData(canvas.width, canvas.height);
-    levels.forEach((level, i) => image.data.set([...divergingTone((level - 128) / 127, tones), 255], 4 * i));
+    for (let i = 0, place = 0; i < levels.length; i++) {
+      for (const part of table[levels[i]]) image.data[place++] = part;
+      image.data[place++] = 255;
+    }
     context.putImageData(image, 0, 0);
   }
 };
@@ -90,7 +94,7 @@ const toneLegend = ({ span, tones }) => {
 const drawKernel = (root, data) =>
   drawAtWidth(root, (state) => {
     const wide = state.width >= 800;
-    const side = wide ? Math.min(126, Math.floor((state.width - 330) / 5)) : Math.min(114, Math.floor((state.width - 60) / 3));
+    const side = wide ? Math.min(150, Math.floor((state.width - 330) / 5)) : Math.min(114, Math.floor((state.width - 60) / 3));
     const count = data.candidates.length, small = count > 4 ? Math.max(24, Math.min(side, Math.floor(state.width / 8) - 12)) : wide ? side : Math.min(side, (state.width - 40) / 4);
     const candidates = data.candidates.map((values, i) => kernelStep("candidate", `W${i + 1}`, weightCells(values, small, `W${i + 1}`, data))).join("");
     replace(root, `<p class="slice">${esc(data.slice)}</p>

@@ -132,8 +132,8 @@ def _scale_end(*arrays: np.ndarray | None) -> float:
 
 
 def _digits(end: float) -> int:
-    """Digits after the point, so that the largest weights have two that count."""
-    return min(max(2, 1 - math.floor(math.log10(end))), 6)
+    """Digits after the point, so that the largest weights have three that count."""
+    return min(max(2, 2 - math.floor(math.log10(end))), 6)
 
 
 def _sentence(language: str, view: KernelView, difference: np.ndarray | None, name: str, digits: int) -> str:
