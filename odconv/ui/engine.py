@@ -320,17 +320,27 @@ def ask_kernel(
     filters, channels = _module(engine, layer).weight.shape[1:3]
     filter = filter if filter is not None and filter < filters else None
     channel = channel if channel is not None and channel < channels else None
-    trained = _ask(engine, picture, Settings(), deadline).explanation
+
+    # Asked for only where what depends on it is not in a cache: reading a record takes milliseconds of each frame of a drag.
+    def trained() -> Explanation:
+        return _ask(engine, picture, Settings(), deadline).explanation
 
     def compared(settings: Settings) -> Heads[np.ndarray] | None:
         if other is None:
-            return _typical(engine, trained, layer)
+            return _typical(engine.identity, layer, engine, trained)
         return _ask(engine, other, settings, deadline).explanation.layers[layer].attention
 
     pair = (picture.digest, None if other is None else other.digest)
     if filter is None or channel is None:
-        both = (trained.layers[layer].attention, compared(Settings()))
-        filter, channel = _pick(engine.identity, pair, layer, filter, channel, engine, both)
+        filter, channel = _pick(
+            engine.identity,
+            pair,
+            layer,
+            filter,
+            channel,
+            engine,
+            lambda: (trained().layers[layer].attention, compared(Settings())),
+        )
     against, where = compared(settings), (layer, filter, channel)
     view, _ = _else_on_cpu(
         engine,
@@ -346,9 +356,12 @@ def _module(engine: Engine, layer: str) -> ODConv2d:
     return module
 
 
-def _typical(engine: Engine, record: Explanation, layer: str) -> Heads[np.ndarray] | None:
-    """The typical picture's attention in one layer, N = 1, where there is an atlas."""
-    found = load_atlas_for(engine, record)
+@st.cache_resource(max_entries=1000, show_spinner=False)
+def _typical(
+    identity: Identity, layer: str, _engine: Engine, _record: Callable[[], Explanation]
+) -> Heads[np.ndarray] | None:
+    """The typical picture's attention in one layer, N = 1, where there is an atlas that fits the network's record."""
+    found = load_atlas_for(_engine, _record())
     if found is None:
         return None
     return Heads(*(None if head is None else head[None] for head in found.means()[layer]))
@@ -362,9 +375,9 @@ def _pick(
     filter: int | None,
     channel: int | None,
     _engine: Engine,
-    _attentions: tuple[Heads[np.ndarray], Heads[np.ndarray] | None],
+    _attentions: Callable[[], tuple[Heads[np.ndarray], Heads[np.ndarray] | None]],
 ) -> tuple[int, int]:
-    return pick_slice(_module(_engine, layer), *_attentions, filter, channel)
+    return pick_slice(_module(_engine, layer), *_attentions(), filter, channel)
 
 
 @st.cache_data(ttl=MINUTE, max_size=VIEWS, show_spinner=False)
