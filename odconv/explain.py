@@ -28,6 +28,7 @@ class LayerRecord:
     output_shape: tuple[int, int, int]  # (C_out, H', W')
     # (N, K) bool: which kernels stayed; None when K = 1. Attention does not tell: a kernel that stayed can round to 0.
     kept: np.ndarray | None
+    input: np.ndarray | None = None  # (N, C_in, H, W), of the layer whose input was asked for
 
     def picture(self, index: int) -> LayerRecord:
         """The record of one of the pictures, N = 1."""
@@ -36,6 +37,7 @@ class LayerRecord:
             logits=_select(self.logits, index),
             attention=_select(self.attention, index),
             kept=None if self.kept is None else self.kept[[index]],
+            input=None if self.input is None else self.input[[index]],
         )
 
 
@@ -62,10 +64,13 @@ class Explanation:
         return Explanation(self.settings, self.logits[[index]], layers)
 
 
-def explain(model: nn.Module, images: Tensor, settings: Settings | None = None) -> Explanation:
+def explain(
+    model: nn.Module, images: Tensor, settings: Settings | None = None, *, keep_input_of: str | None = None
+) -> Explanation:
     """Run ``images`` (N, 3, H, W) through ``model`` and record every ODConv layer.
 
     The model should be in eval mode; it is not changed. A model without ODConv layers gives a record without layers.
+    ``keep_input_of``: the one layer, by its name in the record, whose input is kept, too.
 
     Example:
         >>> explanation = explain(model, images, Settings(kernels=2, keep="first"))
@@ -73,7 +78,7 @@ def explain(model: nn.Module, images: Tensor, settings: Settings | None = None) 
     """
     settings = settings or Settings()
     parameter = next(model.parameters())
-    with torch.inference_mode(), probe(model, settings) as trace:
+    with torch.inference_mode(), probe(model, settings, keep_input_of=keep_input_of) as trace:
         logits = model(images.to(parameter.device, parameter.dtype))
     modules = dict(model.named_modules())
     layers = {}
@@ -94,6 +99,7 @@ def explain(model: nn.Module, images: Tensor, settings: Settings | None = None) 
             kept=None
             if kernel is None
             else kept_kernels(kernel, settings.for_layer(name.partition("#")[0])).cpu().numpy(),
+            input=None if record.input is None else record.input.cpu().numpy(),
         )
     return Explanation(settings, logits.float().cpu().numpy(), layers)
 
@@ -144,6 +150,7 @@ def _stack_layer(records: Sequence[LayerRecord]) -> LayerRecord:
         logits=Heads(*map(join, zip(*(record.logits for record in records), strict=True))),
         attention=Heads(*map(join, zip(*(record.attention for record in records), strict=True))),
         kept=join([record.kept for record in records]),
+        input=None if any(record.input is None for record in records) else join([record.input for record in records]),
     )
 
 

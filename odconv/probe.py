@@ -23,6 +23,7 @@ class Record:
     logits: Heads[Tensor]  # raw, all K kernels
     attention: Heads[Tensor]  # what was applied
     input_shape: tuple[int, ...]  # (N, C_in, H, W)
+    input: Tensor | None = None  # (N, C_in, H, W); a copy, of the layer whose input was asked for
 
 
 class Trace(dict[str, Record]):
@@ -38,6 +39,7 @@ class _Pass:
 
     settings: Settings
     names: Mapping[nn.Module, str] | None = None  # of the probed modules; None: act on every layer and record nothing
+    keep_input_of: str | None = None  # as the trace names layers
     trace: Trace = field(default_factory=Trace)
 
 
@@ -46,11 +48,12 @@ _current: ContextVar[_Pass] = ContextVar("odconv_current_pass", default=_DEFAULT
 
 
 @contextmanager
-def probe(model: nn.Module, settings: Settings | None = None) -> Iterator[Trace]:
+def probe(model: nn.Module, settings: Settings | None = None, *, keep_input_of: str | None = None) -> Iterator[Trace]:
     """Apply settings to the ODConv layers of ``model``, and record what each layer does.
 
     The innermost probe alone acts and records; the outer one is back on exit or exception. Layers outside ``model``, and
-    layers that ``settings.layers`` leaves out, run as trained. Nothing is written to the model.
+    layers that ``settings.layers`` leaves out, run as trained. Nothing is written to the model. ``keep_input_of``: the one
+    layer, by its name in the trace, whose record also holds its input; inputs are large.
 
     Example:
         >>> with probe(model, Settings(temperature=2.0)) as trace:
@@ -58,8 +61,8 @@ def probe(model: nn.Module, settings: Settings | None = None) -> Iterator[Trace]
         >>> trace["layer1.0.conv1"].attention.kernel  # (N, K)
 
     Raises:
-        ValueError: ``model`` holds a ``DataParallel``, whose threads would not see the settings, or ``settings.layers``
-            names a layer that ``model`` does not have.
+        ValueError: ``model`` holds a ``DataParallel``, whose threads would not see the settings, or ``settings.layers`` or
+            ``keep_input_of`` names a layer that ``model`` does not have.
     """
     names = {module: name for name, module in model.named_modules()}
     if any(isinstance(module, nn.DataParallel) for module in names):
@@ -68,7 +71,9 @@ def probe(model: nn.Module, settings: Settings | None = None) -> Iterator[Trace]
     unknown = set(settings.layers or ()) - set(names.values())
     if unknown:
         raise ValueError(f"layers={sorted(unknown)!r}: the model has no modules of these names")
-    current = _Pass(settings, names)
+    if keep_input_of is not None and keep_input_of.partition("#")[0] not in names.values():
+        raise ValueError(f"keep_input_of={keep_input_of!r}: the model has no module of this name")
+    current = _Pass(settings, names, keep_input_of)
     with _enter(current):
         yield current.trace
 
@@ -106,7 +111,8 @@ def current_attention(layer: nn.Module, logits: Heads[Tensor], x: Tensor) -> Hea
     attention = attend(logits, current.settings.for_layer(name))
     calls = sum(1 for known in current.trace if known.partition("#")[0] == name)
     key = f"{name}#{calls + 1}" if calls else name
-    current.trace[key] = Record(_detach(logits), _detach(attention), tuple(x.shape))
+    kept = x.detach().float().clone() if key == current.keep_input_of else None  # what comes later may write into x
+    current.trace[key] = Record(_detach(logits), _detach(attention), tuple(x.shape), kept)
     return attention
 
 

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from odconv.ui import asking, bootstrap, controls, layer, photo, several, sidebar, sources, takeaway, text, view
+from odconv.ui import asking, bootstrap, controls, kernel, layer, photo, several, sidebar, sources, takeaway, text, view
 from odconv.ui.engine import Engine
 from odconv.ui.pictures import Picture
 from odconv.ui.text import say
@@ -48,6 +48,7 @@ if engine and pictures:
         if len(pictures) > 1:
             asking.show_busy(reply, "all")
         if reply.answers:
+            kernel.show(engine, pictures, reply.answers)
             if len(pictures) > 1:
                 several.show(engine, pictures, reply.answers)
             with st.container(key="takeaway"):

@@ -58,9 +58,9 @@ def passes(monkeypatch):
     """Settings of every pass through a network that is really made."""
     made, explain = [], engines.explain
 
-    def counted(model, image, settings):
+    def counted(model, image, settings, **options):
         made.append(settings)
-        return explain(model, image, settings)
+        return explain(model, image, settings, **options)
 
     monkeypatch.setattr(engines, "explain", counted)
     return made
@@ -213,10 +213,10 @@ def gpu(monkeypatch):
             on_gpu.append(self)
         return self
 
-    def explained(model, image, settings):
+    def explained(model, image, settings, **options):
         if state["full"] and any(model is one for one in on_gpu):
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return explain(model, image, settings)
+        return explain(model, image, settings, **options)
 
     monkeypatch.setattr(torch.nn.Module, "to", moved)
     monkeypatch.setattr(engines, "explain", explained)
@@ -409,3 +409,56 @@ def test_a_visitor_who_waits_for_the_device_keeps_nobody_from_what_is_cached(fol
         assert ask(engine, picture(0), Settings()).explanation.layers  # while the other waits
         assert waiting.is_alive()
     waiting.join()
+
+
+# --- one kernel -------------------------------------------------------------------------------------------------------
+
+
+def test_a_kernel_and_the_answer_come_of_one_pass(folder, passes):
+    engine, settings = open_engine(NAME, "cpu"), Settings(2.0)
+    ask(engine, picture(), Settings())
+    passes.clear()
+    view = engines.ask_kernel(engine, picture(), settings, "layer2.0.conv1")
+    record = ask(engine, picture(), settings).explanation.layers["layer2.0.conv1"]
+    assert passes == [settings]
+    assert record.input is None  # nothing of the photo is kept with the answers
+    np.testing.assert_array_equal(view.own.shares, record.attention.kernel[0])
+    assert view.own.map.shape == record.output_shape[1:]
+    assert view.other is None  # no atlas
+    engines.ask_kernel(engine, picture(), settings, "layer2.0.conv1")
+    assert passes == [settings]
+
+
+def test_an_answer_beside_a_kernel_is_the_one_without(folder):
+    engine, settings = open_engine(NAME, "cpu"), Settings(2.0)
+    engines.ask_kernel(engine, picture(), settings, "layer1.0.conv1")
+    beside = ask(engine, picture(), settings).explanation
+    st.cache_data.clear()
+    alone = ask(engine, picture(), settings).explanation
+    np.testing.assert_array_equal(beside.logits, alone.logits)
+    assert list(beside.layers) == list(alone.layers)
+
+
+def test_the_slice_that_the_program_picks_stays_while_a_dial_is_turned(folder):
+    engine = open_engine(NAME, "cpu")
+    views = [
+        engines.ask_kernel(engine, picture(), Settings(t), "layer2.0.conv1", other=picture(1)) for t in (1.0, 3.0, 30.0)
+    ]
+    assert len({(view.filter, view.channel) for view in views}) == 1
+    asked = engines.ask_kernel(engine, picture(), Settings(), "layer2.0.conv1", 3, 5, picture(1))
+    assert (asked.filter, asked.channel) == (3, 5)
+    out_of_range = engines.ask_kernel(engine, picture(), Settings(), "layer2.0.conv1", 999, 999, picture(1))
+    assert (out_of_range.filter, out_of_range.channel) == (views[0].filter, views[0].channel)
+
+
+def test_another_pictures_kernel_is_what_it_is_when_that_one_is_looked_at(folder):
+    engine, settings = open_engine(NAME, "cpu"), Settings(2.0)
+    view = engines.ask_kernel(engine, picture(), settings, "layer1.0.conv1", 2, 1, picture(1))
+    turned = engines.ask_kernel(engine, picture(1), settings, "layer1.0.conv1", 2, 1, picture())
+    np.testing.assert_array_equal(view.other.forged, turned.own.forged)
+    np.testing.assert_array_equal(view.own.forged, turned.other.forged)
+
+
+def test_a_layer_that_is_not_there_is_named(folder):
+    with pytest.raises(KeyError, match="conv9"):
+        engines.ask_kernel(open_engine(NAME, "cpu"), picture(), Settings(), "conv9")

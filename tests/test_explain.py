@@ -265,3 +265,44 @@ def test_a_picture_that_a_record_does_not_hold_is_an_index_error(networks):
     together = explain(networks["ResNet18"], torch.zeros(2, 3, 32, 32))
     with pytest.raises(IndexError):
         together.picture(2)
+
+
+@names
+@settings_
+def test_the_input_that_is_kept_is_what_a_hook_sees_in_a_copy(networks, name, settings):
+    model, x = networks[name], torch.randn(2, 3, 45, 38)
+    last = list(explain(model, x, settings).layers)[-2]
+    private, seen = copy.deepcopy(model), []
+    private.get_submodule(last.partition("#")[0]).register_forward_hook(
+        lambda _, given, __: seen.append(given[0].clone())
+    )
+    record = explain(model, x, settings, keep_input_of=last)
+    explain(private, x, settings)
+    np.testing.assert_array_equal(record.layers[last].input, seen[-1].numpy())
+    assert [layer for layer, one in record.layers.items() if one.input is not None] == [last]
+    np.testing.assert_array_equal(record.picture(1).layers[last].input, seen[-1][[1]].numpy())
+    both = stack([record, record]).layers[last].input
+    np.testing.assert_array_equal(both, torch.cat([seen[-1], seen[-1]]).numpy())
+    assert stack([record, explain(model, x, settings)]).layers[last].input is None
+
+
+def test_the_input_that_is_kept_is_of_before_later_layers_wrote_into_it():
+    class Writing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = ODConv2d(3, 3, 1)
+
+        def forward(self, x):
+            x = x + 0
+            y = self.layer(x)
+            x.zero_()
+            return (y + x).mean((2, 3))
+
+    x = torch.randn(1, 3, 4, 4)
+    record = explain(Writing().eval(), x, keep_input_of="layer")
+    np.testing.assert_array_equal(record.layers["layer"].input, x.numpy())
+
+
+def test_a_layer_that_is_not_there_has_no_input_to_keep(small_model, images):
+    with pytest.raises(ValueError, match="layer9"):
+        explain(small_model, images, keep_input_of="layer9")

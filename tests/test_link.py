@@ -42,6 +42,8 @@ def views(draw):
         knob=knob,
         shown=draw(st.integers(1, MOST_PICTURES)),
         layer=draw(st.sampled_from(["", "layer1.0.conv1", "features.3.conv.1.0", "layer1.0.conv2#2"])),
+        filter=draw(st.none() | st.integers(0, 2048)),
+        channel=draw(st.none() | st.integers(0, 2048)),
         difference=draw(st.booleans()),
         settings=draw(settings),
     )
@@ -80,6 +82,7 @@ def test_a_temperature_is_what_the_page_can_show_of_it(shown):
             for value in ("", "abc", "nan", "inf", "-inf", "-1", "0", "1e9", "0x1", "1,5", "9" * 5000, "1_5", "１５")
         ],
         *[("kernels", value) for value in ("", "0", "65", "-1", "2.5", "²", "٣", "1e1", "nan", "9" * 5000)],
+        *[(name, value) for name in ("filter", "channel") for value in ("", "-1", "1.5", "²", "100000", "9" * 5000)],
         *[("shown", value) for value in ("", "0", "9", "-1", "²", "9" * 5000)],
         *[("model", value) for value in ("../../etc/passwd", "/etc/passwd", "first", "FIRST.SAFETENSORS", "")],
         *[("sample", value) for value in ("nope", "picture-1,nope", ",", "picture-1,", "picture-1;picture-2")],
@@ -106,6 +109,7 @@ def test_no_text_in_a_link_raises_or_gets_out_of_range(query):
     assert 1 <= view.shown <= MOST_PICTURES
     assert set(view.samples) <= set(SAMPLES)
     assert len(view.layer) <= 100
+    assert all(index is None or 0 <= index < 100_000 for index in (view.filter, view.channel))
 
 
 def test_a_bad_parameter_does_not_take_the_good_ones_with_it():

@@ -8,6 +8,7 @@ and gives every text, in the visitor's language. No torch and no streamlit here.
 from odconv.drawings.colours import COLOURS
 from odconv.drawings.describe import Spread, describe_settings, describe_spread
 from odconv.drawings.glance import glance_data
+from odconv.drawings.kernel import kernel_data
 from odconv.drawings.layer import layer_data
 from odconv.drawings.names import clean_name
 from odconv.drawings.numbers import count_text
@@ -23,6 +24,7 @@ __all__ = [
     "describe_settings",
     "describe_spread",
     "glance_data",
+    "kernel_data",
     "layer_data",
     "prediction_data",
     "script",

@@ -9,6 +9,10 @@ COLOURS = {"spatial": "#0072B2", "channel": "#009E73", "filter": "#CC79A7", "ker
 # kernel keeps its tone when the theme changes.
 KERNEL_TONES = ("#F0A815", "#7A3E00")
 
+# From the most negative weight over 0 to the most positive: ColorBrewer's PuOr, reversed, told apart by
+# colour-blind people. The same in both themes. Not blue for negative: blue is spatial attention.
+DIVERGING = ("#542788", "#998EC3", "#F7F7F7", "#F1A340", "#B35806")
+
 # Text on paper where the page has no theme of its own, (light, dark).
 PAPER = ("#ffffff", "#0e1117")
 INK = ("#31333f", "#fafafa")

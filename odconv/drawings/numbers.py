@@ -11,9 +11,9 @@ from odconv.words import say
 STEPS = {"en": 1_000, "zh": 10_000}  # what numerals are grouped by: thousands in English, 万 in Chinese
 
 
-def json_numbers(values: np.ndarray) -> Any:
-    """``values`` as nested lists for JSON, rounded to four digits. NaN becomes 0: JSON has none, and the page warns of it."""
-    return np.nan_to_num(np.round(np.asarray(values, dtype=np.float64), 4)).tolist()
+def json_numbers(values: np.ndarray, digits: int = 4) -> Any:
+    """``values`` as nested lists for JSON, rounded to ``digits``. NaN becomes 0: JSON has none, and the page warns of it."""
+    return np.nan_to_num(np.round(np.asarray(values, dtype=np.float64), digits)).tolist()
 
 
 def json_number(value: float) -> float:

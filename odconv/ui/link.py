@@ -19,6 +19,7 @@ TEMPERATURES = (0.1, 30.0)
 MOST_KERNELS = 64  # more than any network has; a network takes no more than its own K
 MOST_PICTURES = 8
 LONGEST_NAME = 100  # of a layer
+MOST_CHANNELS = 99_999  # a link can name; which ones a layer has is known when there is a network
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class View:
     knob: float | None = None  # None: the stimulus's default
     shown: int = 1  # which of several pictures is looked into, from 1
     layer: str = ""  # empty: the first one
+    filter: int | None = None  # whose kernel is shown, from 0; None: where kernels differ most
+    channel: int | None = None  # the same, of the input channels that the filter sees
     difference: bool = False  # whether attention is shown minus the typical, where there is an atlas
     settings: Settings = field(default_factory=Settings)
 
@@ -102,7 +105,7 @@ def _number(low: float, high: float) -> Callable[[str, Offer], float]:
 
 def _whole(low: int, high: int) -> Callable[[str, Offer], int]:
     def parse(text: str, offer: Offer) -> int:
-        if not (text.isascii() and text.isdigit() and len(text) <= 3 and low <= int(text) <= high):
+        if not (text.isascii() and text.isdigit() and len(text) <= len(str(high)) and low <= int(text) <= high):
             raise ValueError(text)
         return int(text)
 
@@ -130,6 +133,8 @@ PARAMETERS = (
     Parameter("knob", "knob", _number(-math.inf, math.inf), _as_number),
     Parameter("shown", "shown", _whole(1, MOST_PICTURES)),
     Parameter("layer", "layer", _name),
+    Parameter("filter", "filter", _whole(0, MOST_CHANNELS)),
+    Parameter("channel", "channel", _whole(0, MOST_CHANNELS)),
     Parameter("show", "difference", _switch("difference"), lambda on: "difference"),
     Parameter("t", "temperature", _number(*TEMPERATURES), _as_number),
     Parameter("tempered", "tempered", _heads, _join),

@@ -9,7 +9,7 @@ from PIL import Image
 
 from odconv import drawings, images
 from odconv.card import Card
-from odconv.ui import components, text, view
+from odconv.ui import components, controls, text, view
 from odconv.ui.engine import Answers, Engine
 from odconv.ui.pictures import Picture, data_uri
 from odconv.ui.text import say
@@ -27,7 +27,7 @@ def choose(pictures: Sequence[Picture]) -> Picture:
         say("page.picture_shown"),
         key="shown",
         value=shown,
-        then=lambda position: view.change(shown=position),
+        then=lambda position: controls.change_and_rerun(shown=position),
         options={i: f"{i}\\. {text.escape_markdown(picture.title)}" for i, picture in enumerate(pictures, 1)},
         required=True,
     )

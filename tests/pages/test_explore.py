@@ -219,11 +219,11 @@ def test_a_broken_checkpoint_gives_one_sentence_and_the_other_models_still_work(
 def test_out_of_memory_falls_back_to_the_cpu_and_says_so(monkeypatch):
     explain, to, calls = engine.explain, torch.nn.Module.to, []
 
-    def short_of_memory(*arguments):
-        calls.append(arguments)
-        if len(calls) == 1:
+    def short_of_memory(model, *arguments, **options):
+        calls.append(model)
+        if model is calls[0]:  # the one on the GPU, which stays full
             raise torch.OutOfMemoryError("out of memory")
-        return explain(*arguments)
+        return explain(model, *arguments, **options)
 
     monkeypatch.setattr(engine, "explain", short_of_memory)
     monkeypatch.setattr(engine, "pick_device", lambda name: "cuda")  # there need not be one

@@ -43,6 +43,7 @@ _glance = _widget(
     "drawGlance(root, data, { choose: (n) => send('setTriggerValue', 'layer', n) })",
 )
 _layer = _widget("layer", script("layer"), style(), "drawLayer(root, data)")
+_kernel = _widget("kernel", script("kernel"), style(), "drawKernel(root, data)")
 _side_by_side = _widget("side_by_side", script("side_by_side"), style(), "drawSideBySide(root, data)")
 _dials = _widget(
     "dials",
@@ -66,7 +67,8 @@ _connection = _widget(
 )
 
 # Keys of what is computed from the controls. It is marked as not computed while it does not belong to what they show.
-FIGURES = ("photo", "prediction", "glance", "layer", "side_by_side", "spread")
+FIGURES = ("photo", "prediction", "glance", "layer", "kernel", "side_by_side", "spread")
+LATER = ("kernel", "side_by_side", "spread")  # of these, what follows a dial on its release and not while it is dragged
 
 
 def photo(data: dict[str, str], *, key: str = "photo") -> None:
@@ -87,6 +89,11 @@ def glance(data: dict[str, Any], on_choose: Callable[[str], None], *, key: str =
 def layer(data: dict[str, Any], *, key: str = "layer") -> None:
     """One layer; ``data`` from ``drawings.layer``."""
     _layer(key=key, data=data | {"key": key})
+
+
+def kernel(data: dict[str, Any], *, key: str = "kernel") -> None:
+    """One slice of a layer's kernel; ``data`` from ``drawings.kernel``."""
+    _kernel(key=key, data=data | {"key": key})
 
 
 def side_by_side(data: dict[str, Any], *, key: str = "side_by_side") -> None:
@@ -149,6 +156,7 @@ def connection(run: str, language: str, address: Mapping[str, Any] | None, words
             "language": language,
             "address": address,
             "figures": FIGURES,
+            "later": LATER,
             "words": words,
             "key": "connection",
         },

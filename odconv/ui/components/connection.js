@@ -10,15 +10,17 @@ const watchConnection = (root, data, act) => {
   if (data.address) rewriteAddress(data.address);
   const app = document.querySelector("[data-testid=stApp]");
   connection.judge = () => judge(root, data, act, app);
+  connection.dragging = false; // the whole page has been drawn
   connection.mark = () => {
     const late = connection.late && document.querySelector(".st-key-dials"); // not once the dials are gone
     markFigures(data.figures, !connection.open || late);
+    if (connection.dragging) markFigures(data.later, true);
   };
   if (!connection.observer) {
     connection.observer = new MutationObserver(() => connection.judge());
     connection.observer.observe(app, { attributeFilter: ["data-test-connection-state", "data-test-script-state"] });
     const sheet = document.head.appendChild(document.createElement("style"));
-    const native = ["stButton", "stButtonGroup", "stSelectbox", "stSlider", "stCheckbox", "stFileUploader", "stCameraInput"];
+    const native = ["stButton", "stButtonGroup", "stSelectbox", "stSlider", "stCheckbox", "stNumberInput", "stFileUploader", "stCameraInput"];
     sheet.textContent = `.st-key-connection { position: absolute; }
       [class*="st-key-"][aria-busy="true"] { opacity: 0.4; }
       [data-unheard] :is(${native.map((name) => `[data-testid=${name}]`)}) { pointer-events: none; opacity: 0.5; }`;

@@ -116,6 +116,10 @@ const label = (root, state, now) => {
 
 const turn = (root, state, id, released) => {
   if (id === "temperature") state.exact = true;
+  if (!released && !connection.dragging) {
+    connection.dragging = true;
+    connection.mark();
+  }
   const value = id === "temperature" ? state.data.stops[positionOf(root, id)] : positionOf(root, id);
   state.unsent = merged(state.unsent, { changes: { [id]: value }, released });
   follow(root, state);

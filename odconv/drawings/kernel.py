@@ -1,0 +1,167 @@
+"""The kernel that a picture is convolved with, one slice of it, as data for ``kernel.js``."""
+
+from __future__ import annotations
+
+import base64
+import math
+from typing import Any
+
+import numpy as np
+
+from odconv.drawings.colours import DIVERGING
+from odconv.drawings.describe import describe_absence, head_name, join_sentences
+from odconv.drawings.names import clean_name
+from odconv.drawings.numbers import json_number, json_numbers
+from odconv.kernel_view import ForgedSlice, KernelView
+from odconv.words import say, texts
+
+# What kernel.js says of single numbers and under its squares.
+TEMPLATES = (
+    "weight",
+    "tap",
+    "candidates",
+    "shares",
+    "sum",
+    "taps",
+    "tapped",
+    "gates",
+    "forged",
+    "less",
+    "less_kernel",
+    "less_map",
+)
+
+
+def kernel_data(language: str, view: KernelView, title: str, other_title: str | None, picked: bool) -> dict[str, Any]:
+    """How one slice of the forged kernel is made for the picture that is looked at and for another, and their difference.
+
+    Args:
+        language: one of ``odconv.words.LANGUAGES``; all texts in the data are in it.
+        view: the numbers.
+        title: name of the picture that is looked at.
+        other_title: name of the other picture; ``None`` for the typical one, and where there is no other.
+        picked: whether the program chose the slice.
+    """
+    other = view.other
+    difference = None if other is None else view.own.forged - other.forged
+    map_difference = None if other is None else view.own.map - other.map
+    sides = [view.own] if other is None else [view.own, other]
+    end = _scale_end(
+        view.candidates, difference, *(side for one in sides for side in (one.mixed, one.tapped, one.forged))
+    )
+    map_end = _scale_end(map_difference, *(one.map for one in sides))
+    digits = _digits(end)
+    name = say(language, "forge.typical") if other_title is None else clean_name(other_title)
+    rows = [_row(language, view, view.own, clean_name(title), map_end) | {"map_caption": say(language, "forge.map")}]
+    if other is not None:
+        heading = say(language, "forge.typical_title") if other_title is None else name
+        caption = say(language, "forge.map_other")
+        rows.append(_row(language, view, other, heading, map_end) | {"map_caption": caption})
+    words = {key: texts(language)[f"forge.{key}"] for key in TEMPLATES}
+    heads = {head: head_name(language, head) for head in ("channel", "filter")}
+    return {
+        "candidates": _weights(view.candidates),
+        "rows": rows,
+        "difference": None
+        if difference is None or map_difference is None
+        else {"forged": _weights(difference), "map": _map(language, map_difference, map_end, "difference_alt")},
+        "span": end,
+        "tones": [list(bytes.fromhex(tone[1:])) for tone in DIVERGING],
+        "digits": digits,
+        "filter": view.filter,
+        "channel": view.input_channel,
+        "sentence": _sentence(language, view, difference, name, digits),
+        "scale": say(language, "forge.scale", end=f"{end:g}", map_end=f"{map_end:g}"),
+        "slice": say(
+            language,
+            ("forge.picked" if other is not None else "forge.picked_largest") if picked else "forge.slice",
+            filter=view.filter,
+            channel=view.input_channel,
+        ),
+        "words": words | heads,
+    }
+
+
+def _row(language: str, view: KernelView, side: ForgedSlice, title: str, map_end: float) -> dict[str, Any]:
+    return {
+        "title": title,
+        "shares": _or_why(language, "kernel", side.shares),
+        "mixed": _weights(side.mixed),
+        "taps": _or_why(language, "spatial", side.taps),
+        "tapped": _weights(side.tapped),
+        "gates": {
+            "channel": _or_why(language, "channel", side.channel_gate),
+            "filter": _or_why(language, "filter", side.filter_gate),
+        },
+        "forged": _weights(side.forged),
+        "map": _map(language, side.map, map_end, "map_alt", title=title, filter=view.filter),
+    }
+
+
+def _or_why(language: str, head: str, values: np.ndarray | float | None) -> dict[str, Any]:
+    if values is None:
+        return {"absent": describe_absence(language, head)}
+    return {"values": json_numbers(np.asarray(values))}
+
+
+def _weights(values: np.ndarray) -> Any:
+    """Weights can be small: six digits."""
+    return json_numbers(values, 6)
+
+
+def _map(language: str, values: np.ndarray, end: float, alt: str, **names: Any) -> dict[str, Any]:
+    """A map as bytes, 1 to 255 for minus to plus ``end`` and 128 for 0, row by row, and in words."""
+    finite = np.nan_to_num(values.astype(np.float64))
+    levels = 128 + np.round(127 * np.clip(finite / end, -1, 1))
+    low, high = (f"{number:.3g}" for number in (finite.min(), finite.max()))
+    return {
+        "width": values.shape[1],
+        "height": values.shape[0],
+        "levels": base64.b64encode(levels.astype(np.uint8).tobytes()).decode("ascii"),
+        "alt": say(language, f"forge.{alt}", low=low, high=high, **names),
+    }
+
+
+def _scale_end(*arrays: np.ndarray | None) -> float:
+    """How far one scale for all these reaches to either side: their largest size, rounded up to two digits."""
+    largest = max(float(np.abs(np.nan_to_num(array)).max()) for array in arrays if array is not None)
+    if not 0 < largest < 1e30:
+        return 1.0
+    step = 10.0 ** (math.floor(math.log10(largest)) - 1)
+    return float(f"{math.ceil(largest / step - 1e-9) * step:.2g}")
+
+
+def _digits(end: float) -> int:
+    """Digits after the point, so that the largest weights have three that count."""
+    return min(max(2, 2 - math.floor(math.log10(end))), 6)
+
+
+def _sentence(language: str, view: KernelView, difference: np.ndarray | None, name: str, digits: int) -> str:
+    sentences = []
+    names = {"filter": view.filter, "channel": view.input_channel, "other": name}
+    if difference is not None:
+        sizes = np.abs(np.nan_to_num(difference))
+        row, column = divmod(int(sizes.argmax()), sizes.shape[1])
+        size = f"{sizes.max():.{digits}f}"
+        if float(size) == 0:
+            sentences.append(say(language, "forge.same", **names))
+        else:
+            sentences.append(say(language, "forge.differs", size=size, row=row + 1, column=column + 1, **names))
+    shares = view.own.shares
+    if shares is not None:
+        best = int(shares.argmax())
+        sentences.append(say(language, "forge.leads", kernel=best + 1, percent=_percent(shares[best])))
+        if view.other is not None and view.other.shares is not None:
+            sentences[-1] = say(
+                language,
+                "forge.leads_beside",
+                kernel=best + 1,
+                percent=_percent(shares[best]),
+                other_percent=_percent(view.other.shares[best]),
+                other=name,
+            )
+    return join_sentences(language, sentences)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * json_number(share):.0f}"

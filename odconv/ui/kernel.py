@@ -1,0 +1,88 @@
+"""The kernel itself: one slice of what the chosen layer forges for the picture, and for another one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from odconv import drawings
+from odconv.kernel_view import KernelView
+from odconv.ui import components, layer, text, view
+from odconv.ui import engine as engines
+from odconv.ui.engine import Answers, BusyError, Engine
+from odconv.ui.pictures import Picture
+from odconv.ui.text import say
+
+
+@st.fragment(key="kernel_part")
+def show(engine: Engine, pictures: Sequence[Picture], answers: Answers) -> None:
+    """Draw one slice of the chosen layer's kernel for the picture that is shown, and for the next one or the typical one.
+
+    It follows a dial on its release: forging for every step of a drag would slow the figures that show the drag.
+    """
+    chosen, name = view.current(), layer.chosen(answers.now)
+    picture, other = _shown(pictures), _other(pictures)
+    try:
+        found = engines.ask_kernel(engine, picture, chosen.settings, name, chosen.filter, chosen.channel, other)
+    except BusyError:
+        return  # the page has said so, and asks again
+    st.subheader(text.markdown("forge.heading", layer=name), anchor=False)
+    st.caption(say("forge.intro"))
+    asked = ((chosen.filter, found.filters), (chosen.channel, found.channels))
+    picked = not any(index is not None and index < count for index, count in asked)
+    if any(index is not None and index >= count for index, count in asked):
+        st.info(say("forge.no_slice", filters=found.filters - 1, channels=found.channels - 1))
+    _choose_slice(found, picked)
+    components.kernel(
+        drawings.kernel_data(text.language(), found, picture.title, None if other is None else other.title, picked)
+    )
+    if found.other is None:
+        st.caption(say("forge.no_other"))
+    elif other is None:
+        atlas = engines.load_atlas_for(engine, answers.trained)
+        st.caption(say("forge.typical_note", pictures=f"{atlas.pictures if atlas else 0:,}"))
+    view.write_link()
+
+
+def _shown(pictures: Sequence[Picture]) -> Picture:
+    return pictures[min(view.current().shown, len(pictures)) - 1]
+
+
+def _other(pictures: Sequence[Picture]) -> Picture | None:
+    return None if len(pictures) == 1 else pictures[(pictures.index(_shown(pictures)) + 1) % len(pictures)]
+
+
+def _choose_slice(found: KernelView, picked: bool) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        for field, shown, count in (
+            ("filter", found.filter, found.filters),
+            ("channel", found.channel, found.channels),
+        ):
+            _choose_index(field, shown, count, {"filter": found.filter, "channel": found.channel})
+        st.button(
+            say("forge.most" if found.other else "forge.most_largest"),
+            key="most",
+            on_click=lambda: view.change(filter=None, channel=None),
+            disabled=picked,
+        )
+
+
+def _choose_index(field: str, shown: int, count: int, both: dict[str, int]) -> None:
+    def choose(index: object) -> None:
+        """The browser keeps to the widget's limits; what else comes is not obeyed. The other index stays as it is shown."""
+        if type(index) is int and 0 <= index < count:
+            view.change(**(both | {field: index}))
+
+    view.bind(
+        st.number_input,
+        say(f"forge.{field}"),
+        key=field,
+        value=shown,
+        then=choose,
+        min_value=0,
+        max_value=max(count - 1, 1),
+        step=1,
+        width=150,
+        disabled=count == 1,
+    )
