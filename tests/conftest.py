@@ -1,8 +1,10 @@
 import sys
+from functools import cache
 
 import pytest
 import torch
 from hypothesis import settings
+from streamlit.components.v2 import manifest_scanner
 
 from odconv.backbones import od_resnet18
 
@@ -26,6 +28,15 @@ def pytest_runtest_teardown(item):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     assert threads == 1, f"{item.nodeid} left torch with {threads} threads"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_look_for_components():
+    """Streamlit looks through all installed packages at its start, and a page that is tested without a browser is a start."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
+    yield
+    patch.undo()
 
 
 @pytest.fixture(autouse=True)

@@ -108,7 +108,9 @@ def bind(
         if options is None or _offered(chosen, options):
             then(chosen)
 
-    st.session_state[key] = value
+    # Set only where it is another one: what is set overwrites in the browser what may just have been clicked there.
+    if key not in st.session_state or st.session_state[key] != value:
+        st.session_state[key] = value
     if options is not None:
         more |= {"options": list(options), "format_func": options.__getitem__}
     return widget(label, key=key, on_change=changed, **more)

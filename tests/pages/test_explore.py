@@ -24,13 +24,16 @@ APP = str(Path(__file__).parents[2] / "app.py")
 
 
 @pytest.fixture(autouse=True)
-def _fresh_caches():
+def _fresh_caches(request):
+    """Every test asks anew. What was loaded stays, but for tests that put something in the place of files or functions."""
+    stands_in = "monkeypatch" in request.fixturenames
+    clears = [st.cache_data.clear, st.cache_resource.clear] if stands_in else [st.cache_data.clear]
     threads = torch.get_num_threads()
-    st.cache_data.clear()
-    st.cache_resource.clear()
+    for clear in clears:
+        clear()
     yield
-    st.cache_data.clear()
-    st.cache_resource.clear()
+    for clear in clears:
+        clear()
     torch.set_num_threads(threads)
 
 
