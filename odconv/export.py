@@ -31,6 +31,7 @@ from odconv.explain import Explanation
 from odconv.words import LANGUAGES, say
 
 COLUMNS = ("model", "weights", "settings", "image", "layer", "head", "index", "logit", "attention")
+LOGIT_COLUMNS = ("model", "weights", "image", "index", "class", "logit")
 
 # Characters with which spreadsheets start a formula; the wide ones are those of Chinese and Japanese keyboards.
 FORMULA = tuple("=+-@＝＋－＠")
@@ -95,6 +96,20 @@ def to_csv(context: Context, record: Explanation) -> bytes:
                 (*network, *place, i, float(f"{logit:.7g}"), float(f"{value:.7g}"))
                 for i, (logit, value) in enumerate(entries)
             )
+    return text.getvalue().encode("utf-8-sig")
+
+
+def logits_to_csv(context: Context, record: Explanation) -> bytes:
+    """One row per image and class with its logit, for a network without attention; otherwise like ``to_csv``."""
+    text = StringIO(newline="")
+    rows = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    rows.writerow(LOGIT_COLUMNS)
+    network = (_escape_formula(context.model), _escape_formula(context.weights))
+    for title, logits in zip(context.titles, record.logits, strict=True):
+        rows.writerows(
+            (*network, _escape_formula(title), i, _escape_formula(name), float(f"{logit:.7g}"))
+            for i, (name, logit) in enumerate(zip(context.classes, logits.tolist(), strict=True))
+        )
     return text.getvalue().encode("utf-8-sig")
 
 

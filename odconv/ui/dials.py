@@ -37,7 +37,7 @@ def show(settings: Settings, most: int) -> None:
     words = {
         "temperature": say("dial.temperature"),
         "kernels": say("dial.kernels"),
-        "mark": say("dial.mark"),
+        "marks": {"0.1": say("dial.mark_low"), "1": say("dial.mark"), "30": say("dial.mark_high")},
         "waiting": say("dial.waiting"),
         "temperatures": [_temperature(stop) for stop in STOPS],
         "counts": [_count(n, most) for n in range(1, most + 1)],

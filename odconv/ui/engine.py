@@ -22,9 +22,17 @@ import streamlit as st
 import torch
 
 from odconv import atlas, images
+from odconv.architecture import Architecture
 from odconv.atlas import Atlas, AtlasError
 from odconv.attention import Heads, Settings
-from odconv.checkpoint import Checkpoint, CheckpointError, file_versions, find_checkpoints, load_checkpoint
+from odconv.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    file_versions,
+    find_checkpoints,
+    load_checkpoint,
+    peek_architecture,
+)
 from odconv.cost import LayerCost, cost
 from odconv.explain import Explanation, explain, stack
 from odconv.kernel_view import KernelView, pick_slice, view_kernel
@@ -62,6 +70,16 @@ def weights() -> dict[str, Path]:
     own = os.environ.get("ODCONV_WEIGHTS")
     found = find_checkpoints(BUNDLED, *([Path(own)] if own else []))
     return dict(sorted(found.items(), key=lambda item: item[0] != FIRST))
+
+
+def architectures() -> dict[str, Architecture | None]:
+    """File name -> what network the file says it holds; None where it does not say so in its first bytes."""
+    return {name: _peek(file_versions(path), path) for name, path in weights().items()}
+
+
+@st.cache_resource(max_entries=1000, show_spinner=False)
+def _peek(versions: Versions, _path: Path) -> Architecture | None:
+    return peek_architecture(_path)
 
 
 def devices() -> list[str]:

@@ -23,8 +23,29 @@ def chosen(record: Explanation) -> str:
     return wanted if wanted in record.layers else next(iter(record.layers))
 
 
-def show(engine: Engine, answers: Answers) -> None:
-    """Draw the glance and the chosen layer of one picture."""
+def show_glance(engine: Engine, answers: Answers) -> None:
+    """Draw all layers of one picture at a glance."""
+    record, reference, language = answers.now, answers.reference, text.language()
+    name = chosen(record)
+    atlas = engines.load_atlas_for(engine, answers.trained)
+    typical = _typical(atlas)
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        st.subheader(say("page.glance"), anchor=False, width="content")
+        if atlas:
+            _choose_difference(atlas)
+    if view.current().difference and atlas is None:
+        st.info(say("page.no_atlas"))
+    components.glance(
+        drawings.glance_data(language, record, reference, name, places(engine, record), typical),
+        _choose_layer,
+    )
+    if atlas:
+        sentence = _to_sentence(most_unusual(answers.trained, atlas))
+        st.caption(sentence if reference is None else f"{sentence} {say('glance.unusual_as_trained')}")
+
+
+def show_layer(engine: Engine, answers: Answers) -> None:
+    """Draw the chosen layer of one picture, and say what is out of the ordinary."""
     record, reference, language = answers.now, answers.reference, text.language()
     name = chosen(record)
     if answers.note:
@@ -33,18 +54,7 @@ def show(engine: Engine, answers: Answers) -> None:
         st.warning(say("page.beyond_bounds"))
     if view.current().layer not in ("", name):
         st.info(text.markdown("page.no_layer", layer=view.current().layer))
-    atlas = engines.load_atlas_for(engine, answers.trained)
-    typical = _typical(atlas)
-    st.subheader(say("page.glance"), anchor=False)
-    if atlas:
-        _choose_difference(atlas)
-    components.glance(
-        drawings.glance_data(language, record, reference, name, places(engine, record), typical),
-        _choose_layer,
-    )
-    if atlas:
-        sentence = _to_sentence(most_unusual(answers.trained, atlas))
-        st.caption(sentence if reference is None else f"{sentence} {say('glance.unusual_as_trained')}")
+    typical = _typical(engines.load_atlas_for(engine, answers.trained))
     st.subheader(text.markdown("page.one_layer", layer=name), anchor=False)
     components.layer(
         drawings.layer_data(
@@ -72,12 +82,7 @@ def _to_sentence(unusual: Unusual) -> str:
 
 def _typical(atlas: Atlas | None) -> dict[str, Heads[np.ndarray]] | None:
     """Layer -> typical attention, where the visitor chose to see differences from it; else None."""
-    if not view.current().difference:
-        return None
-    if atlas is None:
-        st.info(say("page.no_atlas"))
-        return None
-    return atlas.means()
+    return atlas.means() if atlas and view.current().difference else None
 
 
 def _choose_difference(atlas: Atlas) -> None:

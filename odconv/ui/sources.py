@@ -33,6 +33,7 @@ def choose(view: View, size: int) -> list[Picture]:
             then=lambda source: change(source=source, shown=1),
             options={source: say(f"source.{source}") for source in SOURCES},
             required=True,
+            label_visibility="collapsed",
         )
         if view.source != "stimuli":
             bind(

@@ -118,7 +118,7 @@ def dials(
         stops: the temperatures that the dial can be turned to
         answered: the last ``seq`` whose figures are on the page; the next change is sent only then
         session: ``connection.session()``
-        words: {temperature, kernels, mark, waiting, temperatures: a text for each stop, counts: a text for each kernel count}
+        words: {temperature, kernels, marks: a text for some temperatures, waiting, temperatures: a text for each stop, counts: a text for each kernel count}
         on_turn: gets {changes: {temperature, kernels: what was changed}, released, seq, session}, also while dragging
     """
     data = {**settings, "stops": stops, "answered": answered, "session": session, "words": words, "key": key}

@@ -6,6 +6,7 @@ const LEAST_GAP = 50; // ms between two changes while dragging
 const PATIENCE = 1500; // ms after which an unanswered change is called not computed yet, and the next one no longer waits
 const DIALS = ["temperature", "kernels"];
 const MARKS = [0.1, 0.3, 1, 3, 10, 30];
+const MAJOR = [0, 2, 5]; // of these, the ones for which there is always room
 
 const drawDials = (root, data, act) => {
   // unsent: { changes, released } or null; sent: the same with its seq, and since when nothing was answered;
@@ -58,12 +59,16 @@ const fit = (root, state) => {
   state.fitted = fitted;
   for (const id of DIALS) root.querySelector(`label[for=${id}]`).textContent = words[id];
   const marks = {
-    temperature: MARKS.map((t) => [stops.indexOf(t) / (stops.length - 1), t === 1 ? words.mark : t]),
-    kernels: Array.from({ length: most }, (_, i) => [i / Math.max(1, most - 1), i + 1]),
+    temperature: MARKS.map((t, i) => [stops.indexOf(t) / (stops.length - 1), words.marks[t] ?? t, MAJOR.includes(i)]),
+    kernels: Array.from({ length: most }, (_, i) => [i / Math.max(1, most - 1), i + 1, true]),
   };
   for (const id of DIALS) {
     root.querySelector(`#${id} + .dial-marks`).innerHTML = marks[id]
-      .map(([share, text]) => `<span style="--at:${at(100 * share)}">${esc(text)}</span>`).join("");
+      .map(([share, text, major]) => {
+        const place = share === 0 ? "first" : share === 1 ? "last" : "";
+        return `<span class="${place} ${major ? "" : "minor"}" style="--at:${at(100 * share)}">${esc(text)}</span>`;
+      })
+      .join("");
   }
   inputOf(root, "kernels").max = most;
   inputOf(root, "kernels").closest(".dial").hidden = most < 2;
