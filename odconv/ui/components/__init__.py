@@ -47,7 +47,7 @@ _kernel = _widget("kernel", script("kernel"), style(), "drawKernel(root, data)")
 _side_by_side = _widget("side_by_side", script("side_by_side"), style(), "drawSideBySide(root, data)")
 _dials = _widget(
     "dials",
-    script() + _text("dials.js"),
+    script() + _text("pacing.js") + _text("dials.js"),
     style() + _text("dials.css"),
     "drawDials(root, data, { turn: (v) => send('setStateValue', 'turned', v) })",
 )
@@ -67,8 +67,10 @@ _connection = _widget(
 )
 
 # Keys of what is computed from the controls. It is marked as not computed while it does not belong to what they show.
-FIGURES = ("photo", "prediction", "glance", "layer", "kernel", "side_by_side", "spread")
-LATER = ("kernel", "side_by_side", "spread")  # of these, what follows a dial on its release and not while it is dragged
+FIGURES = ("photo", "prediction", "glance", "layer", "kernel", "side_by_side", "spread", "response")
+_LAST = ("kernel", "side_by_side", "spread")
+# Of these, what follows the release of a widget, and not a drag of it.
+LATER = {"dials": (*_LAST, "response"), "knob": _LAST, "response": _LAST}
 
 
 def photo(data: dict[str, str], *, key: str = "photo") -> None:
@@ -102,26 +104,24 @@ def side_by_side(data: dict[str, Any], *, key: str = "side_by_side") -> None:
 
 
 def dials(
-    settings: Mapping[str, Any],
-    stops: Sequence[float],
+    dials: Sequence[Mapping[str, Any]],
     answered: int,
     session: str,
-    words: Mapping[str, Any],
+    waiting: str,
     on_turn: Callable[[object], None],
     *,
     key: str = "dials",
 ) -> None:
-    """Temperature and kernel count.
+    """Dials that send what they are turned to, also while they are dragged.
 
     Args:
-        settings: what is applied: {temperature, text (the temperature as it is written), kernels, most}
-        stops: the temperatures that the dial can be turned to
+        dials: {id, label, stops, texts: of the stops, marks: [{position, text}], value, text, nearest: position of the thumb}
         answered: the last ``seq`` whose figures are on the page; the next change is sent only then
         session: ``connection.session()``
-        words: {temperature, kernels, mark, waiting, temperatures: a text for each stop, counts: a text for each kernel count}
-        on_turn: gets {changes: {temperature, kernels: what was changed}, released, seq, session}, also while dragging
+        waiting: what to say of a change that has waited for too long
+        on_turn: gets {changes: {id: stop}, released, seq, session}
     """
-    data = {**settings, "stops": stops, "answered": answered, "session": session, "words": words, "key": key}
+    data = {"dials": dials, "answered": answered, "session": session, "waiting": waiting, "key": key}
     _dials(key=key, data=data, on_turned_change=lambda: on_turn(_sent(key, "turned")))
 
 
