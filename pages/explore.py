@@ -2,7 +2,22 @@
 
 import streamlit as st
 
-from odconv.ui import asking, bootstrap, controls, kernel, layer, photo, several, sidebar, sources, takeaway, text, view
+from odconv.ui import (
+    asking,
+    bootstrap,
+    controls,
+    kernel,
+    knob,
+    layer,
+    photo,
+    response,
+    several,
+    sidebar,
+    sources,
+    takeaway,
+    text,
+    view,
+)
 from odconv.ui.engine import Engine
 from odconv.ui.pictures import Picture
 from odconv.ui.text import say
@@ -27,9 +42,10 @@ if engine and not pictures:
 @st.fragment(key="stage")
 def stage(engine: Engine, pictures: list[Picture]) -> None:
     """What follows a dial while it is dragged; everything in it keeps its identity and is redrawn in place."""
-    picture = photo.choose(pictures)
+    picture = photo.choose(engine, pictures)
     reply = asking.ask(engine, [picture], "stage")
     photo.show(engine, picture, reply.answers)
+    knob.show()
     if engine.checkpoint.dynamic:
         controls.show(engine)
     else:
@@ -37,11 +53,13 @@ def stage(engine: Engine, pictures: list[Picture]) -> None:
     asking.show_busy(reply, "stage")
     if reply.answers and engine.checkpoint.dynamic:
         layer.show(engine, reply.answers)
+        response.show(engine, reply.answers)
     if not st.session_state.get("dragging"):
         view.write_link()
 
 
 if engine and pictures:
+    several.choose_layer(engine, pictures)
     stage(engine, pictures)
     if engine.checkpoint.dynamic:
         reply = asking.ask(engine, pictures, "all")

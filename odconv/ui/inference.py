@@ -22,6 +22,7 @@ from odconv.attention import Heads, Settings
 from odconv.explain import Explanation, explain, stack
 from odconv.kernel_view import KernelView, pick_slice, view_kernel
 from odconv.layer import ODConv2d
+from odconv.response import LayerResponse, draw_sweep, respond
 from odconv.ui.engine import DEVICES, Engine, Identity, load_atlas_for, open_on
 from odconv.ui.pictures import Picture
 from odconv.words import SayableError
@@ -34,6 +35,7 @@ HOUR = 3600.0  # seconds for which an answer is kept: it holds attentions and lo
 ANSWERS = "64MB"  # of answers are kept: 1,700 of the bundled network, 80 of a ResNet-101
 MINUTE = 60.0  # seconds for which a kernel view is kept: it holds a map in which a photo could be recognised
 VIEWS = "16MB"
+RESPONSES = "16MB"  # kept for as long as answers: they hold nothing of a photo
 
 
 class BusyError(SayableError):
@@ -254,6 +256,46 @@ def _view_kernel(
     answer = replace(found, layers=found.layers | {layer: replace(record, input=None)})
     _explain(identity, pair[0], settings, _engine, _picture, _deadline, answer)
     return view_kernel(_module(_engine, layer), record.input, record.attention, _against, filter, channel)
+
+
+# --- the sweep of a stimulus ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Response:
+    """What every layer does while the knob of a stimulus goes from end to end."""
+
+    values: np.ndarray  # (M,) of the knob
+    layers: dict[str, LayerResponse]
+
+
+def ask_response(engine: Engine, stimulus: str, photo: Picture | None, settings: Settings) -> Response:
+    """How the layers respond to ``stimulus`` under ``settings``; ``photo``: what it is drawn from, where it needs one.
+
+    Raises:
+        BusyError: others have kept the device for too long.
+    """
+    deadline, settings = time.monotonic() + PATIENCE, engine.normalize(settings)
+    digest = None if photo is None else photo.digest
+    found, _ = _else_on_cpu(
+        engine, lambda there: _respond(there.identity, stimulus, digest, settings, there, photo, deadline)
+    )
+    return found
+
+
+@st.cache_data(ttl=HOUR, max_size=RESPONSES, show_spinner=False)
+def _respond(
+    identity: Identity,
+    stimulus: str,
+    digest: str | None,
+    settings: Settings,
+    _engine: Engine,
+    _photo: Picture | None,
+    _deadline: float,
+) -> Response:
+    values, batch = draw_sweep(stimulus, _engine.checkpoint.card, None if _photo is None else _photo.image)
+    with _wait_for_device(_engine.device, _deadline):
+        return Response(values, respond(_engine.checkpoint.model, batch, settings))
 
 
 # --- the queue --------------------------------------------------------------------------------------------------------------

@@ -19,8 +19,8 @@ from odconv.unusual import Unusual, most_unusual
 
 
 def chosen(record: Explanation) -> str:
-    """The name of the layer to show: the one that the visitor chose, or the first where there is none of that name."""
-    wanted = view.current().layer
+    """The name of the layer to show: the one that is wanted, or the first where there is none of that name."""
+    wanted = view.wanted_layer()
     return wanted if wanted in record.layers else next(iter(record.layers))
 
 
