@@ -2,7 +2,21 @@
 
 import streamlit as st
 
-from odconv.ui import asking, beginning, bootstrap, controls, invitations, kernel, layer, photo, several, takeaway, view
+from odconv.ui import (
+    asking,
+    beginning,
+    bootstrap,
+    controls,
+    invitations,
+    kernel,
+    knob,
+    layer,
+    photo,
+    response,
+    several,
+    takeaway,
+    view,
+)
 from odconv.ui import static_network as static
 from odconv.ui.engine import Engine
 from odconv.ui.pictures import Picture
@@ -15,13 +29,14 @@ invitations.show()
 @st.fragment(key="stage")
 def stage(engine: Engine, pictures: list[Picture]) -> None:
     """What follows a dial while it is dragged; everything in it keeps its identity and place and is redrawn."""
-    picture = photo.choose(pictures)
+    picture = photo.choose(engine, pictures)
     reply = asking.ask(engine, [picture], "stage")
     dynamic = engine.checkpoint.dynamic
     with st.container(key="screen"):
         left, right = st.columns([37, 63], gap="medium")
     with left:
         photo.show(engine, picture, reply.answers)
+        knob.show()
         if dynamic:
             controls.show_dials(engine)
     with right:
@@ -34,11 +49,13 @@ def stage(engine: Engine, pictures: list[Picture]) -> None:
         controls.show_more(engine)
         if reply.answers:
             layer.show_layer(engine, reply.answers)
+            response.show(engine, reply.answers)
     if not st.session_state.get("dragging"):
         view.write_link()
 
 
 if engine and pictures:
+    several.choose_layer(engine, pictures)
     stage(engine, pictures)
     reply = asking.ask(engine, pictures, "all")
     if len(pictures) > 1:

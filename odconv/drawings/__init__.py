@@ -13,6 +13,7 @@ from odconv.drawings.layer import layer_data
 from odconv.drawings.names import clean_name
 from odconv.drawings.numbers import count_text
 from odconv.drawings.prediction import prediction_data
+from odconv.drawings.response import knob_text, response_data
 from odconv.drawings.side_by_side import side_by_side_data
 from odconv.drawings.source import script, style
 
@@ -25,8 +26,10 @@ __all__ = [
     "describe_spread",
     "glance_data",
     "kernel_data",
+    "knob_text",
     "layer_data",
     "prediction_data",
+    "response_data",
     "script",
     "side_by_side_data",
     "style",

@@ -33,8 +33,8 @@ const drawSideBySide = (root, data) =>
     const present = HEADS.filter((head) => data.rows[0].heads[head]);
     const wide = state.width >= 720, columns = wide ? present.length : Math.min(2, present.length);
     const cell = Math.min(wide ? (state.width - 130) / columns - 18 : state.width / columns - 14, 300), height = 66;
-    const row = ({ title, heads, ghost, alts }) => `<div class="compared" style="--columns:${columns}">
-      <span class="compared-title">${esc(title)}</span>
+    const row = ({ title, thumbnail, heads, ghost, alts }) => `<div class="compared" style="--columns:${columns}">
+      <span class="compared-title">${thumbnail ? `<img src="${esc(thumbnail)}" alt="">` : ""}${esc(title)}</span>
       ${present.map((head) => `<figure>${svgOf(cell, height + 2, `role="img" aria-label="${esc(alts[head])}"`, comparedCells[head](heads[head], ghost && ghost[head], cell, height, data))}
         <figcaption><i style="background:var(--${head})"></i>${esc(data.words.heads[head])}</figcaption></figure>`).join("")}</div>`;
     replace(root, `<div class="${wide ? "" : "stacked"}">${data.rows.map(row).join("")}</div><p class="note">${esc(data.note)}</p>`);

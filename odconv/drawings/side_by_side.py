@@ -22,6 +22,7 @@ def side_by_side_data(
     reference: LayerRecord | None,
     titles: Sequence[str],
     typical: Typical | None = None,
+    thumbnails: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The data of ``side_by_side.js``: one layer for N pictures, a row each, on one scale.
 
@@ -32,6 +33,7 @@ def side_by_side_data(
             settings are the trained ones.
         titles: the pictures' names (N), in the order of the record.
         typical: the layer's typical attention; where it is given, the differences from it are drawn.
+        thumbnails: a data URI for each picture, to stand beside its name; none for names alone.
     """
     now = subtract_typical(record.attention, typical)
     before = None if reference is None else subtract_typical(reference.attention, typical)
@@ -40,6 +42,7 @@ def side_by_side_data(
     rows = [
         {
             "title": title,
+            "thumbnail": thumbnails[n] if thumbnails else None,
             "heads": _picture(now, n),
             "ghost": None if before is None else _picture(before, n),
             "alts": {

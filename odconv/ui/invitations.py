@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
@@ -13,10 +12,10 @@ from odconv.ui.link import SETTINGS
 from odconv.ui.text import say
 
 # What a click chooses, beside the bundled network as trained: name of an invitation -> fields of ``View`` or ``Settings``.
-INVITATIONS: dict[str, Mapping[str, Any]] = {
+INVITATIONS: dict[str, dict[str, Any]] = {
     "pictures": {"source": "samples", "samples": ("espresso", "rocket"), "compare": True, "layer": "layer1.0.conv1"},
     "temperature": {"source": "samples", "samples": ("tabby-cat",), "compare": False, "temperature": 30.0},
-    "grating": {"source": "stimuli", "stimulus": "grating", "knob": None, "layer": "layer1.0.conv1"},
+    "grating": {"source": "stimuli", "compare": False, "stimulus": "grating", "knob": None, "layer": "layer1.0.conv1"},
 }
 
 
