@@ -20,6 +20,7 @@ from odconv.drawings import (
     glance_data,
     layer_data,
     prediction_data,
+    scale_end_of,
     script,
     side_by_side_data,
     style,
@@ -214,6 +215,7 @@ def _sheet(
 ) -> dict[str, Any]:
     """The figures of one picture."""
     language = context.language
+    end = None if typical is None else scale_end_of(record, reference, typical)
     return {
         "prediction": prediction_data(language, record, reference, context.classes),
         "glance": glance_data(language, record, reference, selected, places, typical),
@@ -224,6 +226,7 @@ def _sheet(
                 None if reference is None else reference.layers[name],
                 costs[name.partition("#")[0]],
                 None if typical is None else typical[name],
+                end,
             )
             for name, layer in record.layers.items()
         },
@@ -234,6 +237,7 @@ def _comparison(
     context: Context, record: Explanation, reference: Explanation | None, typical: Mapping[str, Typical] | None
 ) -> dict[str, Any]:
     """All pictures side by side, for every layer."""
+    end = None if typical is None else scale_end_of(record, reference, typical)
     return {
         "headings": _headings(context.language, "compare.heading", record, count=len(context.titles)),
         "layers": {
@@ -243,6 +247,7 @@ def _comparison(
                 None if reference is None else reference.layers[name],
                 context.titles,
                 None if typical is None else typical[name],
+                end,
             )
             for name, layer in record.layers.items()
         },

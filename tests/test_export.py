@@ -247,13 +247,15 @@ def test_the_html_file_holds_what_the_page_draws_for_every_picture_and_layer(rec
         assert sheet["prediction"] == drawings.prediction_data("en", one, before, CLASSES)
         glance = drawings.glance_data("en", one, before, "layer1.0.conv1", places(record), usual)
         assert sheet["glance"] == glance
+        end = usual and drawings.scale_end_of(one, before, usual)  # one scale for all of a picture's drawings
         for name, layer in one.layers.items():
             cost = LayerCost(name, 1000, 2000)
-            shown = drawings.layer_data("en", layer, before and before.layers[name], cost, usual and usual[name])
+            shown = drawings.layer_data("en", layer, before and before.layers[name], cost, usual and usual[name], end)
             assert sheet["layers"][name] == shown
+    end = usual and drawings.scale_end_of(record, reference, usual)
     for name, layer in record.layers.items():
         before = reference and reference.layers[name]
-        compared = drawings.side_by_side_data("en", layer, before, TITLES, usual and usual[name])
+        compared = drawings.side_by_side_data("en", layer, before, TITLES, usual and usual[name], end)
         assert data["comparison"]["layers"][name] == compared
 
 

@@ -7,6 +7,7 @@ and gives every text, in the visitor's language. No torch and no streamlit here.
 
 from odconv.drawings.colours import COLOURS
 from odconv.drawings.describe import Spread, describe_settings, describe_spread
+from odconv.drawings.differences import scale_end_of
 from odconv.drawings.glance import glance_data
 from odconv.drawings.kernel import kernel_data
 from odconv.drawings.layer import layer_data
@@ -30,6 +31,7 @@ __all__ = [
     "layer_data",
     "prediction_data",
     "response_data",
+    "scale_end_of",
     "script",
     "side_by_side_data",
     "style",

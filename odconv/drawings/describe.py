@@ -12,7 +12,7 @@ from functools import reduce
 
 import numpy as np
 
-from odconv.attention import HEADS, Settings
+from odconv.attention import HEADS, Heads, Settings
 from odconv.cost import LayerCost
 from odconv.drawings.differences import Typical, subtract_typical
 from odconv.drawings.names import clean_name
@@ -46,6 +46,11 @@ def join_sentences(language: str, sentences: Iterable[str]) -> str:
 def head_name(language: str, head: str) -> str:
     """What ``head``, one of ``HEADS``, is called in ``language``."""
     return say(language, f"head.{head}")
+
+
+def tone_words(language: str) -> dict[str, str]:
+    """What the foot of a drawing says: beside its tones, and on the button that shows the network as trained."""
+    return {key: say(language, f"glance.{key}") for key in ("below", "above", "hold")}
 
 
 # --- attention ------------------------------------------------------------------------------------------------------
@@ -107,6 +112,24 @@ def describe_difference(language: str, head: str, shift: np.ndarray) -> str:
         return say(language, "layer.kernel_shift", high_kernel=high + 1, low_kernel=low + 1, **extremes)
     name = head_name(language, head)
     return say(language, "layer.gate_shift", head=name, high_channel=high, low_channel=low, **extremes)
+
+
+def describe_furthest(language: str, differences: Mapping[str, Heads[np.ndarray]]) -> str:
+    """A sentence on the head and layer whose differences from the typical are largest, on average over its entries.
+
+    ``differences``: layer name -> the differences of one picture (N = 1).
+    """
+    sizes = [
+        (float(np.abs(values).mean(dtype=np.float64)), head, name)
+        for name, heads in differences.items()
+        for head, values in zip(HEADS, heads, strict=True)
+        if values is not None
+    ]
+    size, head, name = max(sizes, key=lambda one: one[0] if math.isfinite(one[0]) else -1, default=(0.0, "", ""))
+    if not math.isfinite(size) or size < SAME:
+        return say(language, "glance.typical")
+    where = {"head": head_name(language, head), "layer": clean_name(name)}
+    return say(language, "glance.furthest", size=f"{size:.2f}", **where)
 
 
 def _places_of_extremes(taps: np.ndarray) -> dict[str, int]:

@@ -1,12 +1,7 @@
 // One slice of a forged kernel: the trained candidates, then for each picture shares, sum, taps, gates, kernel and map.
 
 // Below 0 to above 0, the same in both themes. Through the square root of the size, so that small weights can be seen.
-const divergingTone = (share, tones) => {
-  const v = Math.sign(share) * Math.sqrt(Math.min(Math.abs(share), 1));
-  const place = ((v + 1) / 2) * (tones.length - 1), low = Math.min(Math.floor(place), tones.length - 2);
-  return tones[low].map((part, i) => Math.round(part + (place - low) * (tones[low + 1][i] - part)));
-};
-const rgb = (tone) => `rgb(${tone.join(" ")})`;
+const divergingTone = (share, tones) => blend(Math.sign(share) * Math.sqrt(Math.min(Math.abs(share), 1)), tones);
 // WCAG's luminance, roughly; below 0.18 white is read more easily than black.
 const isDark = ([red, green, blue]) => 0.21 * (red / 255) ** 2.2 + 0.72 * (green / 255) ** 2.2 + 0.07 * (blue / 255) ** 2.2 < 0.18;
 

@@ -15,7 +15,6 @@ from odconv.ui import engine as engines
 from odconv.ui.engine import Engine
 from odconv.ui.inference import Answers
 from odconv.ui.text import say
-from odconv.unusual import Unusual, most_unusual
 
 
 def chosen(record: Explanation) -> str:
@@ -40,9 +39,6 @@ def show_glance(engine: Engine, answers: Answers) -> None:
         drawings.glance_data(language, record, reference, name, places(engine, record), typical),
         _choose_layer,
     )
-    if atlas:
-        sentence = _to_sentence(most_unusual(answers.trained, atlas))
-        st.caption(sentence if reference is None else f"{sentence} {say('glance.unusual_as_trained')}")
 
 
 def show_layer(engine: Engine, answers: Answers) -> None:
@@ -64,6 +60,7 @@ def show_layer(engine: Engine, answers: Answers) -> None:
             None if reference is None else reference.layers[name],
             engines.costs(engine)[name.partition("#")[0]],
             typical[name] if typical else None,
+            drawings.scale_end_of(record, reference, typical) if typical else None,
         )
     )
 
@@ -71,14 +68,6 @@ def show_layer(engine: Engine, answers: Answers) -> None:
 def places(engine: Engine, record: Explanation) -> dict[str, Place]:
     """Name of every layer -> where it stands."""
     return {name: engine.checkpoint.place(name) for name in record.layers}
-
-
-def _to_sentence(unusual: Unusual) -> str:
-    """A sentence, as Markdown, about where the picture is most unusual."""
-    names = {"head": say(f"head.{unusual.head}"), "layer": unusual.layer, "pictures": f"{unusual.pictures:,}"}
-    if unusual.share == 1:
-        return text.markdown("glance.unusual_all", **names)
-    return text.markdown("glance.unusual", percent=f"{100 * unusual.share:.1f}", **names)
 
 
 def _typical(atlas: Atlas | None) -> dict[str, Heads[np.ndarray]] | None:

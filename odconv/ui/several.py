@@ -49,6 +49,7 @@ def show(engine: Engine, pictures: Sequence[Picture], answers: Answers) -> None:
     record, reference, language = answers.now, answers.reference, text.language()
     name = layer.chosen(record)
     atlas = engines.load_atlas_for(engine, answers.trained) if view.current().difference else None
+    typical = atlas.means() if atlas else None
     st.subheader(text.markdown("compare.heading", count=len(pictures), layer=name), anchor=False)
     components.side_by_side(
         drawings.side_by_side_data(
@@ -56,7 +57,8 @@ def show(engine: Engine, pictures: Sequence[Picture], answers: Answers) -> None:
             record.layers[name],
             None if reference is None else reference.layers[name],
             [picture.title for picture in pictures],
-            atlas.means()[name] if atlas else None,
+            typical[name] if typical else None,
+            drawings.scale_end_of(record, reference, typical) if typical else None,
             [picture.thumbnail for picture in pictures],
         )
     )

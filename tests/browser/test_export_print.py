@@ -123,7 +123,7 @@ def test_print_keeps_bars_photos_and_the_whole_glance(file, new_page):
     assert page.locator("body").evaluate("(e) => getComputedStyle(e).backgroundColor") == "rgb(255, 255, 255)"
     ink = page.locator("main").evaluate("(e) => getComputedStyle(e).color")
     assert max(map(int, re.findall(r"\d+", ink)[:3])) < 100
-    for control in (".choices", ".readout"):
+    for control in (".choices", ".hold", ".readout"):
         assert not page.locator(control).first.is_visible()
 
 

@@ -376,14 +376,6 @@ def test_the_control_shows_the_very_heads_that_temperature_acts_on(heads):
     assert app.query_params["tempered"] in ("none", ["none"])
 
 
-def test_the_page_says_where_the_picture_is_most_unusual_and_stays_with_it_under_other_settings():
-    found = [caption for caption in captions(opened(sample="dahlia")) if "Most unusual" in caption]
-    assert len(found) == 1
-    assert "the spatial attention of layer3.1.conv1, further from what is typical than in 99.3 % of 10,000" in found[0]
-    changed = [caption for caption in captions(opened(sample="dahlia", t="3")) if "Most unusual" in caption]
-    assert changed == [found[0] + " That is as trained."]
-
-
 def test_the_difference_from_the_typical_picture_can_be_chosen_and_is_in_the_link():
     app = opened(sample="dahlia,espresso")
     assert "show" not in app.query_params
@@ -422,7 +414,7 @@ def test_an_atlas_of_other_weights_is_logged_and_not_used(tmp_path, monkeypatch,
     save_checkpoint(checkpoint.model, json.loads((tmp_path / "other.json").read_text()), tmp_path / "other.safetensors")
     app = opened(model="other.safetensors")
     assert works(app)
-    assert not any("Most unusual" in caption.value for caption in app.caption)
+    assert not any(group.label == "Attention shown" for group in app.button_group)
     assert "other.atlas.npz was made from other weights" in caplog.text
 
 
@@ -436,7 +428,7 @@ def test_an_atlas_with_other_layers_is_logged_and_not_used(tmp_path, monkeypatch
     save_atlas(replace(right, layers=renamed), tmp_path / "other.atlas.npz")
     app = opened(model="other.safetensors")
     assert works(app)
-    assert not any("Most unusual" in caption.value for caption in app.caption)
+    assert not any(group.label == "Attention shown" for group in app.button_group)
     assert "atlas refused" in caplog.text
 
 
