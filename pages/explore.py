@@ -2,7 +2,21 @@
 
 import streamlit as st
 
-from odconv.ui import asking, bootstrap, controls, kernel, layer, photo, several, sidebar, sources, takeaway, text, view
+from odconv.ui import (
+    asking,
+    bootstrap,
+    controls,
+    familiar,
+    kernel,
+    layer,
+    photo,
+    several,
+    sidebar,
+    sources,
+    takeaway,
+    text,
+    view,
+)
 from odconv.ui.engine import Engine
 from odconv.ui.pictures import Picture
 from odconv.ui.text import say
@@ -30,6 +44,7 @@ def stage(engine: Engine, pictures: list[Picture]) -> None:
     picture = photo.choose(pictures)
     reply = asking.ask(engine, [picture], "stage")
     photo.show(engine, picture, reply.answers)
+    familiar.show(engine, picture, reply.answers)
     if engine.checkpoint.dynamic:
         controls.show(engine)
     else:

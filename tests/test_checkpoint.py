@@ -23,6 +23,7 @@ from odconv.checkpoint import (
     recognise,
     save_checkpoint,
 )
+from odconv.familiar import Familiarity
 
 ROOT = Path(__file__).parents[1]
 BUNDLED = find_checkpoints(ROOT / "assets" / "weights")

@@ -100,6 +100,7 @@ const drawKernel = (root, data) =>
     replace(root, `<p class="slice">${esc(data.slice)}</p>
       <div class="forging${wide ? " wide" : ""}" style="--side:${side}px">
         <section aria-label="${esc(data.words.candidates)}"><h4>${esc(data.words.candidates)}</h4><div class="candidates">${candidates}<div class="legend">${toneLegend(data)}<p class="note">${esc(data.scale)}</p></div></div></section>
+        ${useSection(data.use, state.width)}
         ${data.rows.map((row) => kernelRow(row, side, data)).join("")}${differenceRow(data, side)}</div>
       <p class="sentence">${esc(data.sentence)}</p>`);
     paintMaps(root, data.tones);

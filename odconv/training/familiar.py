@@ -6,8 +6,8 @@
 The threshold is the score that 5 % of the validation pictures are below: its false alarms. How many pictures of other things
 are below it is counted in the folders of --others, each with a folder of pictures for every class. Of their classes, those
 of --known are among the network's, and tell how often the alarm is false for photos that were not made small before; those of
---doubtful are left out. All scores of ``odconv.familiar`` are tried, and the one that catches most is taken. The card
-keeps it under ``familiar``, with its conditions.
+--doubtful are left out. All scores of ``odconv.familiar`` are tried, and the one with the largest area under the ROC
+curve is taken. The card keeps it under ``familiar``, with its conditions.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MOST = 50  # pictures of each class of other things: as many as Tiny-ImageNet ha
 
 
 def measure_familiarity(validation: np.ndarray, strange: Mapping[str, np.ndarray], known: np.ndarray) -> Entry:
-    """The threshold for the score that tells most, and how well every score tells.
+    """The threshold for the score with the largest area under the ROC curve, and how well every score tells.
 
     Args:
         validation: logits (N, classes) of the validation pictures.
@@ -41,7 +41,7 @@ def measure_familiarity(validation: np.ndarray, strange: Mapping[str, np.ndarray
         known: logits of photos of some of the classes; none, (0, classes), where there are none.
     """
     tried = {score: _try_score(score, validation, strange, known) for score in SCORES}
-    best = max(tried, key=lambda score: tried[score]["caught"])
+    best = max(tried, key=lambda score: tried[score]["auroc"])
     others = {score: {part: entry[part] for part in ("caught", "auroc")} for score, entry in tried.items()}
     return {"score": best} | tried[best] | {"scores": others}
 

@@ -27,6 +27,8 @@ class Picture:
     title: str
     alt: str  # what there is to see, for screen readers
     image: Image.Image  # RGB
+    sample: str | None = None  # id of the sample that it shows, sharp or not; None: of none
+    drawn: bool = False  # as a stimulus, without a photo
 
 
 def thumbnail(picture: Image.Image) -> str:
@@ -81,7 +83,7 @@ def sample_picture(id: str) -> Picture:
         KeyError: there is no such sample.
     """
     sample = samples()[id]
-    return Picture(f"sample:{id}", sample.title, sample.alt, _sample_image(id))
+    return Picture(f"sample:{id}", sample.title, sample.alt, _sample_image(id), id)
 
 
 @st.cache_resource

@@ -162,4 +162,5 @@ def _from_stimuli(view: View, size: int) -> list[Picture]:
     photo = sample_picture(chosen_samples(view)[0]) if stimulus.needs_photo else None
     picture = draw(stimulus.name, knob, photo.image if photo else None, size)
     title = say("source.drawn", stimulus=say(f"source.stimulus_{stimulus.name}"), knob=say(f"source.knob_{stimulus.name}"), value=f"{knob:g}")  # fmt: skip
-    return [Picture(f"stimulus:{stimulus.name}:{knob:g}:{size}:{photo.digest if photo else ''}", title, title, picture)]
+    digest = f"stimulus:{stimulus.name}:{knob:g}:{size}:{photo.digest if photo else ''}"
+    return [Picture(digest, title, title, picture, photo.sample if photo else None, drawn=photo is None)]
