@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
 from odconv.atlas import FLOOR, TypicalLayer
 
 LISTED = 3  # classes at either end
+RARE = 0.01  # of kernels that all classes use alike are taken for preferred, at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,9 +32,9 @@ class KernelUse:
 def kernel_use(layer: TypicalLayer, counts: np.ndarray) -> list[KernelUse] | None:
     """How the classes use each of a layer's K kernels; None where there is one kernel alone.
 
-    Classes are taken to differ by chance alone while the highest and the lowest mean are no further apart than 2 sqrt(2 ln C)
-    standard errors: no C normal draws are expected to spread further (Boucheron, Lugosi, Massart, "Concentration
-    inequalities", 2013, section 2.5). They hardly differ, too, while they are less than ``FLOOR`` apart.
+    Classes are taken to differ by chance alone while the highest and the lowest mean are no further apart than they are by
+    chance in 99 of 100 kernels at least: for one of C normal draws to stray by z has a probability of at most
+    2 C (1 - Φ(z)), Bonferroni's bound. They hardly differ, too, while they are less than ``FLOOR`` apart.
 
     Args:
         layer: of an atlas.
@@ -42,7 +43,7 @@ def kernel_use(layer: TypicalLayer, counts: np.ndarray) -> list[KernelUse] | Non
     typical, means = layer.heads.kernel, layer.kernel_by_class
     if typical is None or means is None or means.shape[1] < 2:
         return None
-    chance = 2 * math.sqrt(2 * math.log(len(counts)))
+    chance = 2 * NormalDist().inv_cdf(1 - RARE / (2 * len(counts)))  # standard errors between two means
     deviations = typical.deviation.astype(np.float64)
     return [
         _use(shares, mean, deviation / np.sqrt(counts), chance)

@@ -5,7 +5,7 @@ const useStrip = ({ shares, first, alt }, tone, width) => {
   const lines = shares.map((share) => `M${x(share)} 5V${height}`).join("");
   const mark = first === null ? "" : `<path d="M${x(first)} 7l-5 -7h10z" class="use-first"/>`;
   return svgOf(width, height, `role="img" aria-label="${esc(alt)}"`,
-    `<rect y="5" width="${at(width)}" height="${height - 5}" rx="3" class="well"/><path d="${lines}" style="stroke:${tone}" class="use-classes"/>${mark}`);
+    `<rect y="5" width="${at(width)}" height="${height - 5}" rx="3" class="well"/><path d="${lines}" style="stroke:color-mix(in oklab, ${tone} 75%, var(--ink))" class="use-classes"/>${mark}`);
 };
 
 const useSection = (use, width) => {
