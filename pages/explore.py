@@ -7,6 +7,7 @@ from odconv.ui import (
     beginning,
     bootstrap,
     controls,
+    familiar,
     invitations,
     kernel,
     knob,
@@ -36,6 +37,7 @@ def stage(engine: Engine, pictures: list[Picture]) -> None:
         left, right = st.columns([37, 63], gap="medium")
     with left:
         photo.show(engine, picture, reply.answers)
+        familiar.show(engine, picture, reply.answers)
         knob.show()
         if dynamic:
             controls.show_dials(engine)
