@@ -15,8 +15,12 @@ const responsePlaces = (state, { low, high, top }) => {
 const apart = (places) => {
   const order = places.map((_, i) => i).sort((a, b) => places[a] - places[b]), found = [...places];
   order.forEach((i, n) => { if (n) found[i] = Math.max(found[i], found[order[n - 1]] + RESPONSE.step); });
-  const over = Math.max(0, Math.max(...found) - (RESPONSE.top + RESPONSE.height));
-  return found.map((place) => place - over);
+  let most = RESPONSE.top + RESPONSE.height;
+  for (const i of order.reverse()) {
+    found[i] = Math.min(found[i], most);
+    most = found[i] - RESPONSE.step;
+  }
+  return found;
 };
 
 const drawResponse = (root, data) =>
