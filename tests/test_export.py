@@ -15,7 +15,7 @@ from odconv import HEADS, Settings, drawings, explain
 from odconv.attention import Heads
 from odconv.backbones import od_mobilenetv2
 from odconv.cost import LayerCost
-from odconv.export import COLUMNS, Context, settings_json, to_csv, to_html, to_npz
+from odconv.export import COLUMNS, LOGIT_COLUMNS, Context, logits_to_csv, settings_json, to_csv, to_html, to_npz
 from odconv.words import LANGUAGES, say
 
 CLASSES = tuple("abcde")
@@ -118,6 +118,16 @@ def test_no_name_in_the_csv_is_a_formula(record, formula):
     for row in rows(to_csv(context, one)):
         for column in ("model", "weights", "image", "layer"):
             assert row[column].startswith("'")
+
+
+def test_the_csv_of_a_network_without_attention_holds_every_logit(record):
+    written = rows(logits_to_csv(CONTEXT, record))
+    assert tuple(written[0]) == LOGIT_COLUMNS
+    assert [(row["image"], row["class"]) for row in written] == [(title, name) for title in TITLES for name in CLASSES]
+    np.testing.assert_allclose([float(row["logit"]) for row in written], record.logits.ravel(), rtol=1e-6)
+    for row in rows(logits_to_csv(replace(CONTEXT, classes=("=1",) * 5, titles=("+1",) * 3), record)):
+        assert row["class"] == "'=1"
+        assert row["image"] == "'+1"
 
 
 # --- NPZ ------------------------------------------------------------------------------------------------------------

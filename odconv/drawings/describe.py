@@ -115,21 +115,34 @@ def describe_difference(language: str, head: str, shift: np.ndarray) -> str:
 
 
 def describe_furthest(language: str, differences: Mapping[str, Heads[np.ndarray]]) -> str:
-    """A sentence on the head and layer whose differences from the typical are largest, on average over its entries.
+    """A sentence on the layer whose differences from the typical are largest, and on the head of it in which they are.
+
+    A head's size is the mean size of its differences, a layer's the mean over its heads.
 
     ``differences``: layer name -> the differences of one picture (N = 1).
     """
-    sizes = [
-        (float(np.abs(values).mean(dtype=np.float64)), head, name)
+    sizes = {
+        name: {
+            head: float(np.abs(values).mean(dtype=np.float64))
+            for head, values in zip(HEADS, heads, strict=True)
+            if values is not None
+        }
         for name, heads in differences.items()
-        for head, values in zip(HEADS, heads, strict=True)
-        if values is not None
-    ]
-    size, head, name = max(sizes, key=lambda one: one[0] if math.isfinite(one[0]) else -1, default=(0.0, "", ""))
-    if not math.isfinite(size) or size < SAME:
+    }
+    layers = {name: sum(heads.values()) / len(heads) for name, heads in sizes.items() if heads}
+    layers = {name: size for name, size in layers.items() if math.isfinite(size)}
+    if not layers or max(layers.values()) < SAME:
         return say(language, "glance.typical")
-    where = {"head": head_name(language, head), "layer": clean_name(name)}
-    return say(language, "glance.furthest", size=f"{size:.2f}", **where)
+    name = max(layers, key=layers.__getitem__)
+    head, most = max(sizes[name].items(), key=lambda item: item[1])
+    return say(
+        language,
+        "glance.furthest",
+        layer=clean_name(name),
+        size=f"{layers[name]:.2f}",
+        head=head_name(language, head),
+        most=f"{most:.2f}",
+    )
 
 
 def _places_of_extremes(taps: np.ndarray) -> dict[str, int]:

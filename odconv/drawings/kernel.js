@@ -8,7 +8,7 @@ const isDark = ([red, green, blue]) => 0.21 * (red / 255) ** 2.2 + 0.72 * (green
 const DIGIT = 0.52; // em that a digit takes
 // A k x k square; a number is written with as many digits as fit, in the tone ``ink`` or on a plate.
 const kernelCells = (values, side, label, paint) => {
-  const k = values.length, cell = side / Math.max(k, 2), size = Math.min(16, Math.max(11, 0.29 * cell));
+  const k = values.length, cell = side / Math.max(k, 2), size = Math.min(16, Math.max(12, 0.29 * cell));
   const cells = values.flatMap((row, y) => row.map((value, x) => {
     const { color, ink, texts, title } = paint(value, y, x);
     const text = texts.flatMap((one) => [one, one.replace("0.", ".")]).find((one) => one.length * DIGIT * size <= cell - (ink ? 2 : 8)), [cx, cy] = [at((x + 0.5) * cell), (y + 0.5) * cell];

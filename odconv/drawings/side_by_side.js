@@ -17,7 +17,7 @@ const comparedCells = {
       const name = step >= 30 ? `<text x="${at(x + bar / 2)}" y="${h + 14}" class="middle faint">W${i + 1}</text>` : "";
       return `<rect x="${at(x)}" width="${at(bar)}" height="${h}" class="well"/>
       <rect x="${at(x)}" y="${at(top)}" width="${at(bar)}" height="${at(high)}" style="fill:${color}"><title>${esc(fill(words.kernel, { kernel: i + 1, value: numberText(value, span, 3) }))}</title></rect>
-      ${ghost ? `<line x1="${at(x - 2)}" x2="${at(x + bar + 2)}" y1="${at(y(ghost[i]))}" y2="${at(y(ghost[i]))}" class="ghost-line"/>` : ""}
+      ${ghost ? `<line x1="${at(x - 4)}" x2="${at(x + bar + 4)}" y1="${at(y(ghost[i]))}" y2="${at(y(ghost[i]))}" class="ghost-line"/>` : ""}
       ${step >= 38 ? numberPlate(numberText(value, span), x + bar / 2, value < 0 ? Math.min(h - 3, top + high + 15) : Math.max(13, top - 4)) : ""}${name}`;
     }).join("") + (span ? `<line x2="${at(step * values.length)}" y1="${at(y(0))}" y2="${at(y(0))}" class="axis"/>` : "");
   },

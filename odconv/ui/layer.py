@@ -29,10 +29,11 @@ def show_glance(engine: Engine, answers: Answers) -> None:
     name = chosen(record)
     atlas = engines.load_atlas_for(engine, answers.trained)
     typical = _typical(atlas)
-    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        st.subheader(say("page.glance"), anchor=False, width="content")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        help = say("page.difference_help", pictures=f"{atlas.pictures:,}") if atlas else None
+        st.subheader(say("page.glance"), anchor=False, width="content", help=help)
         if atlas:
-            _choose_difference(atlas)
+            _choose_difference()
     if view.current().difference and atlas is None:
         st.info(say("page.no_atlas"))
     components.glance(
@@ -75,7 +76,7 @@ def _typical(atlas: Atlas | None) -> dict[str, Heads[np.ndarray]] | None:
     return atlas.means() if atlas and view.current().difference else None
 
 
-def _choose_difference(atlas: Atlas) -> None:
+def _choose_difference() -> None:
     view.bind(
         st.segmented_control,
         say("page.attention_shown"),
@@ -84,7 +85,7 @@ def _choose_difference(atlas: Atlas) -> None:
         then=lambda difference: controls.change_and_rerun(difference=difference),
         options={False: say("page.as_it_is"), True: say("page.as_difference")},
         required=True,
-        help=say("page.difference_help", pictures=f"{atlas.pictures:,}"),
+        label_visibility="collapsed",
     )
 
 
