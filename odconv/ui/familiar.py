@@ -55,9 +55,9 @@ def to_sentence(picture: Picture, logits: np.ndarray, card: Card) -> str:
 def _trust(familiarity: Familiarity) -> dict[str, str]:
     return {
         "score": text.say(f"familiar.{familiarity.score}"),
-        "higher": f"{100 - familiarity.false_alarms:g}",
+        "higher": f"{100 - familiarity.false_alarms:.3g}",
         "pictures": f"{familiarity.pictures:,}",
-        "false_alarms": f"{familiarity.false_alarms:g}",
+        "false_alarms": f"{familiarity.false_alarms:.2g}",
         "caught": f"{familiarity.caught:.0f}",
         "strangers": f"{familiarity.strangers:,}",
     }

@@ -500,6 +500,23 @@ def test_a_busy_server_leaves_the_page_whole_says_one_sentence_and_is_asked_agai
     assert app.session_state["answers-all"][1].now.settings.ablate == ("kernel",)
 
 
+# --- what a picture really is -------------------------------------------------------------------------------------------
+
+
+def test_a_picture_of_none_of_the_classes_is_called_so_whatever_the_settings_are():
+    said = "This picture is of none of its 200 classes: whatever it names is wrong."
+    for settings in ({}, {"t": "30"}):
+        assert said in captions(opened(sample="raccoon", **settings))
+    assert said in captions(opened(sample="raccoon", model="resnet18_w32_tiny_imagenet.safetensors"))
+    assert not any("its 200 classes" in caption for caption in captions(opened(sample="espresso")))
+
+
+def test_a_stimulus_is_drawn_and_a_blurred_photo_is_still_what_it_was():
+    assert any("is drawn and of none of its 200 classes" in caption for caption in captions(opened(source="stimuli")))
+    blurred = captions(opened(source="stimuli", stimulus="blur", sample="raccoon"))
+    assert "This picture is of none of its 200 classes: whatever it names is wrong." in blurred
+
+
 # --- a hostile browser -------------------------------------------------------------------------------------------------
 
 
