@@ -1,19 +1,14 @@
 // One slice of a forged kernel: the trained candidates, then for each picture shares, sum, taps, gates, kernel and map.
 
 // Below 0 to above 0, the same in both themes. Through the square root of the size, so that small weights can be seen.
-const divergingTone = (share, tones) => {
-  const v = Math.sign(share) * Math.sqrt(Math.min(Math.abs(share), 1));
-  const place = ((v + 1) / 2) * (tones.length - 1), low = Math.min(Math.floor(place), tones.length - 2);
-  return tones[low].map((part, i) => Math.round(part + (place - low) * (tones[low + 1][i] - part)));
-};
-const rgb = (tone) => `rgb(${tone.join(" ")})`;
+const divergingTone = (share, tones) => blend(Math.sign(share) * Math.sqrt(Math.min(Math.abs(share), 1)), tones);
 // WCAG's luminance, roughly; below 0.18 white is read more easily than black.
 const isDark = ([red, green, blue]) => 0.21 * (red / 255) ** 2.2 + 0.72 * (green / 255) ** 2.2 + 0.07 * (blue / 255) ** 2.2 < 0.18;
 
 const DIGIT = 0.52; // em that a digit takes
 // A k x k square; a number is written with as many digits as fit, in the tone ``ink`` or on a plate.
 const kernelCells = (values, side, label, paint) => {
-  const k = values.length, cell = side / Math.max(k, 2), size = Math.min(16, Math.max(11, 0.29 * cell));
+  const k = values.length, cell = side / Math.max(k, 2), size = Math.min(16, Math.max(12, 0.29 * cell));
   const cells = values.flatMap((row, y) => row.map((value, x) => {
     const { color, ink, texts, title } = paint(value, y, x);
     const text = texts.flatMap((one) => [one, one.replace("0.", ".")]).find((one) => one.length * DIGIT * size <= cell - (ink ? 2 : 8)), [cx, cy] = [at((x + 0.5) * cell), (y + 0.5) * cell];

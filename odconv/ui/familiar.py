@@ -12,7 +12,8 @@ from odconv.card import Card
 from odconv.drawings import first_synonym
 from odconv.familiar import Familiarity, is_unfamiliar
 from odconv.ui import text
-from odconv.ui.engine import Answers, Engine
+from odconv.ui.engine import Engine
+from odconv.ui.inference import Answers
 from odconv.ui.pictures import Picture, samples
 
 # The class list that samples.json speaks of, see ``fingerprint``: its null means none of these, and says nothing of others.
