@@ -1,6 +1,7 @@
 import copy
 import dataclasses
 import math
+
 import numpy as np
 import pytest
 import torch
