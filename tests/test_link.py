@@ -45,6 +45,7 @@ def views(draw):
         layer=draw(st.sampled_from(["", "layer1.0.conv1", "features.3.conv.1.0", "layer1.0.conv2#2"])),
         filter=draw(st.none() | st.integers(0, 2048)),
         channel=draw(st.none() | st.integers(0, 2048)),
+        present=draw(st.booleans()),
         difference=draw(st.booleans()),
         settings=draw(settings),
     )

@@ -29,7 +29,7 @@ const drawResponse = (root, data) =>
     const colour = (line, i) => (line.head ? `var(--${line.head})` : kernelTone(i, data.lines.length));
     const ticks = data.ticks.map((text, i) => {
       const at_ = at(y((data.top * i) / (data.ticks.length - 1)));
-      return `<line x1="${left}" x2="${at(left + wide)}" y1="${at_}" y2="${at_}" class="grid"/><text x="${left - 5}" y="${Number(at_) + 4}" class="end tiny">${esc(text)}</text>`;
+      return `<line x1="${left}" x2="${at(left + wide)}" y1="${at_}" y2="${at_}" class="grid"/><text x="${left - 5}" y="${Number(at_) + 4}" class="end">${esc(text)}</text>`;
     });
     const names = apart(data.lines.map((line) => y(line.values.at(-1))));
     const end = x(data.values.at(-1));
@@ -38,14 +38,14 @@ const drawResponse = (root, data) =>
       const dots = points.map(([cx, cy]) => `<circle cx="${cx}" cy="${cy}" r="${data.joined ? 1.8 : 3.2}" style="fill:${colour(line, i)}"/>`).join("");
       return `${data.joined ? `<polyline points="${points.map((point) => point.join(",")).join(" ")}" class="response-line" style="stroke:${colour(line, i)}"/>` : ""}${dots}
         <line x1="${at(end + 4)}" x2="${at(end + 16)}" y1="${at(names[i])}" y2="${at(names[i])}" class="response-line" style="stroke:${colour(line, i)}"/>
-        <text x="${at(end + 19)}" y="${at(names[i] + 4)}" class="tiny">${esc(line.name)}</text>`;
+        <text x="${at(end + 19)}" y="${at(names[i] + 4)}">${esc(line.name)}</text>`;
     });
     const here = at(x(data.value));
     const now = data.lines.map((line, i) => `<circle cx="${here}" cy="${at(y(line.now))}" r="4.5" class="response-now" style="fill:${colour(line, i)}"/>`);
     const content = `${ticks.join("")}${lines.join("")}
       <line x1="${here}" x2="${here}" y1="${top}" y2="${base}" class="response-cursor"/>${now.join("")}
-      <text x="${left}" y="${base + 16}" class="tiny">${esc(data.ends[0])}</text>
-      <text x="${at(left + wide)}" y="${base + 16}" class="end tiny">${esc(data.ends[1])}</text>
+      <text x="${left}" y="${base + 16}">${esc(data.ends[0])}</text>
+      <text x="${at(left + wide)}" y="${base + 16}" class="end">${esc(data.ends[1])}</text>
       <text x="${at(left + wide / 2)}" y="${base + 16}" class="middle faint">${esc(data.axis)}</text>`;
     replace(root, `<p class="caption">${esc(data.measure)}</p>
       ${svgOf(left + wide + RESPONSE.right, base + foot - 16, `role="img" aria-label="${esc(data.alt)}" class="response"`, content)}

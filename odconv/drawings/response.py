@@ -8,7 +8,7 @@ import numpy as np
 
 from odconv.attention import HEADS, Heads
 from odconv.drawings.describe import SAME, head_name, join_list, join_sentences
-from odconv.drawings.differences import SCALE_ENDS
+from odconv.drawings.differences import LEAST_END, round_up
 from odconv.drawings.numbers import json_number, json_numbers
 from odconv.response import LayerResponse, distance_from
 from odconv.stimuli import STIMULI
@@ -89,8 +89,7 @@ def knob_text(language: str, stimulus: str, value: float) -> str:
 
 
 def _top(lines: np.ndarray) -> float:
-    largest = float(np.nan_to_num(lines).max())
-    return next((end for end in SCALE_ENDS if largest <= end), largest)
+    return round_up(max(float(np.nan_to_num(lines).max()), LEAST_END))
 
 
 def _what_moves(

@@ -11,7 +11,14 @@ from odconv.ui.text import say
 
 # The temperatures that the dial stops at: 50 steps to a decade, as far as two digits can tell them apart.
 STOPS = tuple(sorted({float(f"{10 ** (step / 50):.2g}") for step in range(-50, 75)}))
-MARKED = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+MARKED = {
+    0.1: "dial.mark_low",
+    0.3: "",
+    1.0: "dial.mark",
+    3.0: "",
+    10.0: "",
+    30.0: "dial.mark_high",
+}  # and by which text
 
 
 def show(settings: Settings, most: int) -> None:
@@ -29,7 +36,8 @@ def _temperature_dial(temperature: float) -> Dial:
         label=say("dial.temperature"),
         stops=STOPS,
         texts=[_temperature(stop) for stop in STOPS],
-        marks=[(stop, say("dial.mark") if stop == 1 else f"{stop:g}") for stop in MARKED],
+        marks=[(stop, say(MARKED[stop]) if MARKED[stop] else f"{stop:g}") for stop in MARKED],
+        minor=[stop for stop in MARKED if not MARKED[stop]],
         value=temperature,
         text=_temperature(temperature),
         nearest=away.index(min(away)),

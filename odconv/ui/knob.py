@@ -34,6 +34,7 @@ def show() -> None:
         marks=[(stop, f"{stop:g}") for stop in MARKED[name]],
         value=value,
         text=knob_text(language, name, value),
+        minor=MARKED[name][1:-1],
         nearest=int(np.abs(np.array(stops) - value).argmin()),
     )
     live.show([dial], lambda sent: parse_turn(sent, name), "knob")

@@ -38,6 +38,7 @@ class View:
     layer: str = ""  # empty: the first one, or where several pictures differ most
     filter: int | None = None  # whose kernel is shown, from 0; None: where kernels differ most
     channel: int | None = None  # the same, of the input channels that the filter sees
+    present: bool = False  # whether the page is shown to a room: large text, no sidebar
     difference: bool = False  # whether attention is shown minus the typical, where there is an atlas
     settings: Settings = field(default_factory=Settings)
 
@@ -138,6 +139,7 @@ PARAMETERS = (
     Parameter("filter", "filter", _whole(0, MOST_CHANNELS)),
     Parameter("channel", "channel", _whole(0, MOST_CHANNELS)),
     Parameter("show", "difference", _switch("difference"), lambda on: "difference"),
+    Parameter("present", "present", _switch("1"), lambda on: "1"),
     Parameter("t", "temperature", _number(*TEMPERATURES), _as_number),
     Parameter("tempered", "tempered", _heads, _join),
     Parameter("kernels", "kernels", _whole(1, MOST_KERNELS)),

@@ -29,6 +29,7 @@ class Dial:
     value: float  # what is applied
     text: str  # what that is called
     nearest: int  # position of the stop where the thumb stands
+    minor: Sequence[float] = ()  # marked stops whose marks give way where there is little room
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,13 @@ Parse = Callable[[object], Turn]  # checks a message that a browser sent; raises
 def show(dials: Sequence[Dial], parse: Parse, key: str) -> None:
     """Draw ``dials`` as one widget; ``key`` names it."""
     drawn = [
-        vars(dial) | {"marks": [{"position": dial.stops.index(stop), "text": text} for stop, text in dial.marks]}
+        {name: value for name, value in vars(dial).items() if name != "minor"}
+        | {
+            "marks": [
+                {"position": dial.stops.index(stop), "text": text, "minor": stop in dial.minor}
+                for stop, text in dial.marks
+            ]
+        }
         for dial in dials
     ]
     components.dials(

@@ -16,7 +16,7 @@ from odconv.ui.pictures import Picture, data_uri
 from odconv.ui.sources import Member
 from odconv.ui.text import say
 
-PHOTO_SIDE = 380  # px, twice as large as it is shown, for screens with small pixels
+PHOTO_SIDE = 520  # px, as wide as a photo is shown on a projector, and twice as wide as on a laptop
 
 
 def choose(engine: Engine, pictures: Sequence[Picture]) -> Picture:
@@ -59,15 +59,10 @@ def _with(act: Callable[[Member], None]) -> Callable[[str], None]:
 def show(engine: Engine, picture: Picture, answers: Answers | None) -> None:
     """Draw the photo and the prediction; ``answers`` is None where there are none yet."""
     card = engine.checkpoint.card
-    left, right = st.columns([5, 6], gap="medium", vertical_alignment="top")
-    with left:
-        components.photo(_photo(picture, card))
-    with right:
-        st.markdown(text.markdown("page.prediction", count=len(card.classes)))
-        if answers:
-            components.prediction(
-                drawings.prediction_data(text.language(), answers.now, answers.reference, card.classes)
-            )
+    components.photo(_photo(picture, card))
+    st.markdown(text.markdown("page.prediction", count=len(card.classes)))
+    if answers:
+        components.prediction(drawings.prediction_data(text.language(), answers.now, answers.reference, card.classes))
 
 
 def _photo(picture: Picture, card: Card) -> dict[str, str]:

@@ -29,6 +29,8 @@ class Picture:
     title: str
     alt: str  # what there is to see, for screen readers
     image: Image.Image  # RGB
+    sample: str | None = None  # id of the sample that it shows, sharp or not; None: of none
+    drawn: bool = False  # as a stimulus, without a photo
 
     @cached_property
     def thumbnail(self) -> str:
@@ -88,7 +90,7 @@ def sample_picture(id: str) -> Picture:
 @st.cache_resource
 def _sample_picture(id: str, language: str) -> Picture:
     sample = samples()[id]
-    return Picture(f"sample:{id}", sample.title, sample.alt, _sample_image(id))
+    return Picture(f"sample:{id}", sample.title, sample.alt, _sample_image(id), id)
 
 
 @st.cache_resource

@@ -49,6 +49,7 @@ def show(engine: Engine, pictures: Sequence[Picture], answers: Answers) -> None:
     record, reference, language = answers.now, answers.reference, text.language()
     name = layer.chosen(record)
     atlas = engines.load_atlas_for(engine, answers.trained) if view.current().difference else None
+    typical = atlas.means() if atlas else None
     st.subheader(text.markdown("compare.heading", count=len(pictures), layer=name), anchor=False)
     components.side_by_side(
         drawings.side_by_side_data(
@@ -56,7 +57,8 @@ def show(engine: Engine, pictures: Sequence[Picture], answers: Answers) -> None:
             record.layers[name],
             None if reference is None else reference.layers[name],
             [picture.title for picture in pictures],
-            atlas.means()[name] if atlas else None,
+            typical[name] if typical else None,
+            drawings.scale_end_of(record, reference, typical) if typical else None,
             [picture.thumbnail for picture in pictures],
         )
     )
@@ -65,13 +67,18 @@ def show(engine: Engine, pictures: Sequence[Picture], answers: Answers) -> None:
     before = None if reference is None else _spread_by_head(reference)
     usual = None if atlas is None else expected_spread(atlas, len(pictures))
     st.plotly_chart(
-        figures.spread_by_depth(language, names, spreads, before, name, usual),
+        figures.spread_by_depth(language, names, spreads, before, name, usual, text_size=_text_size()),
         key="spread",
         alt=drawings.describe_spread(language, names, spreads, usual),
         config={"displaylogo": False},
     )
     if reference is not None:
         st.caption(say("compare.dashed"))
+
+
+def _text_size() -> int:
+    """Of texts in charts, px; on a page for a room it is the smallest that is allowed there."""
+    return 20 if view.current().present else 12
 
 
 def _spread_by_head(record: Explanation) -> Spread:

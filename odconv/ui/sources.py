@@ -84,7 +84,7 @@ def _stimulus(view: View, size: int) -> Picture:
     title = say(
         "source.drawn", stimulus=say(f"source.stimulus_{name}"), value=drawings.knob_text(text.language(), name, value)
     )
-    return Picture(digest, title, title, image)
+    return Picture(digest, title, title, image, photo.sample if photo else None, drawn=photo is None)
 
 
 def _chosen_ids(view: View, source: str) -> list[str]:
@@ -116,6 +116,7 @@ def choose(view: View, size: int) -> list[Picture]:
             then=_show_source,
             options={source: say(f"source.{source}") for source in SOURCES},
             required=True,
+            label_visibility="collapsed",
         )
         bind(
             st.toggle,

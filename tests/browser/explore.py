@@ -71,6 +71,11 @@ def open_page(page, url):
     return page
 
 
+def wait_for_server(page):
+    """Until the server has sent all of the page: a file to download is of the settings only then."""
+    expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible()
+
+
 def query(page):
     return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
 

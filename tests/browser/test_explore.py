@@ -25,6 +25,7 @@ from tests.browser.explore import (
     record_of,
     sample,
     upload,
+    wait_for_server,
 )  # fmt: skip
 from tests.browser.server import Server
 
@@ -404,6 +405,7 @@ def test_the_comparison_and_the_download_follow_every_setting_and_the_layer(serv
     page.get_by_role("toolbar", name="Own mean").get_by_role("button", name="Kernel").click()
     expect(page).to_have_url(re.compile("ablate=kernel"))
     expect(page.locator(".st-key-side_by_side")).to_contain_text("0.25")
+    wait_for_server(page)
     with page.expect_download() as download:
         page.get_by_role("button", name="CSV").click()
     rows = download.value.path().read_text().splitlines()

@@ -43,7 +43,7 @@ _glance = _widget(
     "drawGlance(root, data, { choose: (n) => send('setTriggerValue', 'layer', n) })",
 )
 _layer = _widget("layer", script("layer"), style(), "drawLayer(root, data)")
-_kernel = _widget("kernel", script("kernel"), style(), "drawKernel(root, data)")
+_kernel = _widget("kernel", script("kernel_use", "kernel"), style(), "drawKernel(root, data)")
 _response = _widget(
     "response",
     script("response") + _text("pacing.js") + _text("response.js"),

@@ -35,7 +35,10 @@ const fit = (root, state) => {
   adopt(root, state);
 };
 
-const markOf = ({ position, text }, last) => `<span style="--at:${at((100 * position) / Math.max(1, last))}">${esc(text)}</span>`;
+const markOf = ({ position, text, minor }, last) => {
+  const place = position === 0 ? "first" : position === last ? "last" : "";
+  return `<span class="${place} ${minor ? "minor" : ""}" style="--at:${at((100 * position) / Math.max(1, last))}">${esc(text)}</span>`;
+};
 
 const dialOf = (state, id) => state.data.dials.find((dial) => dial.id === id);
 
