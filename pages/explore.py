@@ -2,43 +2,63 @@
 
 import streamlit as st
 
-from odconv.ui import asking, beginning, bootstrap, controls, invitations, kernel, layer, photo, several, takeaway, view
+from odconv.ui import (
+    asking,
+    beginning,
+    bootstrap,
+    controls,
+    familiar,
+    invitations,
+    kernel,
+    knob,
+    layer,
+    photo,
+    response,
+    several,
+    takeaway,
+    view,
+)
 from odconv.ui import static_network as static
 from odconv.ui.engine import Engine
 from odconv.ui.pictures import Picture
 
 bootstrap()
 engine, pictures = beginning.begin("page.title", "page.intro")
-invitations.show()
+if len(pictures) < 2:
+    invitations.show()
 
 
 @st.fragment(key="stage")
 def stage(engine: Engine, pictures: list[Picture]) -> None:
     """What follows a dial while it is dragged; everything in it keeps its identity and place and is redrawn."""
-    picture = photo.choose(pictures)
+    picture = photo.choose(engine, pictures)
     reply = asking.ask(engine, [picture], "stage")
     dynamic = engine.checkpoint.dynamic
     with st.container(key="screen"):
         left, right = st.columns([37, 63], gap="medium")
     with left:
         photo.show(engine, picture, reply.answers)
+        familiar.show(engine, picture, reply.answers)
+        knob.show()
+    with right:
         if dynamic:
             controls.show_dials(engine)
-    with right:
-        if not dynamic:
+        else:
             static.show(engine, pictures)
-        elif reply.answers:
+        if dynamic and reply.answers:
             layer.show_glance(engine, reply.answers)
     asking.show_busy(reply, "stage")
     if dynamic:
         controls.show_more(engine)
         if reply.answers:
             layer.show_layer(engine, reply.answers)
+            response.show(engine, reply.answers)
     if not st.session_state.get("dragging"):
         view.write_link()
 
 
 if engine and pictures:
+    several.choose_layer(engine, pictures)
     stage(engine, pictures)
     reply = asking.ask(engine, pictures, "all")
     if len(pictures) > 1:

@@ -24,6 +24,7 @@ from odconv.checkpoint import (
     recognise,
     save_checkpoint,
 )
+from odconv.familiar import Familiarity
 
 ROOT = Path(__file__).parents[1]
 BUNDLED = find_checkpoints(ROOT / "assets" / "weights")
@@ -467,6 +468,9 @@ def test_a_file_that_is_too_large_is_refused_unread(tmp_path, monkeypatch):
 # --- cards ------------------------------------------------------------------------------------------------------------
 
 
+FAMILIAR = {"score": "energy", "threshold": 4.5, "false_alarms": 5, "n": 100, "caught": 40.5, "strangers": 60}
+
+
 def with_card(folder, state, **changes):
     """The tiny network's weights with a card beside them; a change to ``...`` leaves the field out."""
     card = {name: value for name, value in {**CARD, **changes}.items() if value is not ...}
@@ -482,6 +486,12 @@ def test_a_card_is_read_from_beside_the_weights(tmp_path, state):
     assert (card.mean, card.std) == ((0.5, 0.4, 0.3), (0.2, 0.2, 1.0))
     assert card.stem == "small"
     assert card.measured == {"top1": 20.0, "n": 5}
+    assert card.familiar is None
+
+
+def test_a_card_can_say_below_what_score_a_picture_is_unfamiliar(tmp_path, state):
+    card = load_checkpoint(with_card(tmp_path, state, familiar=FAMILIAR | {"what": "conditions"})).card
+    assert card.familiar == Familiarity("energy", 4.5, 5.0, 100, 40.5, 60)
 
 
 def test_what_a_card_may_leave_out_is_filled_in(tmp_path, state):
@@ -539,6 +549,19 @@ def test_without_a_card_the_authors_preprocessing_holds(tmp_path):
         ("known_weaknesses", None),
         ("measured", [42.2]),
         ("measured", "42.2"),
+        ("familiar", None),
+        ("familiar", [4.2]),
+        ("familiar", {}),
+        ("familiar", FAMILIAR | {"score": "margin"}),
+        ("familiar", FAMILIAR | {"score": ["max_logit"]}),
+        ("familiar", FAMILIAR | {"threshold": None}),
+        ("familiar", FAMILIAR | {"threshold": math.nan}),
+        ("familiar", FAMILIAR | {"threshold": -math.inf}),
+        ("familiar", FAMILIAR | {"threshold": True}),
+        ("familiar", FAMILIAR | {"false_alarms": 100.5}),
+        ("familiar", FAMILIAR | {"caught": "40"}),
+        ("familiar", FAMILIAR | {"n": 0}),
+        ("familiar", FAMILIAR | {"strangers": 2.0}),
         ("name", ""),
         ("name", 7),
         ("name", "n" * 201),

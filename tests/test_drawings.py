@@ -593,7 +593,7 @@ def test_javascript_says_nothing_of_its_own(name):
     assert len(found) > 3
     for text in found:
         for attribute, value in re.findall(r'(aria-label|title|alt)="([^"]*)"', text):
-            assert value == HOLE, (attribute, value)
+            assert value in (HOLE, ""), (attribute, value)  # an empty one: the text stands beside the picture
         if "<" in text:
             words = set(re.findall(r"[^\W\d_]+", re.sub(r"<[^>]*>", " ", text)))
             assert words <= symbols, text

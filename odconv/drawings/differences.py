@@ -33,11 +33,14 @@ def scale_end(differences: Iterable[Heads[np.ndarray]]) -> float:
     numbers = np.concatenate(sizes) if sizes else np.zeros(1)
     numbers = numbers[np.isfinite(numbers)]
     wanted = float(np.quantile(numbers, HELD)) if numbers.size else 0.0
-    if wanted <= LEAST_END:
-        return LEAST_END
-    power = math.floor(math.log10(wanted))
-    # The margin: a quantile of 0.2 in float32 is a little more than 0.2.
-    return next(end for step in (1, 2, 5, 10) if wanted <= (end := float(f"{step}e{power}")) * (1 + 1e-6))
+    return round_up(max(wanted, LEAST_END))
+
+
+def round_up(size: float) -> float:
+    """The smallest 1, 2 or 5 times a power of ten that is no less than ``size``, a number above 0."""
+    power = math.floor(math.log10(size))
+    # The margin: 0.2 in float32 is a little more than 0.2.
+    return next(end for step in (1, 2, 5, 10) if size <= (end := float(f"{step}e{power}")) * (1 + 1e-6))
 
 
 def scale_end_of(record: Explanation, reference: Explanation | None, typical: Mapping[str, Typical]) -> float:

@@ -41,7 +41,7 @@ const drawSideBySide = (root, data) =>
     const row = (picture) => {
       const { heads, alts } = state.held && picture.trained ? picture.trained : picture, ghost = state.held ? null : picture.trained?.heads;
       return `<div class="compared" style="--columns:${columns}">
-      <span class="compared-title">${esc(picture.title)}</span>
+      <span class="compared-title">${picture.thumbnail ? `<img src="${esc(picture.thumbnail)}" alt="">` : ""}${esc(picture.title)}</span>
       ${present.map((head) => `<figure>${svgOf(cell, height + 18, `role="img" aria-label="${esc(alts[head])}"`, comparedCells[head](heads[head], ghost && ghost[head], cell, height, data))}
         <figcaption><i style="background:var(--${head})"></i>${esc(data.words.heads[head])}</figcaption></figure>`).join("")}</div>`;
     };

@@ -34,6 +34,7 @@ def side_by_side_data(
     titles: Sequence[str],
     typical: Typical | None = None,
     end: float | None = None,
+    thumbnails: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The data of ``side_by_side.js``: one layer for N pictures, a row each, on one scale.
 
@@ -45,6 +46,7 @@ def side_by_side_data(
         titles: the pictures' names (N), in the order of the record.
         typical: the layer's typical attention; where it is given, the differences from it are drawn.
         end: of the scale of differences, ``scale_end_of`` all layers; ``None``: of this layer alone.
+        thumbnails: a data URI for each picture, to stand beside its name; none for names alone.
     """
     now = subtract_typical(record.attention, typical)
     before = None if reference is None else subtract_typical(reference.attention, typical)
@@ -52,6 +54,7 @@ def side_by_side_data(
     rows = [
         {
             "title": title,
+            "thumbnail": thumbnails[n] if thumbnails else None,
             "trained": None if before is None else _picture(language, title, before, n, typical is not None),
         }
         | _picture(language, title, now, n, typical is not None)

@@ -15,7 +15,7 @@ from odconv.ui.text import say
 INVITATIONS: dict[str, dict[str, Any]] = {
     "pictures": {"source": "samples", "samples": ("espresso", "rocket"), "compare": True, "layer": "layer1.0.conv1"},
     "temperature": {"source": "samples", "samples": ("tabby-cat",), "compare": False, "temperature": 30.0},
-    "grating": {"source": "stimuli", "stimulus": "grating", "knob": None, "layer": "layer1.0.conv1"},
+    "grating": {"source": "stimuli", "compare": False, "stimulus": "grating", "knob": None, "layer": "layer1.0.conv1"},
 }
 
 
@@ -30,4 +30,6 @@ def show() -> None:
 
 
 def _accept(name: str) -> None:
-    view.change(**(SETTINGS | {"model": "", "shown": 1, "filter": None, "channel": None} | INVITATIONS[name]))
+    view.change(
+        **(SETTINGS | {"model": "", "compared": (), "shown": 1, "filter": None, "channel": None} | INVITATIONS[name])
+    )

@@ -12,13 +12,14 @@ from odconv.backbones import Place
 from odconv.explain import Explanation
 from odconv.ui import components, controls, text, view
 from odconv.ui import engine as engines
-from odconv.ui.engine import Answers, Engine
+from odconv.ui.engine import Engine
+from odconv.ui.inference import Answers
 from odconv.ui.text import say
 
 
 def chosen(record: Explanation) -> str:
-    """The name of the layer to show: the one that the visitor chose, or the first where there is none of that name."""
-    wanted = view.current().layer
+    """The name of the layer to show: the one that is wanted, or the first where there is none of that name."""
+    wanted = view.wanted_layer()
     return wanted if wanted in record.layers else next(iter(record.layers))
 
 

@@ -19,7 +19,10 @@ from odconv.ui.link import SETTINGS, Offer, View
 def start(offer: Offer) -> None:
     """Read the view from the address in a new session, and when the browser went to another address, as by Back."""
     session, query = st.session_state, st.query_params.to_dict()
-    acted = session.pop("acted", False)
+    acted, turned = session.pop("acted", False), _turned_page()
+    if "view" in session and turned and not query:  # by the bar, whose links name a page and nothing of the view
+        session["seen"], session["written"], session["rewritten"] = query, link.to_query(current()), True
+        return
     if "view" in session and not _navigated(query, acted):
         session["seen"] = query
         return
@@ -28,6 +31,15 @@ def start(offer: Offer) -> None:
     session["written"] = link.to_query(session["view"])
     session["ignored"] = ignored
     session["rewritten"] = query != session["written"]
+
+
+def _turned_page() -> bool:
+    """Whether this session showed another page before, and not by Back or Forward."""
+    context, session = get_script_run_ctx(), st.session_state
+    if context is None:
+        return False
+    before, session["page"] = session.get("page"), context.page_script_hash
+    return before not in (None, session["page"]) and not context.is_history_navigation
 
 
 def _navigated(query: dict[str, str], acted: bool) -> bool:
@@ -57,6 +69,26 @@ def ignored() -> list[str]:
 def current() -> View:
     """The visitor's view."""
     return st.session_state["view"]
+
+
+def wanted_layer() -> str:
+    """The layer that the visitor chose, or else the one that the page opens at; empty: the first one."""
+    return current().layer or st.session_state.get("opens_at", "")
+
+
+def open_at(layer: str) -> None:
+    """The layer that the page opens at where the visitor has chosen none; empty: the first one.
+
+    It is not part of the view: it is found from the pictures, anew whenever the whole page is run.
+    """
+    st.session_state["opens_at"] = layer
+
+
+def language() -> str:
+    """The language that the visitor chose; before a page has read the address, what that says. Empty: none."""
+    if "view" in st.session_state:
+        return current().language
+    return link.from_query({"lang": st.query_params.get("lang", "")}, Offer([], []))[0].language
 
 
 def change(**changes: Any) -> None:
@@ -108,9 +140,12 @@ def bind(
         if options is None or _offered(chosen, options):
             then(chosen)
 
-    # Set only where it is another one: what is set overwrites in the browser what may just have been clicked there.
-    if key not in st.session_state or st.session_state[key] != value:
+    # Set only where it is another one: what is set overwrites in the browser what may just have been clicked there. On
+    # another page it is another widget, which knows nothing of the value.
+    drawn_on, page = st.session_state.setdefault("drawn_on", {}), st.session_state.get("page")
+    if drawn_on.get(key) != page or key not in st.session_state or st.session_state[key] != value:
         st.session_state[key] = value
+    drawn_on[key] = page
     if options is not None:
         more |= {"options": list(options), "format_func": options.__getitem__}
     return widget(label, key=key, on_change=changed, **more)

@@ -1,0 +1,37 @@
+"""The app's pages, and the bar by which a visitor goes from one to another. The view goes along."""
+
+from __future__ import annotations
+
+import streamlit as st
+from streamlit.navigation.page import StreamlitPage
+
+from odconv.ui.text import say
+
+# File in ``pages/`` -> its path in the address, in the order of the bar. The first one is what ``/`` shows. A file of its
+# path's name is run by itself, without app.py, where a link leads into a server that nobody has visited yet: see
+# ``join_app``. No such file is there for the first page, to which a browser comes back when its server was started again.
+PATHS = {"explore": "home"}
+
+_known = False  # whether the server knows the pages: from their first declaration on it runs app.py for each of them
+
+
+def run() -> None:
+    """Draw the bar and run the page that the address names. ``app.py`` does nothing else."""
+    _declare_pages().run()
+
+
+def join_app() -> None:
+    """Run this page again as one of the app's, where it is run by itself. Every page calls it first."""
+    if not _known:
+        _declare_pages()
+        st.rerun()
+
+
+def _declare_pages() -> StreamlitPage:
+    global _known
+    _known = True
+    pages = [
+        st.Page(f"pages/{name}.py", title=say(f"page.{name}"), url_path=path, default=position == 0)
+        for position, (name, path) in enumerate(PATHS.items())
+    ]
+    return st.navigation(pages, position="top")
