@@ -8,9 +8,10 @@ import streamlit as st
 
 from odconv import drawings
 from odconv.kernel_view import KernelView
-from odconv.ui import components, layer, text, view
+from odconv.ui import components, inference, layer, text, view
 from odconv.ui import engine as engines
-from odconv.ui.engine import Answers, BusyError, Engine
+from odconv.ui.engine import Engine
+from odconv.ui.inference import Answers, BusyError
 from odconv.ui.pictures import Picture
 from odconv.ui.text import say
 
@@ -24,7 +25,7 @@ def show(engine: Engine, pictures: Sequence[Picture], answers: Answers) -> None:
     chosen, name = view.current(), layer.chosen(answers.now)
     picture, other = _shown(pictures), _other(pictures)
     try:
-        found = engines.ask_kernel(engine, picture, chosen.settings, name, chosen.filter, chosen.channel, other)
+        found = inference.ask_kernel(engine, picture, chosen.settings, name, chosen.filter, chosen.channel, other)
     except BusyError:
         return  # the page has said so, and asks again
     st.subheader(text.markdown("forge.heading", layer=name), anchor=False)

@@ -12,7 +12,8 @@ from odconv.backbones import Place
 from odconv.explain import Explanation
 from odconv.ui import components, controls, text, view
 from odconv.ui import engine as engines
-from odconv.ui.engine import Answers, Engine
+from odconv.ui.engine import Engine
+from odconv.ui.inference import Answers
 from odconv.ui.text import say
 from odconv.unusual import Unusual, most_unusual
 

@@ -10,7 +10,8 @@ from PIL import Image
 from odconv import drawings, images
 from odconv.card import Card
 from odconv.ui import components, controls, text, view
-from odconv.ui.engine import Answers, Engine
+from odconv.ui.engine import Engine
+from odconv.ui.inference import Answers
 from odconv.ui.pictures import Picture, data_uri
 from odconv.ui.text import say
 

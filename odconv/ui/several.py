@@ -12,7 +12,8 @@ from odconv.drawings import Spread
 from odconv.explain import Explanation, spread
 from odconv.ui import components, layer, text, view
 from odconv.ui import engine as engines
-from odconv.ui.engine import Answers, Engine
+from odconv.ui.engine import Engine
+from odconv.ui.inference import Answers
 from odconv.ui.pictures import Picture
 from odconv.ui.text import say
 from odconv.unusual import expected_spread

@@ -11,7 +11,8 @@ from odconv.atlas import fingerprint
 from odconv.export import Context
 from odconv.ui import components, layer, sidebar, text, view
 from odconv.ui import engine as engines
-from odconv.ui.engine import Answers, Engine
+from odconv.ui.engine import Engine
+from odconv.ui.inference import Answers
 from odconv.ui.link import View
 from odconv.ui.pictures import Picture, data_uri
 from odconv.ui.text import say

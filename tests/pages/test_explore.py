@@ -17,7 +17,7 @@ from odconv.attention import HEADS, Settings
 from odconv.backbones import resnet18
 from odconv.checkpoint import load_checkpoint, save_checkpoint
 from odconv.stimuli import STIMULI
-from odconv.ui import engine, view
+from odconv.ui import engine, inference, view
 from odconv.words import say
 
 APP = str(Path(__file__).parents[2] / "app.py")
@@ -220,7 +220,7 @@ def test_a_broken_checkpoint_gives_one_sentence_and_the_other_models_still_work(
 
 
 def test_out_of_memory_falls_back_to_the_cpu_and_says_so(monkeypatch):
-    explain, to, calls = engine.explain, torch.nn.Module.to, []
+    explain, to, calls = inference.explain, torch.nn.Module.to, []
 
     def short_of_memory(model, *arguments, **options):
         calls.append(model)
@@ -228,7 +228,7 @@ def test_out_of_memory_falls_back_to_the_cpu_and_says_so(monkeypatch):
             raise torch.OutOfMemoryError("out of memory")
         return explain(model, *arguments, **options)
 
-    monkeypatch.setattr(engine, "explain", short_of_memory)
+    monkeypatch.setattr(inference, "explain", short_of_memory)
     monkeypatch.setattr(engine, "pick_device", lambda name: "cuda")  # there need not be one
     monkeypatch.setattr(torch.nn.Module, "to", lambda self, device: self if device == "cuda" else to(self, device))
     app = opened(t="2")
@@ -238,8 +238,8 @@ def test_out_of_memory_falls_back_to_the_cpu_and_says_so(monkeypatch):
 
 
 def test_a_busy_queue_is_said_in_a_sentence_and_is_not_remembered(monkeypatch):
-    monkeypatch.setattr(engine, "PATIENCE", 0.01)
-    with engine._wait_for_device(engine.pick_device("auto"), time.monotonic() + 1):
+    monkeypatch.setattr(inference, "PATIENCE", 0.01)
+    with inference._wait_for_device(engine.pick_device("auto"), time.monotonic() + 1):
         app = opened()
         assert not app.exception
         assert all("try again" in sentence for sentence in sentences(app))
@@ -405,8 +405,8 @@ def test_the_page_speaks_chinese_by_link_and_by_switch():
 
 def test_a_busy_server_leaves_the_page_whole_says_one_sentence_and_is_asked_again_by_a_button(monkeypatch):
     app = opened(sample="rocket,espresso")
-    monkeypatch.setattr(engine, "PATIENCE", 0.01)
-    with engine._wait_for_device(engine.pick_device("auto"), time.monotonic() + 1):
+    monkeypatch.setattr(inference, "PATIENCE", 0.01)
+    with inference._wait_for_device(engine.pick_device("auto"), time.monotonic() + 1):
         app.button_group(key="ablate").set_value(["kernel"]).run()
         assert works(app)  # with the figures of the settings before
         assert "2 pictures in layer1.0.conv1" in headings(app)
