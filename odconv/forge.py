@@ -128,9 +128,7 @@ def forge_steps(weight: Tensor, attention: Heads[Tensor], filter: int, channel: 
     return Steps(candidates, kernel, weighted, mixed, spatial, tapped, channel_gate, filter_gate, forged)
 
 
-def meet(
-    x: Tensor, forged: Tensor, row: int, column: int, *, stride: Pair, padding: Pair, dilation: Pair
-) -> Meeting:
+def meet(x: Tensor, forged: Tensor, row: int, column: int, *, stride: Pair, padding: Pair, dilation: Pair) -> Meeting:
     """What one filter's kernel makes of the input at one place of its output map.
 
     Args:

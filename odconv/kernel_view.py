@@ -130,9 +130,7 @@ def pick_slice(
     return filters[best // len(channels)], channels[best % len(channels)]
 
 
-def attention_of_filter(
-    attention: Heads[np.ndarray], filter: int, seen: slice, dtype: torch.dtype
-) -> Heads[Tensor]:
+def attention_of_filter(attention: Heads[np.ndarray], filter: int, seen: slice, dtype: torch.dtype) -> Heads[Tensor]:
     """The attention of a layer with this filter alone, and with the input channels that it sees."""
     spatial, channel, gate, kernel = _tensors(attention, dtype)
     return Heads(

@@ -7,6 +7,7 @@ and gives every text, in the visitor's language. No torch and no streamlit here.
 
 from odconv.drawings.colours import COLOURS
 from odconv.drawings.describe import Spread, describe_settings, describe_spread
+from odconv.drawings.forging import forging_data
 from odconv.drawings.glance import glance_data
 from odconv.drawings.kernel import kernel_data
 from odconv.drawings.layer import layer_data
@@ -23,6 +24,7 @@ __all__ = [
     "count_text",
     "describe_settings",
     "describe_spread",
+    "forging_data",
     "glance_data",
     "kernel_data",
     "layer_data",

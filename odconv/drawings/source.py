@@ -16,8 +16,8 @@ def script(*names: str) -> str:
 
 
 @cache
-def style() -> str:
-    """The drawings' CSS. Colours come from the page's theme, or else from the visitor's system; on paper, dark on white."""
+def style(*names: str) -> str:
+    """The shared CSS and that of the named drawings that have their own. Colours come from the page's theme, or else from the visitor's system; on paper, dark on white."""
     theme = f""".od {{
   color-scheme: light dark;
   --paper: var(--st-background-color, light-dark({PAPER[0]}, {PAPER[1]}));
@@ -29,4 +29,6 @@ def style() -> str:
   --kernel-last: {KERNEL_TONES[1]};
 """
     heads = "".join(f"  --{head}: {colour};\n" for head, colour in COLOURS.items())
-    return theme + heads + "}\n" + (files("odconv.drawings") / "style.css").read_text(encoding="utf-8")
+    folder = files("odconv.drawings")
+    rules = "\n".join((folder / f"{name}.css").read_text(encoding="utf-8") for name in ("style", *names))
+    return theme + heads + "}\n" + rules

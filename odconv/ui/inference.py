@@ -247,9 +247,7 @@ def _attention_to_compare(
     if other is not None:
         return _ask(engine, other, settings, deadline).explanation.layers[layer].attention
     # Asked for only where what depends on it is not in a cache: reading a record takes milliseconds of each frame of a drag.
-    return _typical(
-        engine.identity, layer, engine, lambda: _ask(engine, picture, Settings(), deadline).explanation
-    )
+    return _typical(engine.identity, layer, engine, lambda: _ask(engine, picture, Settings(), deadline).explanation)
 
 
 def _module(engine: Engine, layer: str) -> ODConv2d:

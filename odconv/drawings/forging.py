@@ -1,0 +1,229 @@
+"""One layer at work on one picture, step by step, as data for ``forging.js``.
+
+What depends on the place is computed in the browser, which has the maps, so that the kernel can be dragged over the picture.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from typing import Any
+
+import numpy as np
+
+from odconv.attention import HEADS, Settings
+from odconv.drawings.colours import DIVERGING
+from odconv.drawings.describe import describe_absence, head_name, join_sentences
+from odconv.drawings.kernel import describe_slice, largest_size, weight_digits
+from odconv.drawings.numbers import json_numbers
+from odconv.forging_view import STEPS, ForgingView
+from odconv.words import say, texts
+
+# Up to this many bytes what every channel adds at every place is sent at once. Where it is more, only what they add at the
+# place that is looked at, and the page is asked again when the place moves.
+MOST_CONTRIBUTIONS = 200_000
+
+# What forging.js says of single numbers, under its drawings and on its buttons.
+TEMPLATES = (
+    "steps",
+    "back",
+    "next",
+    "all",
+    "keys",
+    "formula",
+    "mean_axis",
+    "mean_of",
+    "squeezed_axis",
+    "normalized_axis",
+    "hidden_axis",
+    "unit",
+    "channel_value",
+    "filter_value",
+    "kernel_value",
+    "tap_value",
+    "at_tap",
+    "weighted",
+    "under",
+    "products",
+    "choose_tap",
+    "outside",
+    "adds",
+    "contributions",
+    "adds_value",
+    "sum_of",
+    "waiting",
+    "kernel_first",
+    "maps_first",
+    "same_order",
+    "badge",
+    "badge_unbounded",
+    "input_map",
+    "output_map",
+    "input_alt",
+    "output_alt",
+    "place",
+    "choose_place",
+    "largest_place",
+)
+KERNEL_TEMPLATES = ("weight", "tap", "shares", "sum", "taps", "tapped", "gates", "forged")  # shared with kernel.js
+
+
+def forging_data(
+    language: str, view: ForgingView, layer: str, step: str, *, placed: bool, picked: bool, compared: bool
+) -> dict[str, Any]:
+    """The data of ``forging.js``: every number of every step, and the maps on which the place is chosen.
+
+    Args:
+        language: one of ``odconv.words.LANGUAGES``; all texts in the data are in it.
+        view: the numbers.
+        layer: names the layer; where it is another one, the drawing forgets what was chosen inside it.
+        step: the one to show, of ``STEPS``, or ``"all"``.
+        placed: whether the visitor chose the place.
+        picked: whether the program chose the slice.
+        compared: whether it did so by comparing with another picture's kernel.
+    """
+    made, kernel = view.layer, view.kernel
+    own = kernel.own
+    weights = largest_size(kernel.candidates, own.weighted, own.mixed, own.tapped, own.forged)
+    spans = {
+        "kernel": weights,
+        "input": largest_size(view.input),
+        "output": largest_size(view.output),
+        "logits": largest_size(*made.logits),
+        "product": largest_size(np.nan_to_num(own.forged) * np.abs(np.nan_to_num(view.input)).max()),
+    }
+    small = view.contributions.size * 4 <= MOST_CONTRIBUTIONS
+    words = {key: texts(language)[f"forging.{key}"] for key in TEMPLATES}
+    words |= {key: texts(language)[f"forge.{key}"] for key in KERNEL_TEMPLATES}
+    words |= {head: head_name(language, head) for head in HEADS}
+    return {
+        "layer": layer,
+        "step": step,
+        "steps": [_step(language, name, view) for name in STEPS],
+        "place": [view.row, view.column],
+        "placed": placed,
+        "slice": describe_slice(language, kernel, picked, compared),
+        "kernel_size": kernel.candidates.shape[-1],
+        "stride": view.stride,
+        "padding": view.padding,
+        "dilation": view.dilation,
+        "input_size": view.input.shape,
+        "output_size": view.output.shape,
+        "input": _floats(view.input),
+        "output": _floats(view.output),
+        "before_gate": _floats(view.before_gate),
+        # By place, then by channel.
+        "contributions": _floats(view.contributions.transpose(1, 2, 0)) if small else None,
+        "contributions_here": None if small else _exact(view.meeting.contributions.numpy()),
+        "pooled": json_numbers(made.pooled, 6),
+        "squeezed": json_numbers(made.squeezed, 6),
+        "normalized": json_numbers(made.normalized, 6),
+        "hidden": json_numbers(made.hidden, 6),
+        "heads": {head: _head(language, head, view) for head in HEADS},
+        "kept": None if made.kept is None else made.kept.tolist(),
+        "candidates": _exact(kernel.candidates),
+        "weighted": _exact(own.weighted),
+        "mixed": _exact(own.mixed),
+        "tapped": _exact(own.tapped),
+        "forged": _exact(own.forged),
+        "filter": kernel.filter,
+        "channel": kernel.channel,
+        "input_channel": kernel.input_channel,
+        "first_channel": kernel.input_channel - kernel.channel,
+        "spans": {name: {"span": end, "digits": weight_digits(end)} for name, end in spans.items()},
+        "tones": [list(bytes.fromhex(tone[1:])) for tone in DIVERGING],
+        "numbers": f"{made.output.size:,}",
+        "bounded": math.isfinite(made.difference),
+        "difference": f"{made.difference:.1e}",
+        "order_difference": f"{made.order_difference:.1e}",
+        "scale": say(language, "forging.scale", **{name: f"{end:g}" for name, end in spans.items()}),
+        "words": words,
+    }
+
+
+def _step(language: str, name: str, view: ForgingView) -> dict[str, str | None]:
+    made, kernel = view.layer, view.kernel
+    channels, height, width = made.input.shape[1:]
+    values = {
+        "channels": channels,
+        "height": height,
+        "width": width,
+        "hidden": len(made.hidden),
+        "alive": int((made.hidden > 0).sum()),
+        "temperature": f"{made.settings.temperature:g}",
+        "kernels": len(kernel.candidates),
+        "taps": kernel.candidates[0].size,
+        "filter": kernel.filter,
+        "channel": kernel.input_channel,
+        "seen": kernel.channels,
+    }
+    notes = [say(language, f"forging.{name}_text", **values)]
+    groups = channels // kernel.channels
+    if name == "meet" and max(view.stride) > 1:
+        notes.append(say(language, "forging.stride", stride=max(view.stride)))
+    if name == "meet" and max(view.dilation) > 1:
+        notes.append(say(language, "forging.dilation", dilation=max(view.dilation)))
+    if name == "output" and groups > 1 and kernel.channels > 1:
+        first = kernel.input_channel - kernel.channel
+        last = first + kernel.channels - 1
+        notes.append(say(language, "forging.output_group", groups=groups, first=first, last=last))
+    reason = _why_passed(language, name, view)
+    return {
+        "name": name,
+        "short": say(language, f"forging.{name}_short"),
+        "title": say(language, f"forging.{name}_title"),
+        "text": join_sentences(language, notes),
+        "passed": None if reason is None else join_sentences(language, [reason, say(language, "forging.passed")]),
+    }
+
+
+def _why_passed(language: str, name: str, view: ForgingView) -> str | None:
+    """Why a step leaves what it is given as it is; None where it does something."""
+    if name in ("weigh", "sum") and view.kernel.own.shares is None:
+        return describe_absence(language, "kernel")
+    if name == "taps" and view.kernel.own.taps is None:
+        return describe_absence(language, "spatial")
+    if name == "output" and view.kernel.channels == 1:
+        return say(language, "forging.output_depthwise")
+    return None
+
+
+def _head(language: str, head: str, view: ForgingView) -> dict[str, Any]:
+    """One head's logits and attention, and the slice's own; or why there are none."""
+    made = view.layer
+    logits, attention = getattr(made.logits, head), getattr(made.attention, head)
+    title = say(language, f"head.{head}_attention")
+    if logits is None:
+        return {"title": title, "absent": describe_absence(language, head)}
+    return {
+        "title": title,
+        "logits": json_numbers(logits[0], 6),
+        "attention": json_numbers(attention[0], 6),
+        "temperature": made.settings.divisor(head),
+        "note": _note(language, head, made.settings, view),
+    }
+
+
+def _note(language: str, head: str, settings: Settings, view: ForgingView) -> str | None:
+    """What the settings do to a head besides dividing its logits."""
+    if head == "kernel":
+        if head in settings.ablate:
+            return say(language, "forging.note_equal")
+        left_out = view.layer.kept is not None and not view.layer.kept.all()
+        return say(language, "forging.note_kept") if left_out else None
+    if head in settings.ablate:
+        return say(language, "forging.note_mean")
+    if settings.compensate and settings.divisor(head) != 1:
+        return say(language, "forging.note_rescaled")
+    return None
+
+
+def _exact(values: np.ndarray) -> Any:
+    """With so many digits that what the browser computes of them is what was computed here."""
+    return json_numbers(values, 12)
+
+
+def _floats(values: np.ndarray) -> str:
+    """As 32-bit floats, little-endian, in Base64: row by row."""
+    finite = np.clip(np.nan_to_num(values), -3e38, 3e38).astype("<f4")
+    return base64.b64encode(finite.tobytes()).decode("ascii")
