@@ -24,11 +24,15 @@ const clampTo = (value, low, high) => Math.min(Math.max(value, low), high);
 
 // --- what is looked at ----------------------------------------------------------------------------------------------------
 
+// Everything of the data but what is chosen in the drawing itself.
+const fixedOf = (data) => JSON.stringify({ ...data, step: null, place: null, placed: null, contributions_here: null });
+
 const adoptForging = (state, data) => {
   const shown = [data.step, ...data.place].join();
   const other = state.data?.layer !== data.layer;
   const waits = !other && state.wanted && state.wanted !== shown && performance.now() < state.until;
   state.data = data;
+  state.fixed = fixedOf(data);
   state.maps = {
     input: floatsOf(data.input), output: floatsOf(data.output), before: floatsOf(data.before_gate), contributions: floatsOf(data.contributions),
   };
@@ -87,22 +91,25 @@ const forgingResult = (state, name, terms, values, side, caption, span) => {
   const label = fill(state.data.words.choose_tap, { caption });
   return `<div class="forge-result" id="${state.id}-${name}" tabindex="0" data-keys="tap" role="group" aria-label="${esc(label)}">${forgingSquare(state, name, terms, values, side, caption, span)}</div>`;
 };
-// How large n squares can be beside each other, with so much beside them.
-const forgingSide = (room, count, beside) => clampTo(Math.floor((room - beside) / count), 62, 128);
+// How large n squares in a row can be, with so much between them.
+const forgingSide = (room, count, between) => clampTo(Math.floor((room - between) / count), 62, 144);
+const inOneRow = (room, count) => Math.min(count, room >= 620 ? 5 : room >= 420 ? 4 : 3);
 
-// One bar for each value, the chosen one marked. `words`: what is said of a bar, with {index} and {value}.
-const forgingBars = (state, { name, terms, values, chosen, color, width, caption, say, first = 0 }) => {
+// One bar for each value, the chosen one marked. `say`: what is said of a bar that is pointed at; `rest`: else.
+const forgingBars = (state, { name, terms, values, chosen, color, width, caption, say, rest }) => {
   const height = 78, top = 4, low = values.reduce((a, b) => Math.min(a, b), 0), high = values.reduce((a, b) => Math.max(a, b), 0);
   const step = width / values.length, range = high - low || 1, y = (value) => top + height * (1 - (value - low) / range);
   const outline = values.map((value, i) => `${at(i * step)},${at(y(value))} ${at((i + 1) * step)},${at(y(value))}`).join(" ");
   const bar = Math.max(step, 3), x = clampTo((chosen + 0.5) * step - bar / 2, 0, width - bar);
   const mark = chosen === null ? "" : `<rect x="${at(x)}" y="${at(Math.min(y(values[chosen]), y(0)) - 0.5)}" width="${at(bar)}" height="${at(Math.abs(y(values[chosen]) - y(0)) + 1)}" class="forge-chosen"/>`;
-  state.bars[name] = { values, chosen, say, first, step };
+  rest ??= chosen === null ? "\u00a0" : say(chosen);
+  state.bars[name] = { values, say, rest, step };
   const alt = `${caption}: ${figuresOf(low)} … ${figuresOf(high)}`;
+  const ends = `<text x="3" y="13" class="tiny halo">${figuresOf(high)}</text>${low < 0 ? `<text x="3" y="${height + top - 1}" class="tiny halo">${figuresOf(low)}</text>` : ""}`;
   return `<figure data-step="${name}" data-term="${terms}" data-bars="${name}">${svgOf(width, height + 2 * top, `role="img" aria-label="${esc(alt)}"`,
     `<rect width="${at(width)}" height="${height + 2 * top}" class="well"/><polygon points="0,${at(y(0))} ${outline} ${at(width)},${at(y(0))}" style="fill:${color}"/>${mark}
-     <line x2="${at(width)}" y1="${at(y(0))}" y2="${at(y(0))}" class="axis"/><line class="cursor" y2="${height + 2 * top}"/>`)}
-    <figcaption>${esc(caption)}</figcaption><p class="readout">${chosen === null ? "&nbsp;" : esc(say(chosen))}</p></figure>`;
+     <line x2="${at(width)}" y1="${at(y(0))}" y2="${at(y(0))}" class="axis"/>${ends}<line class="cursor" y2="${height + 2 * top}"/>`)}
+    <figcaption>${esc(caption)}</figcaption><p class="readout">${esc(rest)}</p></figure>`;
 };
 const indexed = (template, values, first = 0) => (i) => fill(template, { index: i + first, value: figuresOf(values[i]) });
 
@@ -136,7 +143,9 @@ const forgingHeads = (state, panel) => `<div class="forge-heads">${HEADS.map((na
 const headBars = (state, step, name, values, width) => {
   const { data } = state, chosen = { channel: data.input_channel, filter: data.filter, kernel: null }[name];
   const bars = { name: `${step}-${name}`, terms: name, values, chosen, color: `var(--${name})`, width, caption: data.heads[name].title };
-  return forgingBars(state, { ...bars, say: indexed(data.words[`${name}_value`], values, name === "kernel" ? 1 : 0) });
+  const say = indexed(data.words[`${name}_value`], values, name === "kernel" ? 1 : 0);
+  const rest = name === "kernel" && values.length <= LINE_LIMIT ? values.map((_, i) => say(i)).join(" · ") : undefined;
+  return forgingBars(state, { ...bars, say, rest });
 };
 
 // The sigmoid of one entry with its numbers, and what the settings do to it after that.
@@ -182,7 +191,7 @@ const forgingSteps = {
   }),
 
   weigh: (state, room) => {
-    const { data } = state, count = data.candidates.length, side = forgingSide(room, Math.min(count, 4), 14 * Math.min(count, 4));
+    const { data } = state, count = data.candidates.length, row = inOneRow(room, Math.max(count, 3)), side = forgingSide(room, row, 8 * row);
     const shares = data.heads.kernel.attention;
     return `<div class="forge-chain" id="${state.id}-weighted" tabindex="0" data-keys="tap" role="group" aria-label="${esc(fill(data.words.choose_tap, { caption: data.words.weighted }))}">${data.candidates.map((values, i) => `<div class="forge-column">
       ${forgingSquare(state, "candidate", "candidates", values, side, `W${i + 1}`)}
@@ -191,19 +200,19 @@ const forgingSteps = {
   },
 
   sum: (state, room) => {
-    const { data } = state, count = data.weighted.length, side = forgingSide(room, Math.min(count, 4) + 1, 24 * Math.min(count, 4) + 8);
+    const { data } = state, count = data.weighted.length, row = inOneRow(room, count + 1), side = forgingSide(room, row, 28 * row);
     const parts = data.weighted.map((values, i) => forgingSquare(state, "weighted", "kernel", values, side, `W${i + 1}${data.heads.kernel.absent ? "" : ` × ${num(data.heads.kernel.attention[i])}`}`));
     return `<div class="forge-chain">${parts.join(forgingSign("+"))}${forgingSign("=")}${forgingResult(state, "mixed", "sum", data.mixed, side, data.words.sum)}</div>`;
   },
 
   taps: (state, room) => {
-    const { data } = state, { words } = data, side = forgingSide(room, 3, 64), spatial = data.heads.spatial;
+    const { data } = state, { words } = data, side = forgingSide(room, 3, 60), spatial = data.heads.spatial;
     const taps = spatial.absent ? absence(spatial) : forgingFigure("taps", "spatial", words.taps, tapCells(spatial.attention, side, words.taps, data));
     return `<div class="forge-chain">${forgingSquare(state, "mixed", "sum", data.mixed, side, words.sum)}${forgingSign("×")}${taps}${forgingSign("=")}${forgingResult(state, "tapped", "spatial", data.tapped, side, words.tapped)}</div>`;
   },
 
   gates: (state, room) => {
-    const { data } = state, { words } = data, side = forgingSide(room, 2, 200);
+    const { data } = state, { words } = data, side = forgingSide(room, 2, 160);
     const chip = (head, index) => data.heads[head].absent ? absence(data.heads[head])
       : `<span class="gate" data-term="${head}" data-gate="${head}" style="border-color:var(--${head})"><span class="faint">${esc(words[head])} ${index}</span>× ${num(data.heads[head].attention[index], 4)}</span>`;
     return `<div class="forge-chain">${forgingSquare(state, "tapped", "spatial", data.tapped, side, words.tapped)}${forgingSign("×")}
@@ -212,7 +221,7 @@ const forgingSteps = {
   },
 
   meet: (state, room) => {
-    const { data } = state, { words, spans } = data, side = forgingSide(room, 3, 190), patch = patchAt(state);
+    const { data } = state, { words, spans } = data, side = forgingSide(room, 3, 60), patch = patchAt(state);
     const products = data.forged.map((line, u) => line.map((weight, v) => weight * patch[u][v].value)), added = products.flat().reduce((a, b) => a + b, 0);
     const under = kernelCells(patch, side, words.under, ({ value, inside }, y, x) => {
       const tone = divergingTone(value / spans.input.span, data.tones), { span, digits } = spans.input;
@@ -236,7 +245,7 @@ const forgingSteps = {
     const total = added.reduce((a, b) => a + b, 0), position = state.place[0] * data.output_size[1] + state.place[1];
     const bars = forgingBars(state, {
       name: "contributions", terms: "output", values: added, chosen: data.channel, color: "var(--forge-plain)", width: room, caption: words.contributions,
-      say: indexed(words.adds_value, added, data.first_channel), first: data.first_channel,
+      say: indexed(words.adds_value, added, data.first_channel),
     });
     const before = state.maps.before[position], gate = data.heads.filter.absent ? null : data.heads.filter.attention[data.filter];
     const late = gate === null ? figuresOf(before) : `${figuresOf(gate)} × ${bracketed(before)} = ${figuresOf(gate * before)}`;
@@ -281,9 +290,9 @@ const forgingNav = (state) => {
   const button = (id, text, more = "") => `<button type="button" id="${state.id}-${id}" data-do="${id}" ${more}>${esc(text)}</button>`;
   const steps = data.steps.map(({ name, short, title }, i) =>
     `<li><button type="button" id="${state.id}-step-${name}" data-go="${name}" title="${esc(title)}" ${!state.all && i === here ? 'aria-current="step"' : ""}><span class="forge-count">${i + 1}</span><span class="forge-short"> ${esc(short)}</span></button></li>`);
-  return `<nav class="forge-nav" aria-label="${esc(words.steps)}">${button("back", `‹ ${words.back}`, state.all || here === 0 ? "disabled" : "")}
-    <ol>${steps.join("")}</ol>${button("next", `${words.next} ›`, state.all || here === data.steps.length - 1 ? "disabled" : "")}
-    ${button("all", words.all, `aria-pressed="${state.all}"`)}</nav>`;
+  return `<nav class="forge-nav" aria-label="${esc(words.steps)}">${button("back", `‹ ${words.back}`, `aria-disabled="${state.all || here === 0}"`)}
+    ${button("next", `${words.next} ›`, `aria-disabled="${state.all || here === data.steps.length - 1}"`)}
+    ${button("all", words.all, `aria-pressed="${state.all}"`)}<ol>${steps.join("")}</ol></nav>`;
 };
 
 const forgingMap = (state, name, side, [height, width], [above, beside], caption, attributes) => {
@@ -298,7 +307,7 @@ const forgingMaps = (state, side) => {
   const { data } = state, { words } = data, shape = ([height, width]) => ({ height, width });
   return `<aside class="forge-maps">
     ${forgingMap(state, "input", side, data.input_size, data.padding, fill(words.input_map, { channel: data.input_channel, ...shape(data.input_size) }), 'role="img"')}
-    <div>${forgingMap(state, "output", side, data.output_size, [0, 0], fill(words.output_map, { filter: data.filter, ...shape(data.output_size) }), `id="${state.id}-place" tabindex="0" data-keys="place" role="application"`)}
+    <div style="width:${side}px">${forgingMap(state, "output", side, data.output_size, [0, 0], fill(words.output_map, { filter: data.filter, ...shape(data.output_size) }), `id="${state.id}-place" tabindex="0" data-keys="place" role="application"`)}
     <p class="forge-place" role="status"></p><p class="note"><span class="forge-who"></span> <span class="forge-hint">${esc(words.choose_place)}</span></p></div></aside>`;
 };
 
@@ -324,7 +333,12 @@ const lightForging = (root, state, terms) => {
 
 const showForgingTap = (root, state) => {
   const here = state.tap.join();
-  for (const cell of root.querySelectorAll("[data-tap]")) cell.classList.toggle("lit-tap", cell.dataset.tap === here);
+  for (const cell of root.querySelectorAll(`.forge-stages [data-tap="${here}"]`)) {
+    const svg = cell.ownerSVGElement; // a frame over it: the next cells lie over its edges
+    const frame = svg.querySelector(".lit-tap") ?? svg.appendChild(document.createElementNS("http://www.w3.org/2000/svg", "rect"));
+    for (const name of ["x", "y", "width", "height"]) frame.setAttribute(name, cell.getAttribute(name));
+    frame.setAttribute("class", "lit-tap");
+  }
   for (const line of root.querySelectorAll("[data-tap-line]")) {
     line.textContent = forgingTap(state, forgingLines[line.dataset.tapLine](state, ...state.tap));
   }
@@ -370,6 +384,7 @@ const goForging = (root, state, name) => {
 };
 
 const stepForging = (root, state, by) => {
+  if (state.all) return;
   const { steps } = state.data, there = steps[steps.findIndex(({ name }) => name === state.step) + by];
   if (there) goForging(root, state, there.name);
 };
@@ -390,7 +405,10 @@ const listenToForging = (root, state) => {
   };
   root.onclick = (event) => {
     const go = event.target.closest("[data-go]"), button = event.target.closest("[data-do]");
-    if (go) goForging(root, state, go.dataset.go);
+    if (go) {
+      goForging(root, state, go.dataset.go);
+      root.querySelector('[aria-current="step"]')?.focus({ preventScroll: true }); // so that the arrow keys go on from here
+    }
     if (button?.dataset.do === "back") stepForging(root, state, -1);
     if (button?.dataset.do === "next") stepForging(root, state, 1);
     if (button?.dataset.do === "all") {
@@ -434,9 +452,8 @@ const listenToForging = (root, state) => {
   root.onpointerout = (event) => {
     const bars = event.target.closest("[data-bars]");
     if (!bars || bars.contains(event.relatedTarget)) return;
-    const { chosen, say } = state.bars[bars.dataset.bars];
     bars.querySelector(".cursor").removeAttribute("transform");
-    bars.querySelector(".readout").textContent = chosen === null ? "\u00a0" : say(chosen);
+    bars.querySelector(".readout").textContent = state.bars[bars.dataset.bars].rest;
   };
   root.onpointerleave = () => {
     state.lit = undefined;
@@ -455,9 +472,16 @@ const FORGING_WIDE = 860; // px from which the maps stand beside the steps
 
 const drawForging = (root, data, act) =>
   drawAtWidth(root, (state) => {
+    const answer = state.data !== data && state.drawn;
     if (state.data !== data) adoptForging(state, data);
-    Object.assign(state, { act, bars: {}, dragged: null });
-    const wide = state.width >= FORGING_WIDE, side = wide ? 220 : Math.min(220, Math.floor((state.width - 20) / 2));
+    state.act = act;
+    const drawn = { fixed: state.fixed, step: state.step, all: state.all, width: state.width };
+    if (answer && Object.keys(drawn).every((key) => drawn[key] === state.drawn[key])) {
+      showForgingPlace(root, state); // the page has heard of a place: what is drawn stays, under a pointer that drags
+      return;
+    }
+    Object.assign(state, { drawn, bars: {}, dragged: null });
+    const wide = state.width >= FORGING_WIDE, side = wide ? 204 : Math.min(220, Math.floor((state.width - 20) / 2));
     state.room = wide ? state.width - side - 36 : state.width;
     const stages = data.steps.map((step, i) => (state.all || step.name === state.step ? forgingStage(state, step, i + 1, state.room) : ""));
     replace(root, `${forgingFormula(state)}${forgingNav(state)}<div class="forge-body${wide ? " forge-wide" : ""}"><div class="forge-stages">${stages.join("")}</div>${forgingMaps(state, side)}</div>

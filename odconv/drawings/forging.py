@@ -15,7 +15,6 @@ from odconv.attention import HEADS, Settings
 from odconv.drawings.colours import DIVERGING
 from odconv.drawings.describe import describe_absence, head_name, join_sentences
 from odconv.drawings.kernel import describe_slice, largest_size, weight_digits
-from odconv.drawings.numbers import json_numbers
 from odconv.forging_view import STEPS, ForgingView
 from odconv.words import say, texts
 
@@ -114,18 +113,18 @@ def forging_data(
         "before_gate": _floats(view.before_gate),
         # By place, then by channel.
         "contributions": _floats(view.contributions.transpose(1, 2, 0)) if small else None,
-        "contributions_here": None if small else _exact(view.meeting.contributions.numpy()),
-        "pooled": json_numbers(made.pooled, 6),
-        "squeezed": json_numbers(made.squeezed, 6),
-        "normalized": json_numbers(made.normalized, 6),
-        "hidden": json_numbers(made.hidden, 6),
+        "contributions_here": None if small else _numbers(view.meeting.contributions.numpy()),
+        "pooled": _numbers(made.pooled),
+        "squeezed": _numbers(made.squeezed),
+        "normalized": _numbers(made.normalized),
+        "hidden": _numbers(made.hidden),
         "heads": {head: _head(language, head, view) for head in HEADS},
         "kept": None if made.kept is None else made.kept.tolist(),
-        "candidates": _exact(kernel.candidates),
-        "weighted": _exact(own.weighted),
-        "mixed": _exact(own.mixed),
-        "tapped": _exact(own.tapped),
-        "forged": _exact(own.forged),
+        "candidates": _numbers(kernel.candidates),
+        "weighted": _numbers(own.weighted),
+        "mixed": _numbers(own.mixed),
+        "tapped": _numbers(own.tapped),
+        "forged": _numbers(own.forged),
         "filter": kernel.filter,
         "channel": kernel.channel,
         "input_channel": kernel.input_channel,
@@ -197,8 +196,8 @@ def _head(language: str, head: str, view: ForgingView) -> dict[str, Any]:
         return {"title": title, "absent": describe_absence(language, head)}
     return {
         "title": title,
-        "logits": json_numbers(logits[0], 6),
-        "attention": json_numbers(attention[0], 6),
+        "logits": _numbers(logits[0]),
+        "attention": _numbers(attention[0]),
         "temperature": made.settings.divisor(head),
         "note": _note(language, head, made.settings, view),
     }
@@ -218,9 +217,10 @@ def _note(language: str, head: str, settings: Settings, view: ForgingView) -> st
     return None
 
 
-def _exact(values: np.ndarray) -> Any:
-    """With so many digits that what the browser computes of them is what was computed here."""
-    return json_numbers(values, 12)
+def _numbers(values: np.ndarray) -> Any:
+    """Nested lists of numbers with eight digits that count: the browser computes with them and shows four."""
+    finite = np.nan_to_num(values)
+    return np.array([float(f"{value:.8g}") for value in finite.ravel()]).reshape(finite.shape).tolist()
 
 
 def _floats(values: np.ndarray) -> str:

@@ -33,7 +33,9 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
     name = layer.chosen(record)
     if chosen.layer not in ("", name):
         st.info(text.markdown("page.no_layer", layer=chosen.layer))
-    _choose_layer(record, name)
+    controls = st.container(horizontal=True, vertical_alignment="top", gap="medium")
+    with controls:
+        _choose_layer(record, name)
     try:
         found = inference.ask_forging(
             engine, picture, chosen.settings, name, chosen.filter, chosen.channel, chosen.place, other
@@ -42,7 +44,8 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
         asking.show_busy(asking.Reply(None, error), PART)
         return
     compared = other is not None or engines.load_atlas_for(engine, reply.answers.trained) is not None
-    picked = kernel.choose_slice(found.kernel, compared)
+    with controls:
+        picked = kernel.choose_slice(found.kernel, compared)
     placed = chosen.place == (found.row, found.column)
     if chosen.place and not placed:
         height, width = found.output.shape
@@ -76,7 +79,7 @@ def _choose_layer(record: Explanation, name: str) -> None:
         value=name,
         then=view.choose_layer,
         options={known: label(known) for known in record.layers},
-        width=420,
+        width=270,
     )
 
 
