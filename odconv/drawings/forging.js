@@ -131,7 +131,7 @@ const forgingLines = {
 };
 // The slice's own gates, of the heads that the layer has.
 const forgingGates = (data) => [["channel", data.input_channel], ["filter", data.filter]]
-  .filter(([head]) => !data.heads[head].absent).map(([head, index]) => [head, data.heads[head].attention[index]]);
+  .filter(([head]) => !data.heads[head].absent).map(([head, index]) => [head, data.heads[head].attention[index], index]);
 
 // --- the steps ------------------------------------------------------------------------------------------------------------
 
@@ -207,16 +207,16 @@ const forgingSteps = {
 
   taps: (state, room) => {
     const { data } = state, { words } = data, side = forgingSide(room, 3, 60), spatial = data.heads.spatial;
-    const taps = spatial.absent ? absence(spatial) : forgingFigure("taps", "spatial", words.taps, tapCells(spatial.attention, side, words.taps, data));
-    return `<div class="forge-chain">${forgingSquare(state, "mixed", "sum", data.mixed, side, words.sum)}${forgingSign("×")}${taps}${forgingSign("=")}${forgingResult(state, "tapped", "spatial", data.tapped, side, words.tapped)}</div>`;
+    const taps = spatial.absent ? "" : forgingSign("×") + forgingFigure("taps", "spatial", words.taps, tapCells(spatial.attention, side, words.taps, data));
+    return `<div class="forge-chain">${forgingSquare(state, "mixed", "sum", data.mixed, side, words.sum)}${taps}${forgingSign("=")}${forgingResult(state, "tapped", "spatial", data.tapped, side, words.tapped)}</div>`;
   },
 
   gates: (state, room) => {
     const { data } = state, { words } = data, side = forgingSide(room, 2, 160);
-    const chip = (head, index) => data.heads[head].absent ? absence(data.heads[head])
-      : `<span class="gate" data-term="${head}" data-gate="${head}" style="border-color:var(--${head})"><span class="faint">${esc(words[head])} ${index}</span>× ${num(data.heads[head].attention[index], 4)}</span>`;
+    const chips = forgingGates(data).map(([head, gate, index]) =>
+      `<span class="gate" data-term="${head}" data-gate="${head}" style="border-color:var(--${head})"><span class="faint">${esc(words[head])} ${index}</span>× ${num(gate, 4)}</span>`);
     return `<div class="forge-chain">${forgingSquare(state, "tapped", "spatial", data.tapped, side, words.tapped)}${forgingSign("×")}
-      <div class="forge-gates">${chip("channel", data.input_channel)}${chip("filter", data.filter)}</div>${forgingSign("=")}
+      <div class="forge-gates">${chips.join("")}</div>${forgingSign("=")}
       ${forgingResult(state, "forged", "channel filter", data.forged, side, words.forged)}</div>`;
   },
 
@@ -264,10 +264,9 @@ const FOLLOW_PLACE = ["meet", "output"]; // steps that are drawn with the place,
 const forgingStage = (state, step, number, room) => {
   const panel = room >= 520 ? (room - 24) / 2 : room;
   return `<section class="forge-stage" data-stage="${step.name}" aria-label="${number}. ${esc(step.title)}">
-    <h4>${number}. ${esc(step.title)}</h4><p class="forge-text">${esc(step.text)}</p>
-    ${step.passed ? `<p class="why small">${esc(step.passed)}</p>` : ""}
+    <h4>${number}. ${esc(step.title)}</h4><p class="${step.passed ? "why" : "forge-text"}">${esc(step.text)}</p>
     <div class="forge-content">${FOLLOW_PLACE.includes(step.name) ? "" : forgingSteps[step.name](state, room, panel)}</div>
-    ${forgingLines[step.name] ? `<p class="forge-line forge-tap" data-tap-line="${step.name}" aria-live="polite"></p>` : ""}</section>`;
+    ${forgingLines[step.name] && !step.passed ? `<p class="forge-line forge-tap" data-tap-line="${step.name}" aria-live="polite"></p>` : ""}</section>`;
 };
 
 // --- formula, steps and maps ----------------------------------------------------------------------------------------------

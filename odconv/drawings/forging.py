@@ -140,7 +140,7 @@ def forging_data(
     }
 
 
-def _step(language: str, name: str, view: ForgingView) -> dict[str, str | None]:
+def _step(language: str, name: str, view: ForgingView) -> dict[str, Any]:
     made, kernel = view.layer, view.kernel
     channels, height, width = made.input.shape[1:]
     values = {
@@ -156,7 +156,10 @@ def _step(language: str, name: str, view: ForgingView) -> dict[str, str | None]:
         "channel": kernel.input_channel,
         "seen": kernel.channels,
     }
-    notes = [say(language, f"forging.{name}_text", **values)]
+    reason = _why_passed(language, name, view)
+    one_gate = name == "gates" and kernel.own.filter_gate is None
+    text = say(language, "forging.one_gate_text" if one_gate else f"forging.{name}_text", **values)
+    notes = [text] if reason is None else [reason, say(language, "forging.passed")]
     groups = channels // kernel.channels
     if name == "meet" and max(view.stride) > 1:
         notes.append(say(language, "forging.stride", stride=max(view.stride)))
@@ -166,13 +169,12 @@ def _step(language: str, name: str, view: ForgingView) -> dict[str, str | None]:
         first = kernel.input_channel - kernel.channel
         last = first + kernel.channels - 1
         notes.append(say(language, "forging.output_group", groups=groups, first=first, last=last))
-    reason = _why_passed(language, name, view)
     return {
         "name": name,
         "short": say(language, f"forging.{name}_short"),
         "title": say(language, f"forging.{name}_title"),
         "text": join_sentences(language, notes),
-        "passed": None if reason is None else join_sentences(language, [reason, say(language, "forging.passed")]),
+        "passed": reason is not None,
     }
 
 

@@ -79,7 +79,7 @@ def _choose_layer(record: Explanation, name: str) -> None:
         value=name,
         then=view.choose_layer,
         options={known: label(known) for known in record.layers},
-        width=270,
+        width=250,
     )
 
 
