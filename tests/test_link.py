@@ -58,6 +58,7 @@ def views(draw):
         channel=draw(st.none() | st.integers(0, 2048)),
         forge_step=draw(st.sampled_from([*STEPS, ALL_STEPS])),
         place=draw(st.none() | st.tuples(st.integers(0, 9_998), st.integers(0, 9_998))),
+        present=draw(st.booleans()),
         difference=draw(st.booleans()),
         settings=draw(settings),
     )

@@ -7,13 +7,16 @@ and gives every text, in the visitor's language. No torch and no streamlit here.
 
 from odconv.drawings.colours import COLOURS
 from odconv.drawings.describe import Spread, describe_settings, describe_spread
+from odconv.drawings.differences import scale_end_of
 from odconv.drawings.forging import forging_data
 from odconv.drawings.glance import glance_data
 from odconv.drawings.kernel import kernel_data
+from odconv.drawings.kernel_use import kernel_use_data
 from odconv.drawings.layer import layer_data
-from odconv.drawings.names import clean_name
+from odconv.drawings.names import clean_name, first_synonym
 from odconv.drawings.numbers import count_text
 from odconv.drawings.prediction import prediction_data
+from odconv.drawings.response import knob_text, response_data
 from odconv.drawings.side_by_side import side_by_side_data
 from odconv.drawings.source import script, style
 
@@ -24,11 +27,16 @@ __all__ = [
     "count_text",
     "describe_settings",
     "describe_spread",
+    "first_synonym",
     "forging_data",
     "glance_data",
     "kernel_data",
+    "kernel_use_data",
+    "knob_text",
     "layer_data",
     "prediction_data",
+    "response_data",
+    "scale_end_of",
     "script",
     "side_by_side_data",
     "style",

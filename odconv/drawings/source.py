@@ -29,6 +29,9 @@ def style(*names: str) -> str:
   --kernel-last: {KERNEL_TONES[1]};
 """
     heads = "".join(f"  --{head}: {colour};\n" for head, colour in COLOURS.items())
+    on_paper = (
+        f"@media print {{ .od {{ color-scheme: light; --paper: {PAPER[0]}; --ink: {INK[0]}; --accent: #0072b2; }} }}\n"
+    )
     folder = files("odconv.drawings")
     rules = "\n".join((folder / f"{name}.css").read_text(encoding="utf-8") for name in ("style", *names))
-    return theme + heads + "}\n" + rules
+    return theme + heads + "}\n" + on_paper + rules

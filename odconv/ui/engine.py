@@ -16,9 +16,17 @@ import streamlit as st
 import torch
 
 from odconv import atlas
+from odconv.architecture import Architecture
 from odconv.atlas import Atlas, AtlasError
 from odconv.attention import Settings
-from odconv.checkpoint import Checkpoint, CheckpointError, file_versions, find_checkpoints, load_checkpoint
+from odconv.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    file_versions,
+    find_checkpoints,
+    load_checkpoint,
+    peek_architecture,
+)
 from odconv.cost import LayerCost, cost
 from odconv.explain import Explanation
 from odconv.normalize import heads_of, most_kernels, normalize
@@ -42,6 +50,16 @@ def weights() -> dict[str, Path]:
     own = os.environ.get("ODCONV_WEIGHTS")
     found = find_checkpoints(BUNDLED, *([Path(own)] if own else []))
     return dict(sorted(found.items(), key=lambda item: item[0] != FIRST))
+
+
+def architectures() -> dict[str, Architecture | None]:
+    """File name -> what network the file says it holds; None where it does not say so in its first bytes."""
+    return {name: _peek(file_versions(path), path) for name, path in weights().items()}
+
+
+@st.cache_resource(max_entries=1000, show_spinner=False)
+def _peek(versions: Versions, _path: Path) -> Architecture | None:
+    return peek_architecture(_path)
 
 
 def devices() -> list[str]:

@@ -24,7 +24,7 @@ PART = "forging_part"
 @st.fragment(key=PART)
 def show(engine: Engine, pictures: Sequence[Picture]) -> None:
     """Draw the choice of layer, filter and channel, and the steps. ``engine``: of a dynamic network."""
-    picture, other = photo.choose(pictures), kernel.other_picture(pictures)
+    picture, other = photo.choose(engine, pictures), kernel.other_picture(pictures)
     reply = asking.ask(engine, [picture], PART)
     asking.show_busy(reply, PART)
     if not reply.answers:
@@ -84,11 +84,11 @@ def _choose_layer(record: Explanation, name: str) -> None:
 
 
 def _say_settings(engine: Engine) -> None:
-    """The settings travel with the view from other pages: say which there are, with a way back."""
+    """The settings travel with the view from other pages: say which are in force, with a way back."""
     settings = engine.normalize(view.current().settings)
-    with st.container(horizontal=True, vertical_alignment="center"):
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         described = drawings.describe_settings(text.language(), settings)
-        st.caption(text.markdown("forging.settings", settings=described), width="content")
+        st.caption(text.markdown("setting.in_force", settings=described), width="content")
         if settings != Settings():
             st.button(say("setting.reset"), key="forging_reset", on_click=view.reset_settings)
 

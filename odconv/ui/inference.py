@@ -23,6 +23,7 @@ from odconv.explain import Explanation, LayerRecord, explain, stack
 from odconv.forging_view import ForgingView, LayerForging, forge_layer, view_forging
 from odconv.kernel_view import KernelView, pick_slice, view_kernel
 from odconv.layer import ODConv2d
+from odconv.response import LayerResponse, draw_sweep, respond
 from odconv.ui.engine import DEVICES, Engine, Identity, load_atlas_for, open_on
 from odconv.ui.pictures import Picture
 from odconv.words import SayableError
@@ -35,6 +36,7 @@ HOUR = 3600.0  # seconds for which an answer is kept: it holds attentions and lo
 ANSWERS = "64MB"  # of answers are kept: 1,700 of the bundled network, 80 of a ResNet-101
 MINUTE = 60.0  # seconds for which a kernel view or a layer's forging is kept: a photo could be recognised in its maps
 VIEWS = "16MB"
+RESPONSES = "16MB"  # kept for as long as answers: they hold nothing of a photo
 
 
 class BusyError(SayableError):
@@ -333,6 +335,46 @@ def _explain_with_input(
     found = explain(engine.checkpoint.model, image, settings, keep_input_of=layer)
     record = found.layers[layer]
     return replace(found, layers=found.layers | {layer: replace(record, input=None)}), record
+
+
+# --- the sweep of a stimulus ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Response:
+    """What every layer does while the knob of a stimulus goes from end to end."""
+
+    values: np.ndarray  # (M,) of the knob
+    layers: dict[str, LayerResponse]
+
+
+def ask_response(engine: Engine, stimulus: str, photo: Picture | None, settings: Settings) -> Response:
+    """How the layers respond to ``stimulus`` under ``settings``; ``photo``: what it is drawn from, where it needs one.
+
+    Raises:
+        BusyError: others have kept the device for too long.
+    """
+    deadline, settings = time.monotonic() + PATIENCE, engine.normalize(settings)
+    digest = None if photo is None else photo.digest
+    found, _ = _else_on_cpu(
+        engine, lambda there: _respond(there.identity, stimulus, digest, settings, there, photo, deadline)
+    )
+    return found
+
+
+@st.cache_data(ttl=HOUR, max_size=RESPONSES, show_spinner=False)
+def _respond(
+    identity: Identity,
+    stimulus: str,
+    digest: str | None,
+    settings: Settings,
+    _engine: Engine,
+    _photo: Picture | None,
+    _deadline: float,
+) -> Response:
+    values, batch = draw_sweep(stimulus, _engine.checkpoint.card, None if _photo is None else _photo.image)
+    with _wait_for_device(_engine.device, _deadline):
+        return Response(values, respond(_engine.checkpoint.model, batch, settings))
 
 
 # --- the queue --------------------------------------------------------------------------------------------------------------

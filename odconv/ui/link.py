@@ -31,17 +31,19 @@ class View:
 
     language: str = ""  # empty: the browser's
     model: str = ""  # file name; empty: the first one
-    source: str = "samples"
+    source: str = "samples"  # whose pictures are offered; without ``compared``, also whose are looked into
     samples: tuple[str, ...] = ()  # ids; empty: the first one
     compare: bool = False  # whether a click on a picture adds it to the others; else it replaces them
+    compared: tuple[str, ...] = ()  # sources whose pictures are looked into together; empty: ``source`` alone
     stimulus: str = "grating"
     knob: float | None = None  # None: the stimulus's default
     shown: int = 1  # which of several pictures is looked into, from 1
-    layer: str = ""  # empty: the first one
+    layer: str = ""  # empty: the first one, or where several pictures differ most
     filter: int | None = None  # whose kernel is shown, from 0; None: where kernels differ most
     channel: int | None = None  # the same, of the input channels that the filter sees
     forge_step: str = STEPS[0]  # of the lesson on forging, or ``ALL_STEPS``
     place: tuple[int, int] | None = None  # row and column of a layer's output, from 0; None: where it is largest
+    present: bool = False  # whether the page is shown to a room: large text, no sidebar
     difference: bool = False  # whether attention is shown minus the typical, where there is an atlas
     settings: Settings = field(default_factory=Settings)
 
@@ -144,6 +146,7 @@ PARAMETERS = (
     Parameter("source", "source", _one_of(SOURCES)),
     Parameter("sample", "samples", lambda text, offer: _some_of(text, offer.samples)[:MOST_PICTURES], ",".join),
     Parameter("compare", "compare", _switch("1"), lambda on: "1"),
+    Parameter("compared", "compared", lambda text, offer: _some_of(text, SOURCES), ",".join),
     Parameter("stimulus", "stimulus", _one_of(list(STIMULI))),
     Parameter("knob", "knob", _number(-math.inf, math.inf), _as_number),
     Parameter("shown", "shown", _whole(1, MOST_PICTURES)),
@@ -153,6 +156,7 @@ PARAMETERS = (
     Parameter("forge", "forge_step", _one_of((*STEPS, ALL_STEPS))),
     Parameter("place", "place", _place, _format_place),
     Parameter("show", "difference", _switch("difference"), lambda on: "difference"),
+    Parameter("present", "present", _switch("1"), lambda on: "1"),
     Parameter("t", "temperature", _number(*TEMPERATURES), _as_number),
     Parameter("tempered", "tempered", _heads, _join),
     Parameter("kernels", "kernels", _whole(1, MOST_KERNELS)),
