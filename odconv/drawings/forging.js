@@ -14,12 +14,12 @@ const FORGING_TERMS = {
 // Four digits that count, and a minus as long as a plus.
 const figuresOf = (value) => {
   const size = Math.abs(value);
-  const text = size === 0 ? "0" : size >= 1e-3 && size < 1e5 ? String(Number(size.toPrecision(4))) : size.toExponential(2);
+  const text = size === 0 ? "0" : size >= 1e-3 && size < 9999.5 ? size.toPrecision(4) : size.toExponential(2);
   return (value < 0 ? "−" : "") + text;
 };
 const bracketed = (value) => (value < 0 ? `(${figuresOf(value)})` : figuresOf(value));
 const sumText = (values) => values.map((value, i) => (i ? (value < 0 ? " − " : " + ") : value < 0 ? "−" : "") + figuresOf(Math.abs(value))).join("");
-const floatsOf = (text) => (text === null ? null : new Float32Array(bytesOf(text).buffer));
+const floatsOf = (text) => (text === null ? null : new Float32Array(decoded(text).buffer));
 const clampTo = (value, low, high) => Math.min(Math.max(value, low), high);
 
 // --- what is looked at ----------------------------------------------------------------------------------------------------
@@ -92,7 +92,7 @@ const forgingResult = (state, name, terms, values, side, caption, span) => {
   return `<div class="forge-result" id="${state.id}-${name}" tabindex="0" data-keys="tap" role="group" aria-label="${esc(label)}">${forgingSquare(state, name, terms, values, side, caption, span)}</div>`;
 };
 // How large n squares in a row can be, with so much between them.
-const forgingSide = (room, count, between) => clampTo(Math.floor((room - between) / count), 62, 144);
+const forgingSide = (room, count, between) => clampTo(Math.floor((room - between) / count), 62, room >= 900 ? 176 : 144);
 const inOneRow = (room, count) => Math.min(count, room >= 620 ? 5 : room >= 420 ? 4 : 3);
 
 // One bar for each value, the chosen one marked. `say`: what is said of a bar that is pointed at; `rest`: else.
@@ -105,7 +105,7 @@ const forgingBars = (state, { name, terms, values, chosen, color, width, caption
   rest ??= chosen === null ? "\u00a0" : say(chosen);
   state.bars[name] = { values, say, rest, step };
   const alt = `${caption}: ${figuresOf(low)} … ${figuresOf(high)}`;
-  const ends = `<text x="3" y="13" class="tiny halo">${figuresOf(high)}</text>${low < 0 ? `<text x="3" y="${height + top - 1}" class="tiny halo">${figuresOf(low)}</text>` : ""}`;
+  const ends = `<text x="3" y="13" class="tiny halo">${figuresOf(high)}</text>${low < -0.15 * range ? `<text x="3" y="${height + top - 1}" class="tiny halo">${figuresOf(low)}</text>` : ""}`;
   return `<figure data-step="${name}" data-term="${terms}" data-bars="${name}">${svgOf(width, height + 2 * top, `role="img" aria-label="${esc(alt)}"`,
     `<rect width="${at(width)}" height="${height + 2 * top}" class="well"/><polygon points="0,${at(y(0))} ${outline} ${at(width)},${at(y(0))}" style="fill:${color}"/>${mark}
      <line x2="${at(width)}" y1="${at(y(0))}" y2="${at(y(0))}" class="axis"/>${ends}<line class="cursor" y2="${height + 2 * top}"/>`)}
@@ -467,7 +467,7 @@ const readForgingBar = (figure, { values, say, step }, event) => {
   figure.querySelector(".readout").textContent = say(i);
 };
 
-const FORGING_WIDE = 860; // px from which the maps stand beside the steps
+const FORGING_WIDE = 900; // px from which the maps stand beside the steps
 
 const drawForging = (root, data, act) =>
   drawAtWidth(root, (state) => {
@@ -480,8 +480,9 @@ const drawForging = (root, data, act) =>
       return;
     }
     Object.assign(state, { drawn, bars: {}, dragged: null });
-    const wide = state.width >= FORGING_WIDE, side = wide ? 204 : Math.min(220, Math.floor((state.width - 20) / 2));
-    state.room = wide ? state.width - side - 36 : state.width;
+    const wide = state.width >= FORGING_WIDE;
+    const side = wide ? clampTo(Math.floor((state.width - 660) / 2), 150, 260) : Math.min(220, Math.floor((state.width - 20) / 2));
+    state.room = wide ? state.width - 2 * side - 56 : state.width;
     const stages = data.steps.map((step, i) => (state.all || step.name === state.step ? forgingStage(state, step, i + 1, state.room) : ""));
     replace(root, `${forgingFormula(state)}${forgingNav(state)}<div class="forge-body${wide ? " forge-wide" : ""}"><div class="forge-stages">${stages.join("")}</div>${forgingMaps(state, side)}</div>
       <p class="note">${esc(data.slice)} ${esc(data.scale)} <span class="forge-hint">${esc(data.words.keys)}</span></p>`);

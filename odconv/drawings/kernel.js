@@ -59,11 +59,11 @@ const paintLevels = (canvas, levels, table) => {
   context.putImageData(image, 0, 0);
 };
 
-const bytesOf = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)); // of Base64
+const decoded = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)); // of Base64
 
 const paintMaps = (root, tones) => {
   const table = toneTable(tones);
-  for (const canvas of root.querySelectorAll("canvas")) paintLevels(canvas, bytesOf(canvas.dataset.levels), table);
+  for (const canvas of root.querySelectorAll("canvas")) paintLevels(canvas, decoded(canvas.dataset.levels), table);
 };
 
 const kernelStep = (name, caption, content) =>

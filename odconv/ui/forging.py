@@ -33,7 +33,7 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
     name = layer.chosen(record)
     if chosen.layer not in ("", name):
         st.info(text.markdown("page.no_layer", layer=chosen.layer))
-    controls = st.container(horizontal=True, vertical_alignment="top", gap="medium")
+    controls = st.container(key="forging_controls", horizontal=True, vertical_alignment="top", gap="medium")
     with controls:
         _choose_layer(record, name)
     try:

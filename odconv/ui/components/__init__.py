@@ -46,7 +46,7 @@ _layer = _widget("layer", script("layer"), style(), "drawLayer(root, data)")
 _kernel = _widget("kernel", script("kernel_use", "kernel"), style(), "drawKernel(root, data)")
 _forging = _widget(
     "forging",
-    script("kernel_use", "kernel", "forging"),
+    script("kernel", "forging"),
     style("forging"),
     "drawForging(root, data, { go: (v) => send('setTriggerValue', 'went', v) })",
 )
