@@ -8,6 +8,7 @@ and gives every text, in the visitor's language. No torch and no streamlit here.
 from odconv.drawings.colours import COLOURS
 from odconv.drawings.describe import Spread, describe_settings, describe_spread
 from odconv.drawings.differences import scale_end_of
+from odconv.drawings.forging import forging_data
 from odconv.drawings.glance import glance_data
 from odconv.drawings.kernel import kernel_data
 from odconv.drawings.kernel_use import kernel_use_data
@@ -27,6 +28,7 @@ __all__ = [
     "describe_settings",
     "describe_spread",
     "first_synonym",
+    "forging_data",
     "glance_data",
     "kernel_data",
     "kernel_use_data",
