@@ -151,6 +151,12 @@ def test_side_by_side_gives_each_picture_its_own_numbers(small_model, images):
             Settings(temperature=3, compensate=True, kernels=2, keep="strongest"),
             "temperature 3 on all heads, gain kept; strongest kernels kept: 2",
         ),
+        (Settings(temperature=(30, 1, 1, 0.5)), "temperature spatial 30, channel 1, filter 1, kernel 0.5"),
+        (
+            Settings(temperature=(30, 1, 2, 1), compensate=True),
+            "temperature spatial 30, channel 1, filter 2, kernel 1, gain kept",
+        ),
+        (Settings(temperature=(3, 1, 1, 3)), "temperature 3 on spatial, kernel attention only"),
         (Settings(keep="first"), "as trained"),
         (Settings(temperature=3, tempered=()), "as trained"),
         (Settings(temperature=3, tempered=("kernel",), compensate=True), "temperature 3 on kernel attention only"),

@@ -6,7 +6,7 @@ and gives every text, in the visitor's language. No torch and no streamlit here.
 """
 
 from odconv.drawings.colours import COLOURS
-from odconv.drawings.describe import Spread, describe_settings, describe_spread
+from odconv.drawings.describe import Spread, describe_settings, describe_spread, temperatures_text
 from odconv.drawings.glance import glance_data
 from odconv.drawings.kernel import kernel_data
 from odconv.drawings.layer import layer_data
@@ -30,4 +30,5 @@ __all__ = [
     "script",
     "side_by_side_data",
     "style",
+    "temperatures_text",
 ]

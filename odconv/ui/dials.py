@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import streamlit as st
 
-from odconv.attention import Settings
+from odconv.attention import HEADS, Settings
+from odconv.drawings import temperatures_text
 from odconv.ui import components, connection, view
-from odconv.ui.text import say
+from odconv.ui.text import language, say
 
 log = logging.getLogger(__name__)
 
@@ -22,15 +26,21 @@ LARGEST_SEQ = 2**53  # the largest whole number that JavaScript counts to
 class Turn:
     """One message of the dials, checked."""
 
-    settings: dict[str, float | int | None]  # the fields of ``Settings`` that were changed
+    settings: dict[str, Any]  # the fields of ``Settings`` that were changed
     released: bool  # whether the dial is held no longer
 
 
 def show(settings: Settings, most: int) -> None:
     """Draw both dials; ``most``: the largest K of the network."""
+    temperature = settings.temperature
+    if isinstance(temperature, tuple):  # one dial cannot show four: it stands between them, and the text names them
+        between = math.prod(map(settings.divisor, HEADS)) ** (1 / len(HEADS))
+        place, name = between, temperatures_text(language(), settings.divisors)
+    else:
+        place, name = temperature, _temperature(temperature)
     shown = {
-        "temperature": settings.temperature,
-        "text": _temperature(settings.temperature),
+        "temperature": place,
+        "text": name,
         "kernels": min(settings.kernels or most, most),
         "most": most,
     }
@@ -70,7 +80,7 @@ def parse_turn(sent: object, most: int) -> Turn:
     changes = sent.get("changes")
     if not isinstance(changes, dict) or not set(changes) <= {"temperature", "kernels"}:
         raise ValueError("not a dial's changes")
-    settings: dict[str, float | int | None] = {}
+    settings: dict[str, Any] = {}
     if "temperature" in changes:
         if type(changes["temperature"]) not in (int, float) or changes["temperature"] not in STOPS:
             raise ValueError("not a temperature of the dial")
@@ -83,10 +93,18 @@ def parse_turn(sent: object, most: int) -> Turn:
 
 
 def _handle_turn(sent: object, most: int) -> None:
-    """A dial was turned or released; ``sent`` comes from a browser.
+    """A dial was turned or released; ``sent`` comes from a browser."""
+    handle_turn(sent, lambda sent: parse_turn(sent, most))
 
-    A refused message is answered, too, so that the dial shows again what is applied. A message to a session that is gone
-    is not answered: the dial sends it once more when it is drawn in this session.
+
+def handle_turn(sent: object, parse: Callable[[object], Turn]) -> None:
+    """Apply a message of a control that acts while it is dragged; ``sent`` comes from a browser.
+
+    A refused message is answered, too, so that the control shows again what is applied. A message to a session that is gone
+    is not answered: the control sends it once more when it is drawn in this session.
+
+    Args:
+        parse: checks the message; raises ValueError for what the control does not send.
     """
     if not isinstance(sent, dict) or sent.get("session") != connection.session():
         log.warning("dial: ignored %.100r", sent)
@@ -94,7 +112,7 @@ def _handle_turn(sent: object, most: int) -> None:
     if type(sent.get("seq")) is int and 0 < sent["seq"] <= LARGEST_SEQ:
         st.session_state["answered"] = sent["seq"]
     try:
-        turn = parse_turn(sent, most)
+        turn = parse(sent)
     except ValueError as error:
         log.warning("dial: ignored %.100r: %s", sent, error)
         return

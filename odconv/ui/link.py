@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
-from odconv.attention import HEADS, Settings
+from odconv.attention import HEADS, Heads, Settings
 from odconv.stimuli import STIMULI, clamp_knob
 from odconv.words import LANGUAGES
 
@@ -37,6 +37,8 @@ class View:
     layer: str = ""  # empty: the first one
     filter: int | None = None  # whose kernel is shown, from 0; None: where kernels differ most
     channel: int | None = None  # the same, of the input channels that the filter sees
+    dials: str = "one"  # of the temperature lesson: "one" for all heads, or "four"
+    suffers: str = ""  # the head that the visitor thinks a high temperature harms most; empty: not asked yet
     difference: bool = False  # whether attention is shown minus the typical, where there is an atlas
     settings: Settings = field(default_factory=Settings)
 
@@ -103,6 +105,18 @@ def _number(low: float, high: float) -> Callable[[str, Offer], float]:
     return parse
 
 
+def _temperature(text: str, offer: Offer) -> float | Heads[float]:
+    """One number, or four with commas between them: one for each head."""
+    numbers = [_number(*TEMPERATURES)(number, offer) for number in text.split(",")]
+    if len(numbers) not in (1, len(HEADS)):
+        raise ValueError(text)
+    return numbers[0] if len(numbers) == 1 else Heads(*numbers)
+
+
+def _write_temperature(value: float | Heads[float]) -> str:
+    return ",".join(f"{number:g}" for number in (value if isinstance(value, tuple) else (value,)))
+
+
 def _whole(low: int, high: int) -> Callable[[str, Offer], int]:
     def parse(text: str, offer: Offer) -> int:
         if not (text.isascii() and text.isdigit() and len(text) <= len(str(high)) and low <= int(text) <= high):
@@ -136,7 +150,9 @@ PARAMETERS = (
     Parameter("filter", "filter", _whole(0, MOST_CHANNELS)),
     Parameter("channel", "channel", _whole(0, MOST_CHANNELS)),
     Parameter("show", "difference", _switch("difference"), lambda on: "difference"),
-    Parameter("t", "temperature", _number(*TEMPERATURES), _as_number),
+    Parameter("t", "temperature", _temperature, _write_temperature),
+    Parameter("dials", "dials", _one_of(["one", "four"])),
+    Parameter("suffers", "suffers", _one_of(HEADS)),
     Parameter("tempered", "tempered", _heads, _join),
     Parameter("kernels", "kernels", _whole(1, MOST_KERNELS)),
     Parameter("keep", "keep", _one_of(["strongest", "first"])),

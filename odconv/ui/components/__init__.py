@@ -47,7 +47,7 @@ _kernel = _widget("kernel", script("kernel"), style(), "drawKernel(root, data)")
 _side_by_side = _widget("side_by_side", script("side_by_side"), style(), "drawSideBySide(root, data)")
 _dials = _widget(
     "dials",
-    script() + _text("dials.js"),
+    script() + _text("pacing.js") + _text("dials.js"),
     style() + _text("dials.css"),
     "drawDials(root, data, { turn: (v) => send('setStateValue', 'turned', v) })",
 )

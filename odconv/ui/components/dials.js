@@ -1,34 +1,19 @@
 // Temperature and kernel count, live while they are dragged. The temperature dial runs over the positions of a table, so
-// what is shown is what is applied. A dial sends only what it changed. The next change is sent when the last one has been
-// answered, so a slow machine gets fewer updates and never a queue; the release is always sent.
+// what is shown is what is applied. A dial sends only what it changed, as pacing.js says.
 
-const LEAST_GAP = 50; // ms between two changes while dragging
-const PATIENCE = 1500; // ms after which an unanswered change is called not computed yet, and the next one no longer waits
 const DIALS = ["temperature", "kernels"];
 const MARKS = [0.1, 0.3, 1, 3, 10, 30];
 
 const drawDials = (root, data, act) => {
-  // unsent: { changes, released } or null; sent: the same with its seq, and since when nothing was answered;
   // exact: whether the temperature shown is the one of the thumb's position
-  const state = stateOf(root, { held: null, unsent: null, sent: null, seq: 0, exact: true, lastAt: -Infinity });
-  const again = state.data && state.data.session !== data.session;
+  const state = stateOf(root, { ...PACE, held: null, exact: true });
   Object.assign(state, { data, act });
   if (!root.querySelector("input")) build(root, state);
-  if (again && state.sent) { // sent to a session that is gone
-    state.unsent = merged(state.sent, state.unsent);
-    state.sent = null;
-  }
-  if (state.sent && data.answered >= state.sent.seq) state.sent = null;
-  state.seq = Math.max(state.seq, data.answered);
+  takeAnswer(state, data);
   fit(root, state);
   if (!state.held && !state.sent && !state.unsent) adopt(root, state);
   follow(root, state);
 };
-
-const merged = (older, newer) => ({
-  changes: { ...older?.changes, ...newer?.changes },
-  released: (newer ?? older).released,
-});
 
 const inputOf = (root, id) => root.querySelector(`#${id}`);
 const positionOf = (root, id) => Number(inputOf(root, id).value);
@@ -71,10 +56,10 @@ const fit = (root, state) => {
 
 // Show what the page says. A temperature from a link need not be in the table; the thumb then stands at the nearest place.
 const adopt = (root, state) => {
-  const { temperature, kernels, stops } = state.data;
+  const { temperature, text, kernels, stops, words } = state.data;
   const away = stops.map((t) => Math.abs(Math.log(t / temperature)));
   const nearest = away.indexOf(Math.min(...away));
-  state.exact = stops[nearest] === temperature;
+  state.exact = stops[nearest] === temperature && words.temperatures[nearest] === text;
   inputOf(root, "temperature").value = nearest;
   inputOf(root, "kernels").value = kernels;
 };
@@ -94,9 +79,8 @@ const leaveExact = (root, state, event) => {
   turn(root, state, "temperature", true);
 };
 
-const label = (root, state, now) => {
+const label = (root, state, waiting) => {
   const { words, text } = state.data;
-  const waiting = state.sent && now - state.sent.since >= PATIENCE ? { ...state.sent.changes, ...state.unsent?.changes } : {};
   const texts = {
     temperature: state.exact ? words.temperatures[positionOf(root, "temperature")] : text,
     kernels: words.counts[positionOf(root, "kernels") - 1],
@@ -107,40 +91,12 @@ const label = (root, state, now) => {
     const wait = root.querySelector(`#${id}-wait`), sentence = id in waiting ? words.waiting : "";
     if (wait.textContent !== sentence) wait.textContent = sentence;
   }
-  const late = Object.keys(waiting).length > 0;
-  if (connection.late !== late) {
-    connection.late = late;
-    connection.mark();
-  }
 };
 
 const turn = (root, state, id, released) => {
   if (id === "temperature") state.exact = true;
-  if (!released && !connection.dragging) {
-    connection.dragging = true;
-    connection.mark();
-  }
-  const value = id === "temperature" ? state.data.stops[positionOf(root, id)] : positionOf(root, id);
-  state.unsent = merged(state.unsent, { changes: { [id]: value }, released });
+  takeTurn(state, { [id]: id === "temperature" ? state.data.stops[positionOf(root, id)] : positionOf(root, id) }, released);
   follow(root, state);
 };
 
-// Send what is unsent, now or as soon as it may be sent, and say what is shown.
-const follow = (root, state) => {
-  clearTimeout(state.timer);
-  const now = performance.now();
-  const wait = state.lastAt + (state.sent ? PATIENCE : LEAST_GAP) - now;
-  if (state.unsent && wait <= 0) {
-    const { changes, released } = merged(state.sent, state.unsent);
-    state.seq += 1;
-    state.lastAt = now;
-    state.sent = { changes, released, seq: state.seq, since: state.sent?.since ?? now };
-    state.unsent = null;
-    state.act.turn({ changes, released, seq: state.seq, session: state.data.session });
-  }
-  const next = state.unsent ? wait : state.sent ? state.sent.since + PATIENCE - now : 0;
-  if (next > 0) {
-    state.timer = setTimeout(() => follow(root, state), next);
-  }
-  label(root, state, now);
-};
+const follow = (root, state) => pace(state, state.act.turn, (waiting) => label(root, state, waiting));
