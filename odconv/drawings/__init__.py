@@ -6,29 +6,40 @@ and gives every text, in the visitor's language. No torch and no streamlit here.
 """
 
 from odconv.drawings.colours import COLOURS
+from odconv.drawings.curves import Sweep, curves_data, shrinking_data
 from odconv.drawings.describe import Spread, describe_settings, describe_spread, temperatures_text
 from odconv.drawings.glance import glance_data
 from odconv.drawings.kernel import kernel_data
 from odconv.drawings.layer import layer_data
-from odconv.drawings.names import clean_name
+from odconv.drawings.names import clean_name, first_synonym
 from odconv.drawings.numbers import count_text
 from odconv.drawings.prediction import prediction_data
 from odconv.drawings.side_by_side import side_by_side_data
 from odconv.drawings.source import script, style
+from odconv.drawings.suffers import Alone, suffers_data
+from odconv.drawings.tempered import output_data, tempered_data
 
 __all__ = [
     "COLOURS",
+    "Alone",
     "Spread",
+    "Sweep",
     "clean_name",
     "count_text",
+    "curves_data",
     "describe_settings",
     "describe_spread",
+    "first_synonym",
     "glance_data",
     "kernel_data",
     "layer_data",
+    "output_data",
     "prediction_data",
     "script",
+    "shrinking_data",
     "side_by_side_data",
     "style",
+    "suffers_data",
     "temperatures_text",
+    "tempered_data",
 ]

@@ -52,8 +52,13 @@ def show(settings: Settings, most: int) -> None:
         "temperatures": [_temperature(stop) for stop in STOPS],
         "counts": [_count(n, most) for n in range(1, most + 1)],
     }
-    answered = st.session_state.get("answered", 0)
-    components.dials(shown, STOPS, answered, connection.session(), words, lambda sent: _handle_turn(sent, most))
+    components.dials(shown, STOPS, answered(), connection.session(), words, lambda sent: _handle_turn(sent, most))
+
+
+def answered() -> int:
+    """The last message of a dial whose figures are on the page."""
+    number: int = st.session_state.get("answered", 0)
+    return number
 
 
 def _temperature(temperature: float) -> str:

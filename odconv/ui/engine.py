@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,6 +30,7 @@ from odconv.explain import Explanation, explain, stack
 from odconv.kernel_view import KernelView, pick_slice, view_kernel
 from odconv.layer import ODConv2d
 from odconv.normalize import heads_of, most_kernels, normalize
+from odconv.tempering import Reading, take_reading
 from odconv.ui.pictures import Picture
 from odconv.unusual import check_fits
 from odconv.words import SayableError
@@ -45,6 +46,7 @@ HOUR = 3600.0  # seconds for which an answer is kept: it holds attentions and lo
 ANSWERS = "64MB"  # of answers are kept: 1,700 of the bundled network, 80 of a ResNet-101
 MINUTE = 60.0  # seconds for which a kernel view is kept: it holds a map in which a photo could be recognised
 VIEWS = "16MB"
+READINGS = "16MB"  # 50 pictures' curves of the bundled network
 
 Versions = tuple[Hashable, ...]  # see ``file_versions``
 Identity = tuple[Versions, str]  # versions of weights, card and atlas; the device
@@ -400,6 +402,35 @@ def _view_kernel(
     answer = replace(found, layers=found.layers | {layer: replace(record, input=None)})
     _explain(identity, pair[0], settings, _engine, _picture, _deadline, answer)
     return view_kernel(_module(_engine, layer), record.input, record.attention, _against, filter, channel)
+
+
+# --- asking for curves ------------------------------------------------------------------------------------------------
+
+
+def read_each(engine: Engine, picture: Picture, settings: Sequence[Settings]) -> Iterator[Reading]:
+    """What one pass under each of ``settings`` says of ``picture``, one after the other.
+
+    Each is cached by itself, and between two of them the device is free for others.
+
+    Raises:
+        BusyError: others have kept the device for too long; what was read before is not lost.
+    """
+    for one in settings:
+        reading, _ = _else_on_cpu(engine, partial(_read_under, picture, engine.normalize(one)))
+        yield reading
+
+
+def _read_under(picture: Picture, settings: Settings, engine: Engine) -> Reading:
+    return _read(engine.identity, picture.digest, settings, engine, picture, time.monotonic() + PATIENCE)
+
+
+@st.cache_data(ttl=HOUR, max_size=READINGS, show_spinner=False)
+def _read(
+    identity: Identity, digest: str, settings: Settings, _engine: Engine, _picture: Picture, _deadline: float
+) -> Reading:
+    image = images.prepare(_picture.image, _engine.checkpoint.card)
+    with _wait_for_device(_engine.device, _deadline):
+        return take_reading(_engine.checkpoint.model, image, settings)
 
 
 _queues = {name: threading.BoundedSemaphore(1) for name in DEVICES}

@@ -40,7 +40,7 @@ def show(engine: Engine, answers: Answers) -> None:
         _choose_difference(atlas)
     components.glance(
         drawings.glance_data(language, record, reference, name, places(engine, record), typical),
-        _choose_layer,
+        choose,
     )
     if atlas:
         sentence = _to_sentence(most_unusual(answers.trained, atlas))
@@ -93,7 +93,7 @@ def _choose_difference(atlas: Atlas) -> None:
     )
 
 
-def _choose_layer(name: object) -> None:
+def choose(name: object) -> None:
     """A layer was chosen; ``name`` comes from a browser. Whether there is such a layer is checked by ``chosen``."""
     if isinstance(name, str) and name.isprintable() and len(name) <= 100:
         view.change(layer=name, filter=None, channel=None)

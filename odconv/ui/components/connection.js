@@ -12,7 +12,7 @@ const watchConnection = (root, data, act) => {
   connection.judge = () => judge(root, data, act, app);
   connection.dragging = false; // the whole page has been drawn
   connection.mark = () => {
-    const late = connection.late && document.querySelector(".st-key-dials"); // not once the dials are gone
+    const late = connection.late && document.querySelector(".st-key-dials, .st-key-temperatures"); // not once the dials are gone
     markFigures(data.figures, !connection.open || late);
     if (connection.dragging) markFigures(data.later, true);
   };
