@@ -27,11 +27,11 @@ if engine and not pictures:
 @st.fragment(key="stage")
 def stage(engine: Engine, picture: Picture) -> str | None:
     """What follows a dial while it is dragged. The name of the layer that is shown; None while the network is busy."""
+    temperatures.show_choices(engine)
     temperatures.show(engine)
     reply = asking.ask(engine, [picture], "stage", temperatures.settings())
     tempering.show_predictions(engine, picture, reply.answers)
     asking.show_busy(reply, "stage")
-    temperatures.show_choices(engine)
     temperatures.describe_schedule(engine.checkpoint.card)
     if reply.answers:
         tempering.show_layers(engine, reply.answers)

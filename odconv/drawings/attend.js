@@ -3,7 +3,7 @@
 const floatsOf = (text) => Array.from(new Float32Array(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer));
 const sumOf = (values) => values.reduce((total, value) => total + value, 0);
 const meanOf = (values) => sumOf(values) / values.length;
-const sigmoid = (x) => (x < 0 ? 1 - 1 / (1 + Math.exp(x)) : 1 / (1 + Math.exp(-x)));
+const sigmoid = (x) => (x < 0 ? Math.exp(x) / (1 + Math.exp(x)) : 1 / (1 + Math.exp(-x))); // exact for small gates, too
 const logSigmoid = (x) => Math.min(x, 0) - Math.log1p(Math.exp(-Math.abs(x)));
 
 // The steps of a softmax: divided, less (than the largest), powers, total, shares.

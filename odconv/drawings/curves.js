@@ -18,7 +18,7 @@ const curveChart = (chart, data, width) => {
   const across = (value, text) => `<line x1="${left}" x2="${at(width - right)}" y1="${at(y(value))}" y2="${at(y(value))}" class="grid"/><text x="${left - 4}" y="${at(y(value) + 4)}" class="end">${text}</text>`;
   const ticks = CURVE_TICKS.map((t) => `<text x="${at(x(t))}" y="${height - 4}" class="middle">${t}</text>`).join("");
   const guide = chart.guide
-    ? `<line x1="${left}" x2="${at(width - right)}" y1="${at(y(chart.guide.value))}" y2="${at(y(chart.guide.value))}" class="half-way"/><text x="${at(width - right)}" y="${at(y(chart.guide.value) - 4)}" class="end halo faint">${esc(chart.guide.name)}</text>` : "";
+    ? `<line x1="${left}" x2="${at(width - right)}" y1="${at(y(chart.guide.value))}" y2="${at(y(chart.guide.value))}" class="half-way"/><text x="${left + 3}" y="${at(y(chart.guide.value) - 4)}" class="halo faint">${esc(chart.guide.name)}</text>` : "";
   const lines = chart.lines.map((line) => `<polyline points="${temperatures.map((t, i) => `${at(x(t))},${at(y(line.values[i]))}`).join(" ")}" class="curve" style="${paint(line)}"/>`).join("");
   const cursors = common === null
     ? divisors.map((t, n) => `<line x1="${at(x(t))}" x2="${at(x(t))}" y1="${top}" y2="${height - bottom}" class="mark" style="stroke:var(--${HEADS[n]})"/>`).join("")
@@ -33,7 +33,7 @@ const curveChart = (chart, data, width) => {
 
 const drawCurves = (root, data) => {
   drawAtWidth(root, (state) => {
-    const most = state.width >= 900 ? 3 : state.width >= 560 ? 2 : 1, columns = Math.min(most, data.charts.length);
+    const most = state.width >= 820 ? 3 : state.width >= 560 ? 2 : 1, columns = Math.min(most, data.charts.length);
     const width = Math.min((state.width - 28 * (columns - 1)) / columns, 460);
     const four = commonOf(live.divisors ?? data.divisors) === null;
     replace(root, `<div class="panels" style="--columns:${columns}">${data.charts.map((chart) => curveChart(chart, data, width)).join("")}</div>

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -144,7 +145,7 @@ def _effective_chart(language: str, sweep: Sweep, layer: str) -> dict[str, Any]:
     lines = [_line(say(language, "temper.mean_layers"), "kernel", False, [_number(r.mean_effective) for r in readings])]
     if layer in sweep.trained.effective:
         lines.append(_line(clean_name(layer), "kernel", True, [r.effective[layer] for r in readings]))
-    return _chart(language, title, sweep, lines, (1.0, max(2.0, max(map(max, (line["values"] for line in lines))))))
+    return _chart(language, title, sweep, lines, (1.0, math.ceil(max(max(line["values"]) for line in lines))))
 
 
 def _number(value: float | None) -> float:

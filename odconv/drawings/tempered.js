@@ -3,8 +3,9 @@
 const TEMPERED_CURVE = { width: 190, height: 168, left: 24, bottom: 20, top: 6, right: 8 };
 
 // The sigmoid over the logits, flatter or steeper with T; a dot for each logit.
-const temperedCurve = (head, name, reach, alt, words) => {
+const temperedCurve = (head, name, alt, words) => {
   const { width, height, left, bottom, top, right } = TEMPERED_CURVE, { steps, logits, divisor } = head;
+  const reach = Math.max(3, Math.ceil(Math.max(...logits.map(Math.abs))));
   const high = Math.max(1, ...steps.gates);
   const x = (z) => left + ((z + reach) / (2 * reach)) * (width - left - right);
   const y = (gate) => top + (1 - gate / high) * (height - top - bottom);
@@ -23,22 +24,23 @@ const temperedSteps = (head, i, words) => fill(head.steps.gain === 1 ? words.ste
 });
 
 // Three squares: logits, divided, gates. A kernel of more than 4 x 4 taps has no room for numbers: it shows its gates.
-const temperedTaps = (head, words) => {
+const temperedTaps = (head, width, words) => {
   const k = Math.round(Math.sqrt(head.logits.length)), small = k > 4;
-  const side = small ? 168 : 114, cell = side / k;
+  const side = small ? 168 : Math.min(118, Math.floor((width - 68) / 3)), cell = side / k;
   const square = (kind, values, caption) => {
     const cells = values.map((value, i) => {
-      const [x, y] = [(i % k) * cell, Math.floor(i / k) * cell];
+      const [x, y] = [(i % k) * cell, Math.floor(i / k) * cell], gates = kind === "gates";
       const title = fill(words.tap, { row: Math.floor(i / k) + 1, column: (i % k) + 1, steps: temperedSteps(head, i, words) });
-      const [cx, cy] = [at(x + cell / 2), at(y + cell / 2 + 4)];
-      const plate = kind === "gates" ? `<rect x="${at(x + cell / 2 - 15)}" y="${at(y + cell / 2 - 9)}" width="30" height="18" rx="4" class="plate"/>` : "";
-      const number = small ? "" : `${plate}<text x="${cx}" y="${cy}" class="middle weight">${signed(value, kind === "gates" ? 2 : cell < 34 ? 1 : 2)}</text>`;
-      return `<rect x="${at(x)}" y="${at(y)}" width="${at(cell)}" height="${at(cell)}" class="tap" style="fill:${kind === "gates" ? tone("spatial", value) : "transparent"}"><title>${esc(title)}</title></rect>${number}`;
+      const plate = gates ? `<rect x="${at(x + cell / 2 - 15)}" y="${at(y + cell / 2 - 9)}" width="30" height="18" rx="4" class="plate"/>` : "";
+      const number = small ? "" : `${plate}<text x="${at(x + cell / 2)}" y="${at(y + cell / 2 + 4)}" class="middle weight">${signed(value, gates || cell >= 38 ? 2 : 1)}</text>`;
+      return `<rect x="${at(x)}" y="${at(y)}" width="${at(cell)}" height="${at(cell)}" class="tap" style="fill:${gates ? tone("spatial", value) : "transparent"}"><title>${esc(title)}</title></rect>${number}`;
     });
     return `<figure data-square="${kind}">${svgOf(side, side, `role="img" aria-label="${esc(`${caption}: ${values.map((value) => signed(value, 2)).join(" ")}`)}"`, cells.join(""))}<figcaption>${esc(caption)}</figcaption></figure>`;
   };
+  const arrow = (text) => `<span class="arrow" style="line-height:${side}px" aria-hidden="true">${text}</span>`;
   const gates = square("gates", head.steps.gates, head.steps.gain === 1 ? words.gate : words.gate_kept);
-  return small ? gates : square("logits", head.logits, words.logit) + square("divided", head.steps.divided, words.divided) + gates;
+  if (small) return gates;
+  return `<div class="squares">${square("logits", head.logits, words.logit)}${arrow("→")}${square("divided", head.steps.divided, words.divided)}${arrow("→")}${gates}</div>`;
 };
 
 const signed = (value, digits) => (value < 0 ? `−${num(-value, digits)}` : num(value, digits));
@@ -79,23 +81,19 @@ const temperedShares = (head, words) => {
     <p class="caption">${esc(words.softmax_note)}</p>`;
 };
 
-const temperedPanel = (data, head, reach, width) => {
+const temperedPanel = (data, head, width) => {
   const { title, absent, alt, logits } = data.heads[head], { words } = data;
   const heading = `<h4 style="border-color:var(--${head})">${esc(title)}</h4>`;
   if (absent) return `<section data-head="${head}">${heading}<p class="why">${esc(absent)}</p></section>`;
   const divisor = (live.divisors ?? data.divisors)[HEADS.indexOf(head)];
   const steps = head === "kernel" ? softmaxSteps(logits, divisor) : gateSteps(logits, divisor, data.keep_gain);
   const drawn = { logits, divisor, steps };
-  const beside = Math.max(width - TEMPERED_CURVE.width - 14, 180);
-  const parts = {
-    spatial: () => temperedTaps(drawn, words),
-    channel: () => temperedProfile(drawn, head, width < 400 ? width : beside, alt, words),
-    filter: () => temperedProfile(drawn, head, width < 400 ? width : beside, alt, words),
-  };
-  return `<section data-head="${head}">${heading}<p class="present">T = ${divisor}</p>${
-    head === "kernel" ? temperedShares(drawn, words)
-    : `<div class="tempered">${temperedCurve(drawn, head, reach, alt, words)}${parts[head]()}</div>${temperedRange(drawn, words)}<p class="readout" aria-hidden="true">&nbsp;</p>`
-  }</section>`;
+  if (head === "kernel") return `<section data-head="${head}">${heading}<p class="present">T = ${divisor}</p>${temperedShares(drawn, words)}</section>`;
+  const beside = width < 400 ? width : width - TEMPERED_CURVE.width - 18;
+  const values = head === "spatial" ? temperedTaps(drawn, width, words) : temperedProfile(drawn, head, beside, alt, words);
+  const curve = temperedCurve(drawn, head, alt, words);
+  return `<section data-head="${head}">${heading}<p class="present">T = ${divisor}</p><div class="tempered">${head === "spatial" ? values + curve : curve + values}</div>
+    ${temperedRange(drawn, words)}<p class="readout" aria-hidden="true">&nbsp;</p></section>`;
 };
 
 // The largest difference from what the network applied, at the temperatures that it was last asked for.
@@ -108,7 +106,7 @@ const temperedBadge = (data) => {
   return fill(data.words.badge, { difference: largest.toExponential(1), temperature: common ?? data.divisors.join(", ") });
 };
 
-const followTempered = (root, data, width) => {
+const followTempered = (root, data) => {
   for (const svg of root.querySelectorAll("[data-profile]")) {
     const name = svg.dataset.profile, { logits } = data.heads[name];
     const readout = svg.closest("section").querySelector(".readout"), cursor = svg.querySelector(".cursor");
@@ -133,11 +131,10 @@ const drawTempered = (root, data) => {
       if (typeof data.heads[head][part] === "string") data.heads[head][part] = floatsOf(data.heads[head][part]);
     }
   }
-  const gates = HEADS.filter((head) => head !== "kernel").flatMap((head) => data.heads[head].logits ?? []);
-  const reach = Math.max(3, Math.ceil(gates.reduce((most, z) => Math.max(most, Math.abs(z)), 0))), badge = temperedBadge(data);
+  const badge = temperedBadge(data);
   drawAtWidth(root, (state) => {
     const columns = state.width >= 800 ? 2 : 1, panel = (state.width - 28 * (columns - 1)) / columns;
-    replace(root, `<div class="panels" style="--columns:${columns}">${HEADS.map((head) => temperedPanel(data, head, reach, panel)).join("")}</div>
+    replace(root, `<div class="panels" style="--columns:${columns}">${HEADS.map((head) => temperedPanel(data, head, panel)).join("")}</div>
       <p class="note badge">${esc(badge)}</p>`);
     followTempered(root, data);
   });

@@ -23,7 +23,7 @@ const buildTemperatures = (root, state) => {
   const built = JSON.stringify([keys, words]);
   if (state.built === built) return;
   Object.assign(state, { built, keys, held: false });
-  const dial = (key, label, last, marks, step) => `<div class="dial ${key}" style="--head:${key === "all" || key === "epoch" ? "transparent" : `var(--${key})`}">
+  const dial = (key, label, last, marks, step) => `<div class="dial ${key}" ${HEADS.includes(key) ? `style="--head:var(--${key})"` : ""}>
     <div class="dial-head"><label for="t-${key}">${esc(label)}</label> <output for="t-${key}" id="t-${key}-value"></output><span class="dial-wait" id="t-${key}-wait" role="status"></span></div>
     <input type="range" id="t-${key}" min="0" max="${last}" step="${step}"><div class="dial-marks" aria-hidden="true">${temperatureMarks(marks)}</div></div>`;
   const marks = TEMPERATURE_MARKS.map((t) => [stops.indexOf(t) / (stops.length - 1), t === 1 && !four ? words.mark : t]);
