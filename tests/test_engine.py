@@ -19,6 +19,7 @@ from PIL import Image
 
 from odconv import HEADS, Settings
 from odconv.atlas import atlas_path
+from odconv.attention import Heads
 from odconv.backbones import od_resnet18, resnet18
 from odconv.checkpoint import CheckpointError, save_checkpoint
 from odconv.ui import engine as engines
@@ -462,3 +463,36 @@ def test_another_pictures_kernel_is_what_it_is_when_that_one_is_looked_at(folder
 def test_a_layer_that_is_not_there_is_named(folder):
     with pytest.raises(KeyError, match="conv9"):
         engines.ask_kernel(open_engine(NAME, "cpu"), picture(), Settings(), "conv9")
+
+
+# --- curves -----------------------------------------------------------------------------------------------------------
+
+
+def test_each_point_of_a_curve_is_a_pass_of_its_own_read_once(folder, monkeypatch):
+    engine, made, free = open_engine(NAME, "cpu"), [], []
+    take = engines.take_reading
+    monkeypatch.setattr(engines, "take_reading", lambda *args: made.append(args[2]) or take(*args))
+    wanted = [Settings(), Settings(30.0), Settings(Heads(30.0, 1.0, 1.0, 2.0)), Settings(1.0, compensate=True)]
+    readings = []
+    for reading in engines.read_each(engine, picture(), wanted):
+        readings.append(reading)
+        with hold():  # between two points the device is free
+            free.append(True)
+    assert made == wanted[:3]
+    assert len(readings) == len(free) == 4
+    for settings, reading in zip(wanted, readings, strict=True):
+        np.testing.assert_array_equal(reading.logits, ask(engine, picture(), settings).explanation.logits[0])
+    again = list(engines.read_each(engine, picture(), wanted))
+    assert made == wanted[:3]
+    np.testing.assert_array_equal(again[1].logits, readings[1].logits)
+
+
+def test_who_waits_too_long_for_a_point_keeps_those_before(folder, monkeypatch):
+    engine = open_engine(NAME, "cpu")
+    points = engines.read_each(engine, picture(), [Settings(), Settings(2.0)])
+    next(points)
+    monkeypatch.setattr(engines, "PATIENCE", 0.0)
+    with hold():
+        with pytest.raises(BusyError):
+            next(points)
+        next(engines.read_each(engine, picture(), [Settings()]))

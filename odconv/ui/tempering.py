@@ -79,7 +79,7 @@ def ask_question(engine: Engine, picture: Picture) -> None:
             say("temper.heads"),
             key="suffers_guess",
             value=guess if guess in engine.heads else None,
-            then=lambda head: view.change(suffers=head or ""),
+            then=lambda head: view.change(suffers=head),
             options={head: say(f"head.{head}").capitalize() for head in engine.heads},
             label_visibility="collapsed",
         )
