@@ -28,9 +28,9 @@ def main(paths: Sequence[str] = ()) -> None:
 def tables(paths: Sequence[Path]) -> list[str]:
     """Accuracy and cost of all; what dials do to, and how attention moves in, those that have attention.
 
-    Every card must hold what ``odconv.training.evaluate`` writes.
+    Every card must hold what ``odconv.training.evaluate`` writes; what ``odconv.training.familiar`` writes may be missing.
     """
-    accuracy, kept, temperatures, moves = ({} for _ in range(4))
+    accuracy, kept, temperatures, moves, familiar = ({} for _ in range(5))
     for path in paths:
         card, model = json.loads(path.with_suffix(".json").read_text(encoding="utf-8")), load_checkpoint(path).model
         measured, name = card["measured"], path.stem
@@ -49,7 +49,19 @@ def tables(paths: Sequence[Path]) -> list[str]:
             moves[name] = {head: _moves([layer[head] for layer in layers if head in layer]) for head in HEADS}
             values = [layer["effective_kernels"] for layer in layers if "effective_kernels" in layer]
             moves[name]["effective kernels"] = f"{min(values):.2f} to {max(values):.2f}" if values else "1"
-    return [_table(rows) for rows in (accuracy, kept, temperatures, moves)]
+        if "familiar" in card:
+            found = card["familiar"]
+            familiar[name] = {
+                "score": found["score"],
+                "threshold": f"{found['threshold']:.4f}",
+                "false alarms %": f"{found['false_alarms']:.2f}",
+                "caught %": _with_interval(found, "caught"),
+                **{f"of {source} %": f"{some['caught']:.2f}" for source, some in found["caught_of"].items()},
+                "AUROC %": f"{found['auroc']:.2f}",
+            }
+            if "photos" in found:
+                familiar[name]["false alarms % on photos"] = _with_interval(found["photos"], "false_alarms")
+    return [_table(rows) for rows in (accuracy, kept, temperatures, moves, *([familiar] if familiar else []))]
 
 
 def _table(rows: Mapping[str, Mapping[str, str]]) -> str:

@@ -1,7 +1,7 @@
 """An atlas: the typical attention of one network over a validation set, and the file beside its weights that holds it.
 
 ``python -m odconv.training.atlas`` makes the file. An atlas is made with the network as trained (``Settings()``);
-``odconv.unusual`` compares records with it.
+``odconv.unusual`` checks that one fits a network.
 
 A file is untrusted, as weights are: it is read without pickle, up to a size, and every name, shape and number is checked.
 """

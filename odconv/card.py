@@ -7,11 +7,13 @@ Weights without a card are taken for the authors', for ImageNet. A card is as un
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from odconv.architecture import Architecture
+from odconv.familiar import SCORES, Familiarity
 from odconv.refusal import CheckpointError, printable
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -38,6 +40,7 @@ class Card:
     recipe: str = ""
     known_weaknesses: str = ""
     measured: dict[str, Any] = field(default_factory=dict)  # accuracy and its conditions, as the card gives it
+    familiar: Familiarity | None = None  # None: below what score a picture is unfamiliar was not measured
 
 
 def card_path(weights: Path) -> Path:
@@ -122,8 +125,26 @@ def parse_card(raw: Any, architecture: Architecture, file: str) -> Card:
         std,  # type: ignore[arg-type]
         architecture.stem,
         measured=measured,
+        familiar=_parse_familiar(raw["familiar"], need) if "familiar" in raw else None,
         **{name: _printable_lines(text) for name, text in texts.items()},
     )
+
+
+def _parse_familiar(raw: Any, need: Callable[..., None]) -> Familiarity:
+    need(isinstance(raw, dict), "familiar")
+    score, threshold = raw.get("score"), raw.get("threshold")
+    need(score in list(SCORES), "familiar_score", scores=", ".join(SCORES))
+    need(_is_number(threshold, -1e30, 1e30), "familiar_threshold")
+    for part in ("false_alarms", "caught"):
+        need(_is_number(raw.get(part), 0, 100), "familiar_percent", part=part)
+    for part in ("n", "strangers"):
+        need(type(raw.get(part)) is int and 0 < raw[part] < 2**32, "familiar_count", part=part)
+    false_alarms, caught = float(raw["false_alarms"]), float(raw["caught"])
+    return Familiarity(score, float(threshold), false_alarms, raw["n"], caught, raw["strangers"])
+
+
+def _is_number(value: Any, low: float, high: float) -> bool:
+    return type(value) in (int, float) and low <= value <= high  # never so for NaN
 
 
 def _is_name(value: Any) -> bool:

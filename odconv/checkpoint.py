@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from odconv.architecture import Architecture, recognise
 from odconv.backbones import Place, State
 from odconv.card import Card, card_beside, card_path
 from odconv.refusal import CheckpointError, join_names, printable
-from odconv.weights_file import SUFFIXES, read_state
+from odconv.weights_file import SUFFIXES, read_shapes, read_state
 
 __all__ = [
     "SUFFIXES",
@@ -33,6 +33,7 @@ __all__ = [
     "find_checkpoints",
     "labels",
     "load_checkpoint",
+    "peek_architecture",
     "recognise",
     "save_checkpoint",
 ]
@@ -75,6 +76,19 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     _check_numbers(numbers)
     model.load_state_dict(numbers, assign=True)
     return Checkpoint(model.eval().requires_grad_(False), card, architecture)
+
+
+def peek_architecture(path: str | Path) -> Architecture | None:
+    """What network a .safetensors file says it holds, from the shapes in its header; none of its weights is read.
+
+    None for files of other kinds, damaged ones, and networks that are not known. What a file says may be false: only
+    :func:`load_checkpoint` knows.
+    """
+    shapes = read_shapes(Path(path))
+    try:
+        return recognise({name: torch.empty(shape, device="meta") for name, shape in (shapes or {}).items()})
+    except (CheckpointError, RuntimeError, TypeError):  # a shape can be anything
+        return None
 
 
 def save_checkpoint(model: nn.Module, card: Mapping[str, Any], path: str | Path) -> None:
@@ -122,17 +136,24 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def labels(names: Iterable[str]) -> dict[str, str]:
-    """File name -> label in a list of the files: the name without its ending, or with it where two would be the same.
+def labels(descriptions: Mapping[str, str]) -> dict[str, str]:
+    """File name -> label in a list of the files: what is in it, or the file's name where that is not known.
+
+    The name is added where two would be called the same.
+
+    Args:
+        descriptions: file name -> what is in the file, in a few words; empty where that is not known.
 
     Example:
-        >>> labels(["net.pth", "net.safetensors", "other.pth"])
-        {'net.pth': 'net.pth', 'net.safetensors': 'net.safetensors', 'other.pth': 'other'}
+        >>> labels({"a.safetensors": "ODConv", "b.safetensors": "ODConv", "c.safetensors": "Static", "d.pth": ""})
+        {'a.safetensors': 'ODConv (a.safetensors)', 'b.safetensors': 'ODConv (b.safetensors)', 'c.safetensors': 'Static', 'd.pth': 'd.pth'}
     """
-    names = list(names)
-    stems = {name: Path(name).stem for name in names}
-    taken = Counter(stems.values()) + Counter(names)
-    return {name: stem if taken[stem] == 1 else name for name, stem in stems.items()}
+    taken = Counter(descriptions.values()) + Counter(descriptions.keys())
+    found = {
+        name: name if not text else text if taken[text] == 1 else f"{text} ({name})"
+        for name, text in descriptions.items()
+    }
+    return found if len(set(found.values())) == len(found) else {name: name for name in found}
 
 
 FileVersion = tuple[int, int, int]  # time of change in ns, size in bytes, inode

@@ -171,6 +171,11 @@ def effective_kernels(shares: np.ndarray) -> np.ndarray:
     return np.exp(entropy(shares))
 
 
+def layer_spread(layer: LayerRecord) -> float:
+    """How far N pictures differ in one layer: the mean of ``spread`` over the heads that it has."""
+    return float(np.mean([spread(head) for head in layer.attention if head is not None]))
+
+
 def spread(head: np.ndarray) -> float:
     """How far N pictures differ in one head (N, ...): standard deviation over pictures, then its mean over entries."""
     return float(head.std(axis=0).mean())

@@ -20,6 +20,7 @@ from odconv.drawings import (
     glance_data,
     layer_data,
     prediction_data,
+    scale_end_of,
     script,
     side_by_side_data,
     style,
@@ -31,6 +32,7 @@ from odconv.explain import Explanation
 from odconv.words import LANGUAGES, say
 
 COLUMNS = ("model", "weights", "settings", "image", "layer", "head", "index", "logit", "attention")
+LOGIT_COLUMNS = ("model", "weights", "image", "index", "class", "logit")
 
 # Characters with which spreadsheets start a formula; the wide ones are those of Chinese and Japanese keyboards.
 FORMULA = tuple("=+-@＝＋－＠")
@@ -95,6 +97,20 @@ def to_csv(context: Context, record: Explanation) -> bytes:
                 (*network, *place, i, float(f"{logit:.7g}"), float(f"{value:.7g}"))
                 for i, (logit, value) in enumerate(entries)
             )
+    return text.getvalue().encode("utf-8-sig")
+
+
+def logits_to_csv(context: Context, record: Explanation) -> bytes:
+    """One row per image and class with its logit, for a network without attention; otherwise like ``to_csv``."""
+    text = StringIO(newline="")
+    rows = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    rows.writerow(LOGIT_COLUMNS)
+    network = (_escape_formula(context.model), _escape_formula(context.weights))
+    for title, logits in zip(context.titles, record.logits, strict=True):
+        rows.writerows(
+            (*network, _escape_formula(title), i, _escape_formula(name), float(f"{logit:.7g}"))
+            for i, (name, logit) in enumerate(zip(context.classes, logits.tolist(), strict=True))
+        )
     return text.getvalue().encode("utf-8-sig")
 
 
@@ -199,6 +215,7 @@ def _sheet(
 ) -> dict[str, Any]:
     """The figures of one picture."""
     language = context.language
+    end = None if typical is None else scale_end_of(record, reference, typical)
     return {
         "prediction": prediction_data(language, record, reference, context.classes),
         "glance": glance_data(language, record, reference, selected, places, typical),
@@ -209,6 +226,7 @@ def _sheet(
                 None if reference is None else reference.layers[name],
                 costs[name.partition("#")[0]],
                 None if typical is None else typical[name],
+                end,
             )
             for name, layer in record.layers.items()
         },
@@ -219,6 +237,7 @@ def _comparison(
     context: Context, record: Explanation, reference: Explanation | None, typical: Mapping[str, Typical] | None
 ) -> dict[str, Any]:
     """All pictures side by side, for every layer."""
+    end = None if typical is None else scale_end_of(record, reference, typical)
     return {
         "headings": _headings(context.language, "compare.heading", record, count=len(context.titles)),
         "layers": {
@@ -228,6 +247,7 @@ def _comparison(
                 None if reference is None else reference.layers[name],
                 context.titles,
                 None if typical is None else typical[name],
+                end,
             )
             for name, layer in record.layers.items()
         },

@@ -27,6 +27,7 @@ def spread_by_depth(
     trained: Spread | None,
     selected: str,
     typical: Spread | None = None,
+    text_size: int = 12,
 ) -> go.Figure:
     """How far pictures differ, by depth: one line per head over the layers.
 
@@ -37,6 +38,7 @@ def spread_by_depth(
         trained: the same for the network as trained, drawn as dashed lines; ``None``: no such lines.
         selected: name of the layer to mark with a dotted line.
         typical: values to subtract from both, shaped like ``spread``; ``None``: nothing.
+        text_size: of all texts, px; the figure grows with it.
     """
 
     def heights(values: Sequence[float | None], head: str) -> np.ndarray:
@@ -74,16 +76,22 @@ def spread_by_depth(
             hovertemplate=hover,
             showlegend=False,
         )
+    font = {"size": text_size}
     figure.update_layout(
-        height=320,
+        height=round(320 * text_size / 12),
         margin={"l": 10, "r": 10, "t": 30, "b": 10},
-        xaxis={"type": "category"},  # layers named "1" and "2" are names, too
+        xaxis={"type": "category", "tickfont": font},  # layers named "1" and "2" are names, too
         yaxis={
-            "title": say(language, "compare.spread_axis" if typical is None else "compare.spread_axis_typical"),
+            "tickfont": font,
+            "title": {
+                "text": say(language, "compare.spread_axis" if typical is None else "compare.spread_axis_typical"),
+                "font": font,
+            },
             "rangemode": "tozero" if typical is None else "normal",
             "zeroline": True,
         },
         hovermode="x unified",
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        hoverlabel={"font": font},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": font},
     )
     return figure

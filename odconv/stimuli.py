@@ -65,6 +65,13 @@ class Stimulus:
     draw: Callable[[float, int, Image.Image | None], Image.Image]  # value, side in px, photo
     whole: bool = False  # only whole numbers
     needs_photo: bool = False  # what is drawn is that photo, changed, in the photo's own size
+    ordered: bool = True  # whether neighbouring values give similar pictures
+
+    @property
+    def stops(self) -> list[float]:
+        """The values, rising, that a dial can be turned to: from ``low`` in steps of ``step``, and ``high``."""
+        steps = math.ceil((self.high - self.low) / self.step)
+        return [min(self.low + i * self.step, self.high) for i in range(steps + 1)]
 
 
 def _from_pixels(pixels: Callable[[Any, int], _Pixels]) -> Callable[[float, int, Image.Image | None], Image.Image]:
@@ -83,7 +90,7 @@ STIMULI: dict[str, Stimulus] = {
         Stimulus("grating", "Direction of change", 0, 180, 5, 0, _from_pixels(grating)),  # degrees
         Stimulus("checkerboard", "Side of a square", 4, 128, 4, 32, _from_pixels(checkerboard), whole=True),  # px
         Stimulus("plain", "Hue", 0, 360, 5, 0, _from_pixels(plain)),  # degrees
-        Stimulus("noise", "Seed", 0, 999, 1, 0, _from_pixels(noise), whole=True),
+        Stimulus("noise", "Seed", 0, 999, 1, 0, _from_pixels(noise), whole=True, ordered=False),
         Stimulus("blur", "Blur", 0, 10, 0.5, 2, _blur_photo, needs_photo=True),  # % of the shorter side
     )
 }
@@ -120,6 +127,17 @@ def clamp_knob(name: str, value: object) -> float:
         return stimulus.default
     nearest = min(max(value, stimulus.low), stimulus.high)
     return round(nearest) if stimulus.whole else nearest
+
+
+def sweep(name: str, most: int = 25) -> list[float]:
+    """At most ``most`` stops of the knob of ``STIMULI[name]``, from its low end on and equally far apart.
+
+    Example:
+        >>> sweep("grating", 5)
+        [0, 45, 90, 135, 180]
+    """
+    stops = STIMULI[name].stops
+    return stops[:: math.ceil((len(stops) - 1) / (most - 1))]
 
 
 def _check(stimulus: Stimulus, value: float) -> float:

@@ -1,28 +1,14 @@
-"""One record against an atlas: where a picture is most unusual, and how far pictures usually differ."""
+"""What an atlas is held against: whether it fits a network, and how far pictures usually differ."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
-from odconv.atlas import RANKS, Atlas, AtlasError, TypicalLayer, distances
-from odconv.attention import HEADS, Heads, Settings
+from odconv.atlas import Atlas, AtlasError, TypicalLayer
+from odconv.attention import HEADS, Heads
 from odconv.explain import Explanation
-
-ROUNDING = 1e-3  # float32 gives a head that is the same for every picture a distance below this; others are about 1
-
-
-@dataclass(frozen=True)
-class Unusual:
-    """Where one picture is furthest from what is typical."""
-
-    layer: str  # its name
-    head: str  # one of ``HEADS``
-    share: float  # of the atlas's pictures, those closer to the mean in this head; rounded down to a thousandth
-    distance: float  # from the mean, in standard deviations, see ``odconv.atlas.distances``
-    pictures: int  # how many the atlas was made from
 
 
 def expected_spread(atlas: Atlas, pictures: int) -> dict[str, list[float | None]]:
@@ -62,32 +48,3 @@ def _check_heads(attention: Heads[np.ndarray], typical: TypicalLayer) -> None:
         shapes = (None if values is None else values.shape[1:], None if usual is None else usual.mean.shape)
         if shapes[0] != shapes[1]:
             raise AtlasError(f"The atlas has {head} attention of shape {shapes[1]}, the network {shapes[0]}.")
-
-
-def most_unusual(explanation: Explanation, atlas: Atlas) -> Unusual:
-    """The layer and head in which one picture (N = 1) is most unusual.
-
-    That is where most of the atlas's pictures are closer to the mean than this one. Of several such places it is the one
-    whose distance is largest relative to the largest in the atlas; of those, the first.
-
-    Distances themselves cannot be compared between heads: in a head with few entries they vary more.
-
-    Raises:
-        AtlasError: the atlas is of another network.
-        ValueError: more than one picture, or settings other than ``Settings()``: the settings, and not the picture, would
-            then be what is unusual.
-    """
-    if len(explanation.logits) != 1 or explanation.settings != Settings():
-        given = f"{len(explanation.logits)} pictures under {explanation.settings}"
-        raise ValueError(f"{given}: one picture under default settings is needed")
-    check_fits(explanation, atlas)
-    candidates: list[tuple[float, Unusual]] = []
-    for name, layer in atlas.layers.items():
-        for head, values, typical in zip(HEADS, explanation.layers[name].attention, layer.heads, strict=True):
-            if values is not None and typical is not None:
-                distance = float(distances(values, typical.mean, typical.deviation)[0])
-                lower = 0 if distance < ROUNDING else int(np.searchsorted(typical.distances, distance))
-                share = min(lower, RANKS) / RANKS
-                relative = distance / max(float(typical.distances[-1]), 1e-9)
-                candidates.append((relative, Unusual(name, head, share, distance, atlas.pictures)))
-    return max(candidates, key=lambda candidate: (candidate[1].share, candidate[0]))[1]

@@ -86,16 +86,41 @@ def _read(path: Path) -> Any:
         return torch.load(file, map_location="cpu", weights_only=True)
 
 
-def _check_safetensors(file: IO[bytes], size: int) -> None:
-    """Check a file's header. The format: its length in 8 bytes; the header, a JSON object of tensors by name; their numbers."""
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]] | None:
+    """The names and shapes of the tensors that a .safetensors file says it holds; of its numbers, none is read.
+
+    None where it is no such file, or says so in a way that is not understood. What is said may be false: only
+    :func:`read_state` knows.
+    """
+    try:
+        status = path.stat()
+        if path.suffix != ".safetensors" or not S_ISREG(status.st_mode):
+            return None
+        with path.open("rb") as file:
+            entries = _check_safetensors(file, status.st_size)
+        tensors = {name: entry["shape"] for name, entry in entries.items() if name != "__metadata__"}
+        if any(type(size) is not int for shape in tensors.values() for size in shape):
+            return None
+        return {name.removeprefix("module."): tuple(shape) for name, shape in tensors.items()}
+    except Exception:  # a damaged header makes the reader raise almost anything
+        return None
+
+
+def _check_safetensors(file: IO[bytes], size: int) -> dict[str, Any]:
+    """Check a file's header. The format: its length in 8 bytes; the header, a JSON object of tensors by name; their numbers.
+
+    Returns:
+        The header.
+    """
     (length,) = struct.unpack("<Q", file.read(8))
     if length > size:
         raise ValueError("cut off")
     if length > MAX_CONTENTS:
         raise TooLongError
-    names = json.loads(file.read(length), object_pairs_hook=_without_repeats)
-    if len(names) > MAX_TENSORS:
+    header = json.loads(file.read(length), object_pairs_hook=_without_repeats)
+    if len(header) > MAX_TENSORS:
         raise TooLongError
+    return header
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

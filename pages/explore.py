@@ -2,55 +2,71 @@
 
 import streamlit as st
 
-from odconv.ui import asking, bootstrap, controls, kernel, layer, photo, several, sidebar, sources, takeaway, text, view
+from odconv.ui import (
+    asking,
+    beginning,
+    bootstrap,
+    controls,
+    familiar,
+    invitations,
+    kernel,
+    knob,
+    layer,
+    photo,
+    response,
+    several,
+    takeaway,
+    view,
+)
+from odconv.ui import static_network as static
 from odconv.ui.engine import Engine
 from odconv.ui.pictures import Picture
-from odconv.ui.text import say
 
 bootstrap()
-with st.sidebar:
-    sidebar.choose_language()
-    engine = sidebar.choose_engine(view.current())
-    if engine:
-        sidebar.describe(engine)
-
-st.header(say("page.title"), anchor=False)
-st.markdown(say("page.intro"))
-if unknown := view.ignored():
-    st.info(text.markdown("page.bad_link", names=", ".join(unknown)))
-with st.container(key="pictures"):
-    pictures = sources.choose(view.current(), engine.checkpoint.card.resize) if engine else []
-if engine and not pictures:
-    st.info(sources.prompt(view.current()))
+engine, pictures = beginning.begin("page.title", "page.intro")
+invitations.show()
 
 
 @st.fragment(key="stage")
 def stage(engine: Engine, pictures: list[Picture]) -> None:
-    """What follows a dial while it is dragged; everything in it keeps its identity and is redrawn in place."""
-    picture = photo.choose(pictures)
+    """What follows a dial while it is dragged; everything in it keeps its identity and place and is redrawn."""
+    picture = photo.choose(engine, pictures)
     reply = asking.ask(engine, [picture], "stage")
-    photo.show(engine, picture, reply.answers)
-    if engine.checkpoint.dynamic:
-        controls.show(engine)
-    else:
-        st.info(say("page.static"))
+    dynamic = engine.checkpoint.dynamic
+    with st.container(key="screen"):
+        left, right = st.columns([37, 63], gap="medium")
+    with left:
+        photo.show(engine, picture, reply.answers)
+        familiar.show(engine, picture, reply.answers)
+        knob.show()
+        if dynamic:
+            controls.show_dials(engine)
+    with right:
+        if not dynamic:
+            static.show(engine, pictures)
+        elif reply.answers:
+            layer.show_glance(engine, reply.answers)
     asking.show_busy(reply, "stage")
-    if reply.answers and engine.checkpoint.dynamic:
-        layer.show(engine, reply.answers)
+    if dynamic:
+        controls.show_more(engine)
+        if reply.answers:
+            layer.show_layer(engine, reply.answers)
+            response.show(engine, reply.answers)
     if not st.session_state.get("dragging"):
         view.write_link()
 
 
 if engine and pictures:
+    several.choose_layer(engine, pictures)
     stage(engine, pictures)
-    if engine.checkpoint.dynamic:
-        reply = asking.ask(engine, pictures, "all")
-        if len(pictures) > 1:
-            asking.show_busy(reply, "all")
-        if reply.answers:
+    reply = asking.ask(engine, pictures, "all")
+    if len(pictures) > 1:
+        asking.show_busy(reply, "all")
+    if reply.answers:
+        if engine.checkpoint.dynamic:
             kernel.show(engine, pictures, reply.answers)
             if len(pictures) > 1:
                 several.show(engine, pictures, reply.answers)
-            with st.container(key="takeaway"):
-                takeaway.show(engine, pictures, reply.answers)
+        with st.container(key="takeaway"):
+            takeaway.show(engine, pictures, reply.answers)
 view.write_link()

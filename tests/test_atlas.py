@@ -1,4 +1,4 @@
-"""The atlas: what is typical is kept exactly, read with suspicion, and finds what is not typical."""
+"""The atlas: what is typical is kept exactly, read with suspicion, and held against its own network alone."""
 
 import dataclasses
 import math
@@ -8,10 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from odconv import HEADS, Heads, ODConv2d, Settings, explain
+from odconv import HEADS, Heads, ODConv2d, explain
 from odconv import atlas as atlases
 from odconv.atlas import (
-    FLOOR,
     Atlas,
     AtlasError,
     TypicalHead,
@@ -24,8 +23,7 @@ from odconv.atlas import (
     save_atlas,
 )
 from odconv.drawings.differences import subtract_typical
-from odconv.unusual import Unusual, check_fits, expected_spread, most_unusual
-from odconv.words import LANGUAGES, say
+from odconv.unusual import check_fits, expected_spread
 
 
 class Gaps(nn.Module):
@@ -123,102 +121,11 @@ def test_an_atlas_with_other_heads_or_shapes_in_a_layer_is_refused(network, pict
         check_fits(with_attention("point", point._replace(channel=point.channel[:, :1])), atlas)
 
 
-def test_the_most_unusual_head_is_the_one_a_loop_over_all_entries_finds(network, pictures, atlas):
-    """The one in which the fewest pictures of the atlas are further from what is typical."""
-    everything = explain(network, pictures)
-    chosen = set()
-    for n in range(12):
-        lower, far = {}, {}
-        for name, record in everything.layers.items():
-            for head, values, known in zip(HEADS, record.attention, atlas.layers[name].heads, strict=True):
-                if values is not None:
-                    each = [looped(picture, known.mean, known.deviation) for picture in values]
-                    lower[name, head] = sum(other < each[n] for other in each)
-                    far[name, head] = each[n]
-        found = most_unusual(everything.picture(n), atlas)
-        place = found.layer, found.head
-        assert lower[place] == max(lower.values())
-        assert found.distance == pytest.approx(far[place], rel=1e-4)
-        assert found.share == pytest.approx(lower[place] / 11, abs=0.002)  # of twelve, eleven can be lower
-        assert found.pictures == 12
-        chosen.add(place)
-    assert len(chosen) > 1
-
-
 def test_the_distance_of_many_pictures_is_that_of_each(network, pictures, atlas):
     known = atlas.layers["shared"].heads.spatial
     values = explain(network, pictures).layers["shared"].attention.spatial
     expected = [looped(picture, known.mean, known.deviation) for picture in values]
     np.testing.assert_allclose(distances(values, known.mean, known.deviation), expected, rtol=1e-5)
-
-
-def test_a_head_that_never_moves_is_never_unusual(network, pictures, atlas):
-    """All of its pictures are at the same distance, 0, so none is further than another."""
-    still = {
-        name: dataclasses.replace(
-            layer,
-            heads=Heads(*(head and dataclasses.replace(head, distances=head.distances * 0) for head in layer.heads)),
-        )
-        for name, layer in atlas.layers.items()
-    }
-    one = explain(network, pictures[:1])
-    typical = {
-        name: dataclasses.replace(
-            record, attention=Heads(*(head and head.mean[None] for head in atlas.layers[name].heads))
-        )
-        for name, record in one.layers.items()
-    }
-    found = most_unusual(dataclasses.replace(one, layers=typical), dataclasses.replace(atlas, layers=still))
-    assert (found.share, found.distance) == (0, 0)
-
-
-def test_rounding_makes_no_head_unusual(network, pictures, atlas):
-    one = explain(network, pictures[:1])
-    known = atlas.layers["shared"].heads.spatial
-    rounded = known.mean[None] * (1 + np.float32(2e-7))
-    record = one.layers["shared"]
-    layers = one.layers | {"shared": dataclasses.replace(record, attention=record.attention._replace(spatial=rounded))}
-    heads = atlas.layers["shared"].heads._replace(spatial=dataclasses.replace(known, distances=known.distances * 0))
-    still = {"shared": dataclasses.replace(atlas.layers["shared"], heads=heads)}
-    found = most_unusual(
-        dataclasses.replace(one, layers=layers), dataclasses.replace(atlas, layers=atlas.layers | still)
-    )
-    assert (found.layer, found.head) != ("shared", "spatial")
-
-
-@pytest.mark.parametrize(("layer", "head"), [("shared#2", "kernel"), ("depthwise", "spatial"), ("point", "filter")])
-def test_a_planted_outlier_is_found(network, pictures, atlas, layer, head):
-    one = explain(network, pictures[:1])
-    known = getattr(atlas.layers[layer].heads, head)
-    planted = known.mean[None] + 7 * np.maximum(known.deviation, FLOOR)[None]
-    record = one.layers[layer]
-    record = dataclasses.replace(record, attention=record.attention._replace(**{head: planted}))
-    found = most_unusual(dataclasses.replace(one, layers=one.layers | {layer: record}), atlas)
-    assert (found.layer, found.head) == (layer, head)
-    assert found.distance == pytest.approx(7, rel=1e-3)
-    assert found.share == 1
-
-
-def test_a_shift_that_nobody_could_see_is_not_called_unusual(network, pictures, atlas):
-    still = {
-        name: dataclasses.replace(
-            layer,
-            heads=Heads(
-                *(None if h is None else dataclasses.replace(h, deviation=h.deviation * 0) for h in layer.heads)
-            ),
-        )
-        for name, layer in atlas.layers.items()
-    }
-    one = explain(network, pictures[:1])
-    near = {
-        name: dataclasses.replace(
-            record,
-            attention=Heads(*(None if h is None else h.mean[None] + 0.001 for h in atlas.layers[name].heads)),
-        )
-        for name, record in one.layers.items()
-    }
-    found = most_unusual(dataclasses.replace(one, layers=near), dataclasses.replace(atlas, layers=still))
-    assert found.distance == pytest.approx(0.1, rel=1e-3)
 
 
 def test_the_typical_picture_is_the_mean_over_all_and_lacks_what_the_layers_lack(network, pictures, atlas):
@@ -252,25 +159,9 @@ def test_an_atlas_fits_its_own_network_and_no_other(network, pictures, atlas, sm
         check_fits(explain(network, pictures[:1]), fewer)
 
 
-def test_only_one_picture_of_the_untouched_network_can_be_unusual(network, pictures, atlas):
-    with pytest.raises(ValueError, match="2 pictures under"):
-        most_unusual(explain(network, pictures[:2]), atlas)
-    with pytest.raises(ValueError, match=r"temperature=2\.0"):
-        most_unusual(explain(network, pictures[:1], Settings(2.0)), atlas)
-
-
 def test_another_network_than_the_atlas_is_of_is_refused(small_model, images, atlas):
     with pytest.raises(AtlasError, match="The atlas has 4 layers, and the network 16"):
-        most_unusual(explain(small_model, images[:1]), atlas)
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_what_is_unusual_can_be_said_in_every_language(language):
-    one = Unusual("layer3.0.conv2", "channel", 0.993, 2.1, 10_000)
-    where = {"head": say(language, f"head.{one.head}"), "layer": one.layer, "pictures": f"{one.pictures:,}"}
-    text = say(language, "glance.unusual", percent=f"{100 * one.share:.1f}", **where)
-    assert all(part in text for part in (*where.values(), "99.3 %"))
-    assert all(part in say(language, "glance.unusual_all", **where) for part in where.values())
+        check_fits(explain(small_model, images[:1]), atlas)
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

@@ -20,9 +20,11 @@ from odconv.checkpoint import (
     find_checkpoints,
     labels,
     load_checkpoint,
+    peek_architecture,
     recognise,
     save_checkpoint,
 )
+from odconv.familiar import Familiarity
 
 ROOT = Path(__file__).parents[1]
 BUNDLED = find_checkpoints(ROOT / "assets" / "weights")
@@ -466,6 +468,9 @@ def test_a_file_that_is_too_large_is_refused_unread(tmp_path, monkeypatch):
 # --- cards ------------------------------------------------------------------------------------------------------------
 
 
+FAMILIAR = {"score": "energy", "threshold": 4.5, "false_alarms": 5, "n": 100, "caught": 40.5, "strangers": 60}
+
+
 def with_card(folder, state, **changes):
     """The tiny network's weights with a card beside them; a change to ``...`` leaves the field out."""
     card = {name: value for name, value in {**CARD, **changes}.items() if value is not ...}
@@ -481,6 +486,12 @@ def test_a_card_is_read_from_beside_the_weights(tmp_path, state):
     assert (card.mean, card.std) == ((0.5, 0.4, 0.3), (0.2, 0.2, 1.0))
     assert card.stem == "small"
     assert card.measured == {"top1": 20.0, "n": 5}
+    assert card.familiar is None
+
+
+def test_a_card_can_say_below_what_score_a_picture_is_unfamiliar(tmp_path, state):
+    card = load_checkpoint(with_card(tmp_path, state, familiar=FAMILIAR | {"what": "conditions"})).card
+    assert card.familiar == Familiarity("energy", 4.5, 5.0, 100, 40.5, 60)
 
 
 def test_what_a_card_may_leave_out_is_filled_in(tmp_path, state):
@@ -538,6 +549,19 @@ def test_without_a_card_the_authors_preprocessing_holds(tmp_path):
         ("known_weaknesses", None),
         ("measured", [42.2]),
         ("measured", "42.2"),
+        ("familiar", None),
+        ("familiar", [4.2]),
+        ("familiar", {}),
+        ("familiar", FAMILIAR | {"score": "margin"}),
+        ("familiar", FAMILIAR | {"score": ["max_logit"]}),
+        ("familiar", FAMILIAR | {"threshold": None}),
+        ("familiar", FAMILIAR | {"threshold": math.nan}),
+        ("familiar", FAMILIAR | {"threshold": -math.inf}),
+        ("familiar", FAMILIAR | {"threshold": True}),
+        ("familiar", FAMILIAR | {"false_alarms": 100.5}),
+        ("familiar", FAMILIAR | {"caught": "40"}),
+        ("familiar", FAMILIAR | {"n": 0}),
+        ("familiar", FAMILIAR | {"strangers": 2.0}),
         ("name", ""),
         ("name", 7),
         ("name", "n" * 201),
@@ -701,18 +725,70 @@ def test_folders_and_files_that_cannot_be_looked_at_are_left_out(tmp_path, monke
 
 
 @pytest.mark.parametrize(
-    ("names", "shown"),
+    ("known", "shown"),
     [
-        (["a.pth", "b.safetensors"], ["a", "b"]),
-        (["a.pth", "a.safetensors", "b.pt"], ["a.pth", "a.safetensors", "b"]),
-        (["a.pth", "a.pth.tar"], ["a", "a.pth.tar"]),
-        (["a.pth", "a.pt", "a.pth.tar"], ["a.pth", "a.pt", "a.pth.tar"]),
-        ([], []),
+        ({"a.safetensors": "ODConv", "b.safetensors": "Static"}, ["ODConv", "Static"]),
+        ({"a.safetensors": "ODConv", "b.safetensors": "ODConv"}, ["ODConv (a.safetensors)", "ODConv (b.safetensors)"]),
+        ({"a.pth": "", "b.pth": "", "c.safetensors": "ODConv"}, ["a.pth", "b.pth", "ODConv"]),
+        ({"a.safetensors": "b.pth", "b.pth": ""}, ["b.pth (a.safetensors)", "b.pth"]),
+        ({"a.pth": "X", "b.pth": "X", "X (a.pth)": ""}, ["a.pth", "b.pth", "X (a.pth)"]),
+        ({}, []),
     ],
 )
-def test_a_label_is_the_name_without_ending_where_that_can_be_no_other_file(names, shown):
-    assert labels(names) == dict(zip(names, shown, strict=True))
-    assert len(set(shown)) == len(names)
+def test_a_label_says_what_a_file_is_and_names_the_file_where_that_could_be_another_one(known, shown):
+    assert labels(known) == dict(zip(known, shown, strict=True))
+    assert len(set(shown)) == len(known)
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_a_peek_at_the_header_tells_the_architecture_that_loading_finds(name, monkeypatch):
+    found = load_checkpoint(BUNDLED[name]).architecture
+    monkeypatch.setattr(checkpoint, "read_state", lambda path: pytest.fail("weights were read"))
+    assert peek_architecture(BUNDLED[name]) == found
+
+
+@pytest.mark.parametrize("family", nets.FAMILIES, ids=lambda family: family.name)
+@pytest.mark.parametrize("kernels", [None, 1, 3])
+def test_a_peek_knows_every_family_also_from_data_parallel(tmp_path, family, kernels):
+    conv = nets.static_conv if kernels is None else nets.dynamic_conv(kernels, 1 / 16)
+    model = family.build(nets.Layout(family.backbones[0], family.narrow, 3, family.stems[-1]), conv)
+    state = model.state_dict()
+    save_file({f"module.{name}": tensor.contiguous() for name, tensor in state.items()}, tmp_path / "a.safetensors")
+    assert peek_architecture(tmp_path / "a.safetensors") == recognise(state)
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        {},
+        {"something.else": [3]},
+        {"layer1.0.conv1.weight": []},
+        {"layer1.0.conv1.weight": [-1, 1, 1, 1]},
+        {"layer1.0.conv1.weight": [2**62, 2**62, 3, 3]},
+        {"layer1.0.conv1.weight": [2**70]},
+        {"layer1.0.conv1.weight": [True, 1.5, "a"]},
+        {"layer1.0.conv1.weight": "none"},
+        {"layer1.0.conv1.weight": None},
+        {"layer1.0.conv1.weight": [1] * 1000},
+        {"features.1.conv.0.0.weight": [4, 4, 4, 3, 3]},
+    ],
+    ids=str,
+)
+def test_a_peek_at_a_header_that_lies_finds_nothing(tmp_path, shapes):
+    header = {name: {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]} for name, shape in shapes.items()}
+    data = json.dumps(header).encode()
+    (tmp_path / "a.safetensors").write_bytes(len(data).to_bytes(8, "little") + data)
+    assert peek_architecture(tmp_path / "a.safetensors") is None
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\xff" * 500, (2**62).to_bytes(8, "little") + b"{}", bytes(8), b"\2" + bytes(7) + b"[]"]
+)
+def test_a_peek_at_a_file_that_is_none_finds_nothing(tmp_path, data):
+    for name in ("a.safetensors", "a.pth"):
+        (tmp_path / name).write_bytes(data)
+        assert peek_architecture(tmp_path / name) is None
+    assert peek_architecture(tmp_path / "nowhere.safetensors") is None
 
 
 def test_versions_of_files_change_with_weights_card_and_atlas_and_with_nothing_else(tmp_path):

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
 from odconv.attention import Settings
-from odconv.ui.dials import STOPS, Turn, parse_turn
+from odconv.ui.dials import STOPS, parse_turn
 from odconv.ui.link import TEMPERATURES, View, to_query
+from odconv.ui.live import Turn
 
 ROUND = (0.1, 0.2, 0.3, 0.5, 1, 2, 3, 5, 10, 15, 20, 30)
 
@@ -87,21 +88,21 @@ def test_nothing_that_a_browser_sends_gets_out_of_range(sent, changes, released)
             turn = parse_turn(message, 4)
         except ValueError:
             continue
-        assert set(turn.settings) <= {"temperature", "kernels"}
-        assert turn.settings.get("temperature", 1.0) in STOPS
-        assert turn.settings.get("kernels") in (None, 1, 2, 3)
+        assert set(turn.changes) <= {"temperature", "kernels"}
+        assert turn.changes.get("temperature", 1.0) in STOPS
+        assert turn.changes.get("kernels") in (None, 1, 2, 3)
 
 
 def page(sent):
     import streamlit as st
 
-    from odconv.ui import connection, dials, link
+    from odconv.ui import connection, dials, link, live
 
     st.session_state.setdefault("view", link.View())
     for message in sent:
         if isinstance(message, dict) and message.get("session") == "this":
             message["session"] = connection.session()
-        dials._handle_turn(message, 4)
+        live.receive(message, lambda sent: dials.parse_turn(sent, 4), "dials")
 
 
 def turned(*sent):
@@ -117,20 +118,20 @@ def message(changes, **other):
 def test_a_turn_is_applied_and_answered():
     state = turned(message({"kernels": 2}), message({"temperature": 0.3}, seq=8))
     assert state["view"].settings == Settings(temperature=0.3, kernels=2)
-    assert (state["answered"], state["dragging"]) == (8, True)
+    assert (state["answered-dials"], state["dragging"]) == (8, True)
 
 
 def test_a_refused_turn_changes_nothing_and_is_answered_so_that_the_dial_shows_what_is_applied(caplog):
     state = turned(message({"kernels": 5}))
     assert state["view"].settings == Settings()
-    assert state["answered"] == 7
-    assert "dial: ignored" in caplog.text
+    assert state["answered-dials"] == 7
+    assert "dials: ignored" in caplog.text
 
 
 def test_a_turn_of_another_session_waits_until_the_dial_sends_it_again():
     state = turned(message({"kernels": 2}, session="that"))
     assert state["view"].settings == Settings()
-    assert "answered" not in state
+    assert "answered-dials" not in state
 
 
 @pytest.mark.parametrize(
@@ -151,4 +152,4 @@ def test_a_turn_of_another_session_waits_until_the_dial_sends_it_again():
 def test_no_message_breaks_the_session(sent):
     state = turned(sent)
     assert state["view"].settings == Settings()
-    assert "answered" not in state
+    assert "answered-dials" not in state

@@ -23,7 +23,9 @@ from odconv.attention import Heads
 from odconv.backbones import od_resnet18, resnet18
 from odconv.checkpoint import CheckpointError, save_checkpoint
 from odconv.ui import engine as engines
-from odconv.ui.engine import BusyError, ask, ask_all, load_atlas_for, open_engine
+from odconv.ui import inference
+from odconv.ui.engine import load_atlas_for, open_engine
+from odconv.ui.inference import BusyError, ask, ask_all
 from odconv.ui.pictures import Picture
 from odconv.words import say
 
@@ -57,13 +59,13 @@ def folder(tmp_path, monkeypatch, small_model):
 @pytest.fixture
 def passes(monkeypatch):
     """Settings of every pass through a network that is really made."""
-    made, explain = [], engines.explain
+    made, explain = [], inference.explain
 
     def counted(model, image, settings, **options):
         made.append(settings)
         return explain(model, image, settings, **options)
 
-    monkeypatch.setattr(engines, "explain", counted)
+    monkeypatch.setattr(inference, "explain", counted)
     return made
 
 
@@ -74,7 +76,7 @@ def picture(seed=0):
 
 def hold(device="cpu"):
     """A visitor who has the device."""
-    return engines._wait_for_device(device, time.monotonic() + 1)
+    return inference._wait_for_device(device, time.monotonic() + 1)
 
 
 # --- answers ----------------------------------------------------------------------------------------------------------
@@ -206,7 +208,7 @@ def test_weights_that_vanish_after_they_were_listed_are_one_sentence(folder, mon
 def gpu(monkeypatch):
     """A GPU that need not be there: passes on it run out of memory as long as ``gpu["full"]``."""
     state = {"full": True}
-    explain = engines.explain
+    explain = inference.explain
     on_gpu = []
 
     def moved(self, device):
@@ -220,7 +222,7 @@ def gpu(monkeypatch):
         return explain(model, image, settings, **options)
 
     monkeypatch.setattr(torch.nn.Module, "to", moved)
-    monkeypatch.setattr(engines, "explain", explained)
+    monkeypatch.setattr(inference, "explain", explained)
     monkeypatch.setattr(engines, "pick_device", lambda name: name)
     return state
 
@@ -245,7 +247,7 @@ def test_without_memory_on_the_cpu_there_is_nothing_to_fall_back_to(folder, monk
     def full(*_):
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(engines, "explain", full)
+    monkeypatch.setattr(inference, "explain", full)
     with pytest.raises(torch.OutOfMemoryError):
         ask(open_engine(NAME, "cpu"), picture(), Settings())
 
@@ -302,7 +304,7 @@ def test_threads_are_set_for_the_process_once(folder, monkeypatch):
 
 def test_who_waits_too_long_is_told_in_both_languages_and_that_is_not_kept(folder, monkeypatch):
     engine = open_engine(NAME, "cpu")
-    monkeypatch.setattr(engines, "PATIENCE", 0.02)
+    monkeypatch.setattr(inference, "PATIENCE", 0.02)
     with hold():
         for question in (lambda: ask(engine, picture(), Settings()), lambda: ask_all(engine, [picture()], Settings())):
             with pytest.raises(BusyError) as busy:
@@ -315,7 +317,7 @@ def test_who_waits_too_long_is_told_in_both_languages_and_that_is_not_kept(folde
 def test_what_is_cached_needs_no_turn(folder, monkeypatch):
     engine = open_engine(NAME, "cpu")
     ask_all(engine, [picture(0), picture(1)], Settings())
-    monkeypatch.setattr(engines, "PATIENCE", 0.0)
+    monkeypatch.setattr(inference, "PATIENCE", 0.0)
     with hold():
         assert ask_all(engine, [picture(1), picture(0)], Settings()).explanation.logits.shape == (2, 5)
         with pytest.raises(BusyError):
@@ -329,10 +331,10 @@ def test_a_turn_is_given_back_whatever_happens(folder, monkeypatch):
         raise RuntimeError("broken")
 
     with monkeypatch.context() as patch:
-        patch.setattr(engines, "explain", broken)
+        patch.setattr(inference, "explain", broken)
         with pytest.raises(RuntimeError, match="broken"):
             ask(engine, picture(), Settings())
-    monkeypatch.setattr(engines, "PATIENCE", 0.0)
+    monkeypatch.setattr(inference, "PATIENCE", 0.0)
     assert ask(engine, picture(), Settings()).explanation.layers
 
 
@@ -344,7 +346,7 @@ def test_visitors_who_want_different_things_stand_in_the_queue_together(folder, 
         together.wait(10)  # passes when three are here at once, and breaks otherwise
         yield
 
-    monkeypatch.setattr(engines, "_wait_for_device", turn)
+    monkeypatch.setattr(inference, "_wait_for_device", turn)
     with ThreadPoolExecutor() as pool:
         answers = list(pool.map(lambda n: ask(engine, picture(n), Settings()), range(3)))
     assert len({answer.explanation.logits.tobytes() for answer in answers}) == 3
@@ -364,12 +366,12 @@ def test_visitors_who_want_the_same_thing_do_not_wait_for_one_another_and_then_f
     def turn(device, deadline):
         all_here.wait(5)
         deadlines.append(deadline)
-        now[0] += engines.PATIENCE
+        now[0] += inference.PATIENCE
         raise BusyError("busy.network")
         yield
 
-    monkeypatch.setattr(engines, "time", SimpleNamespace(monotonic=look))
-    monkeypatch.setattr(engines, "_wait_for_device", turn)
+    monkeypatch.setattr(inference, "time", SimpleNamespace(monotonic=look))
+    monkeypatch.setattr(inference, "_wait_for_device", turn)
 
     def visit(_):
         with pytest.raises(BusyError):
@@ -377,17 +379,17 @@ def test_visitors_who_want_the_same_thing_do_not_wait_for_one_another_and_then_f
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(visit, range(visitors)))
-    assert deadlines == [engines.PATIENCE] * visitors
+    assert deadlines == [inference.PATIENCE] * visitors
 
 
 def test_several_pictures_are_not_waited_for_longer_than_one(folder, monkeypatch):
-    engine, deadlines, turn = open_engine(NAME, "cpu"), [], engines._wait_for_device
+    engine, deadlines, turn = open_engine(NAME, "cpu"), [], inference._wait_for_device
 
     def noted(device, deadline):
         deadlines.append(deadline)
         return turn(device, deadline)
 
-    monkeypatch.setattr(engines, "_wait_for_device", noted)
+    monkeypatch.setattr(inference, "_wait_for_device", noted)
     ask_all(engine, [picture(n) for n in range(3)], Settings())
     assert len(deadlines) == 3
     assert len(set(deadlines)) == 1
@@ -396,13 +398,13 @@ def test_several_pictures_are_not_waited_for_longer_than_one(folder, monkeypatch
 def test_a_visitor_who_waits_for_the_device_keeps_nobody_from_what_is_cached(folder, monkeypatch):
     engine = open_engine(NAME, "cpu")
     ask(engine, picture(0), Settings())
-    begun, turn = threading.Event(), engines._wait_for_device
+    begun, turn = threading.Event(), inference._wait_for_device
 
     def noted(device, deadline):
         begun.set()
         return turn(device, deadline)
 
-    monkeypatch.setattr(engines, "_wait_for_device", noted)
+    monkeypatch.setattr(inference, "_wait_for_device", noted)
     with turn("cpu", time.monotonic() + 1):
         waiting = threading.Thread(target=ask, args=(engine, picture(1), Settings()))
         waiting.start()
@@ -419,20 +421,20 @@ def test_a_kernel_and_the_answer_come_of_one_pass(folder, passes):
     engine, settings = open_engine(NAME, "cpu"), Settings(2.0)
     ask(engine, picture(), Settings())
     passes.clear()
-    view = engines.ask_kernel(engine, picture(), settings, "layer2.0.conv1")
+    view = inference.ask_kernel(engine, picture(), settings, "layer2.0.conv1")
     record = ask(engine, picture(), settings).explanation.layers["layer2.0.conv1"]
     assert passes == [settings]
     assert record.input is None  # nothing of the photo is kept with the answers
     np.testing.assert_array_equal(view.own.shares, record.attention.kernel[0])
     assert view.own.map.shape == record.output_shape[1:]
     assert view.other is None  # no atlas
-    engines.ask_kernel(engine, picture(), settings, "layer2.0.conv1")
+    inference.ask_kernel(engine, picture(), settings, "layer2.0.conv1")
     assert passes == [settings]
 
 
 def test_an_answer_beside_a_kernel_is_the_one_without(folder):
     engine, settings = open_engine(NAME, "cpu"), Settings(2.0)
-    engines.ask_kernel(engine, picture(), settings, "layer1.0.conv1")
+    inference.ask_kernel(engine, picture(), settings, "layer1.0.conv1")
     beside = ask(engine, picture(), settings).explanation
     st.cache_data.clear()
     alone = ask(engine, picture(), settings).explanation
@@ -443,26 +445,27 @@ def test_an_answer_beside_a_kernel_is_the_one_without(folder):
 def test_the_slice_that_the_program_picks_stays_while_a_dial_is_turned(folder):
     engine = open_engine(NAME, "cpu")
     views = [
-        engines.ask_kernel(engine, picture(), Settings(t), "layer2.0.conv1", other=picture(1)) for t in (1.0, 3.0, 30.0)
+        inference.ask_kernel(engine, picture(), Settings(t), "layer2.0.conv1", other=picture(1))
+        for t in (1.0, 3.0, 30.0)
     ]
     assert len({(view.filter, view.channel) for view in views}) == 1
-    asked = engines.ask_kernel(engine, picture(), Settings(), "layer2.0.conv1", 3, 5, picture(1))
+    asked = inference.ask_kernel(engine, picture(), Settings(), "layer2.0.conv1", 3, 5, picture(1))
     assert (asked.filter, asked.channel) == (3, 5)
-    out_of_range = engines.ask_kernel(engine, picture(), Settings(), "layer2.0.conv1", 999, 999, picture(1))
+    out_of_range = inference.ask_kernel(engine, picture(), Settings(), "layer2.0.conv1", 999, 999, picture(1))
     assert (out_of_range.filter, out_of_range.channel) == (views[0].filter, views[0].channel)
 
 
 def test_another_pictures_kernel_is_what_it_is_when_that_one_is_looked_at(folder):
     engine, settings = open_engine(NAME, "cpu"), Settings(2.0)
-    view = engines.ask_kernel(engine, picture(), settings, "layer1.0.conv1", 2, 1, picture(1))
-    turned = engines.ask_kernel(engine, picture(1), settings, "layer1.0.conv1", 2, 1, picture())
+    view = inference.ask_kernel(engine, picture(), settings, "layer1.0.conv1", 2, 1, picture(1))
+    turned = inference.ask_kernel(engine, picture(1), settings, "layer1.0.conv1", 2, 1, picture())
     np.testing.assert_array_equal(view.other.forged, turned.own.forged)
     np.testing.assert_array_equal(view.own.forged, turned.other.forged)
 
 
 def test_a_layer_that_is_not_there_is_named(folder):
     with pytest.raises(KeyError, match="conv9"):
-        engines.ask_kernel(open_engine(NAME, "cpu"), picture(), Settings(), "conv9")
+        inference.ask_kernel(open_engine(NAME, "cpu"), picture(), Settings(), "conv9")
 
 
 # --- curves -----------------------------------------------------------------------------------------------------------
@@ -470,11 +473,11 @@ def test_a_layer_that_is_not_there_is_named(folder):
 
 def test_each_point_of_a_curve_is_a_pass_of_its_own_read_once(folder, monkeypatch):
     engine, made, free = open_engine(NAME, "cpu"), [], []
-    take = engines.take_reading
-    monkeypatch.setattr(engines, "take_reading", lambda *args: made.append(args[2]) or take(*args))
+    take = inference.take_reading
+    monkeypatch.setattr(inference, "take_reading", lambda *args: made.append(args[2]) or take(*args))
     wanted = [Settings(), Settings(30.0), Settings(Heads(30.0, 1.0, 1.0, 2.0)), Settings(1.0, compensate=True)]
     readings = []
-    for reading in engines.read_each(engine, picture(), wanted):
+    for reading in inference.read_each(engine, picture(), wanted):
         readings.append(reading)
         with hold():  # between two points the device is free
             free.append(True)
@@ -482,17 +485,17 @@ def test_each_point_of_a_curve_is_a_pass_of_its_own_read_once(folder, monkeypatc
     assert len(readings) == len(free) == 4
     for settings, reading in zip(wanted, readings, strict=True):
         np.testing.assert_array_equal(reading.logits, ask(engine, picture(), settings).explanation.logits[0])
-    again = list(engines.read_each(engine, picture(), wanted))
+    again = list(inference.read_each(engine, picture(), wanted))
     assert made == wanted[:3]
     np.testing.assert_array_equal(again[1].logits, readings[1].logits)
 
 
 def test_who_waits_too_long_for_a_point_keeps_those_before(folder, monkeypatch):
     engine = open_engine(NAME, "cpu")
-    points = engines.read_each(engine, picture(), [Settings(), Settings(2.0)])
+    points = inference.read_each(engine, picture(), [Settings(), Settings(2.0)])
     next(points)
-    monkeypatch.setattr(engines, "PATIENCE", 0.0)
+    monkeypatch.setattr(inference, "PATIENCE", 0.0)
     with hold():
         with pytest.raises(BusyError):
             next(points)
-        next(engines.read_each(engine, picture(), [Settings()]))
+        next(inference.read_each(engine, picture(), [Settings()]))

@@ -15,7 +15,7 @@ from odconv import HEADS, Settings, drawings, explain
 from odconv.attention import Heads
 from odconv.backbones import od_mobilenetv2
 from odconv.cost import LayerCost
-from odconv.export import COLUMNS, Context, settings_json, to_csv, to_html, to_npz
+from odconv.export import COLUMNS, LOGIT_COLUMNS, Context, logits_to_csv, settings_json, to_csv, to_html, to_npz
 from odconv.words import LANGUAGES, say
 
 CLASSES = tuple("abcde")
@@ -118,6 +118,16 @@ def test_no_name_in_the_csv_is_a_formula(record, formula):
     for row in rows(to_csv(context, one)):
         for column in ("model", "weights", "image", "layer"):
             assert row[column].startswith("'")
+
+
+def test_the_csv_of_a_network_without_attention_holds_every_logit(record):
+    written = rows(logits_to_csv(CONTEXT, record))
+    assert tuple(written[0]) == LOGIT_COLUMNS
+    assert [(row["image"], row["class"]) for row in written] == [(title, name) for title in TITLES for name in CLASSES]
+    np.testing.assert_allclose([float(row["logit"]) for row in written], record.logits.ravel(), rtol=1e-6)
+    for row in rows(logits_to_csv(replace(CONTEXT, classes=("=1",) * 5, titles=("+1",) * 3), record)):
+        assert row["class"] == "'=1"
+        assert row["image"] == "'+1"
 
 
 # --- NPZ ------------------------------------------------------------------------------------------------------------
@@ -253,13 +263,15 @@ def test_the_html_file_holds_what_the_page_draws_for_every_picture_and_layer(rec
         assert sheet["prediction"] == drawings.prediction_data("en", one, before, CLASSES)
         glance = drawings.glance_data("en", one, before, "layer1.0.conv1", places(record), usual)
         assert sheet["glance"] == glance
+        end = usual and drawings.scale_end_of(one, before, usual)  # one scale for all of a picture's drawings
         for name, layer in one.layers.items():
             cost = LayerCost(name, 1000, 2000)
-            shown = drawings.layer_data("en", layer, before and before.layers[name], cost, usual and usual[name])
+            shown = drawings.layer_data("en", layer, before and before.layers[name], cost, usual and usual[name], end)
             assert sheet["layers"][name] == shown
+    end = usual and drawings.scale_end_of(record, reference, usual)
     for name, layer in record.layers.items():
         before = reference and reference.layers[name]
-        compared = drawings.side_by_side_data("en", layer, before, TITLES, usual and usual[name])
+        compared = drawings.side_by_side_data("en", layer, before, TITLES, usual and usual[name], end)
         assert data["comparison"]["layers"][name] == compared
 
 

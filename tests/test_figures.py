@@ -79,3 +79,15 @@ def test_where_pictures_differ_most_is_said_in_a_sentence(typical, sentence):
 
 def test_a_head_that_no_layer_has_is_not_in_the_sentence():
     assert "kernel" not in describe_spread("en", LAYERS, SPREAD | {"kernel": [None, None]})
+
+
+def test_every_text_of_the_chart_has_the_size_that_is_asked_for():
+    layout = figures.spread_by_depth("en", LAYERS, SPREAD, None, LAYERS[0], text_size=20).layout
+    texts = (
+        layout.xaxis.tickfont,
+        layout.yaxis.tickfont,
+        layout.yaxis.title.font,
+        layout.legend.font,
+        layout.hoverlabel.font,
+    )
+    assert {text.size for text in texts} == {20}

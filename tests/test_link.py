@@ -46,6 +46,7 @@ def views(draw):
         channel=draw(st.none() | st.integers(0, 2048)),
         dials=draw(st.sampled_from(["one", "four"])),
         suffers=draw(st.sampled_from(["", *HEADS])),
+        present=draw(st.booleans()),
         difference=draw(st.booleans()),
         settings=draw(settings),
     )

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from odconv.attention import HEADS, Heads, Settings
 from odconv.tempering import FALL_EPOCHS, scheduled_temperature
-from odconv.ui.dials import STOPS, Turn
+from odconv.ui.dials import STOPS
 from odconv.ui.link import TEMPERATURES, View, from_query, to_query
+from odconv.ui.live import Turn
 from odconv.ui.temperatures import SCHEDULE, parse_temperatures, temperature_clauses
 from tests.test_dials import anything
 from tests.test_link import OFFER
@@ -26,7 +27,7 @@ def test_one_temperature_for_all_heads_is_one_number(one, released):
 @given(st.lists(on_dial, min_size=4, max_size=4))
 def test_each_head_gets_its_temperature_and_a_link_gives_it_back(four):
     turn = parse_temperatures(json.loads(json.dumps({"changes": {"temperatures": four}, "released": True})))
-    settings = Settings(**turn.settings)
+    settings = Settings(**turn.changes)
     assert settings.divisors == Heads(*four)
     view = View(settings=settings)
     assert from_query(to_query(view), OFFER) == (view, [])
@@ -60,7 +61,7 @@ def test_nothing_that_a_browser_sends_gets_out_of_range(sent, four):
             turn = parse_temperatures(message)
         except ValueError:
             continue
-        assert all(TEMPERATURES[0] <= one <= TEMPERATURES[1] for one in Settings(**turn.settings).divisors)
+        assert all(TEMPERATURES[0] <= one <= TEMPERATURES[1] for one in Settings(**turn.changes).divisors)
 
 
 def test_the_epochs_fall_as_the_authors_temperature_does_to_three_digits():

@@ -185,6 +185,8 @@ def test_the_answer_names_the_worst_head_and_whether_it_was_the_guess():
     assert "goes from 0.30 to 0.50" in text
     assert "With the gain kept, x has 0.70. So most of the loss is scale." in text
     assert answer(alone, "kernel").startswith("No: filter, and not kernel.")
+    level = alone | {"kernel": Alone(reading(0.204), None)}
+    assert answer(level, "kernel").startswith("Yes: kernel, and filter no less.")
     pattern = alone | {"filter": Alone(reading(0.2), reading(0.4))}
     assert "So most of the loss is the pattern" in answer(pattern, "filter")
 

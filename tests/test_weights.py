@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from benchmarks import cards
-from odconv import HEADS, images, load_checkpoint
+from odconv import HEADS, explain, images, load_checkpoint
 from odconv.atlas import atlas_beside, atlas_path
 from odconv.checkpoint import find_checkpoints
+from odconv.familiar import is_unfamiliar
 from odconv.layer import AttentionBranch
 from odconv.training import train
 from odconv.training.recipe import DRAWN_TEMPERATURES
@@ -102,6 +103,41 @@ def test_a_log_ends_with_about_the_accuracy_that_the_card_says():
 def test_the_network_that_the_app_opens_with_moves_most():
     four, one = between_pictures("od_resnet18_w32_4x").mean(0), between_pictures("od_resnet18_w32_1x").mean(0)
     assert (four[:3] > one).all()
+
+
+def test_what_is_said_of_pictures_of_other_things_is_what_was_measured():
+    text = " ".join((FOLDER / "README.md").read_text(encoding="utf-8").split())
+    entries = [
+        json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["familiar"] for path in BUNDLED.values()
+    ]
+    for entry in entries:
+        assert entry["score"] == "max_softmax"
+        assert round(entry["false_alarms"]) == 5
+        assert f"--known {' '.join(entry['known'])} \\ --doubtful {' '.join(entry['doubtful'])}" in re.sub(
+            r"\\ (?!--)", "", text
+        )
+    assert (len(entries[0]["known"]), len(entries[0]["doubtful"])) == (14, 19)
+    ranges = {
+        "notices {} to {} % of pictures": [entry["caught"] for entry in entries],
+        "curve {} to {} %, and": [e["scores"][score]["auroc"] for e in entries for score in ("max_logit", "energy")],
+        "and {} to {} % for the probability": [entry["auroc"] for entry in entries],
+        "false for {} to {} % of them": [entry["photos"]["false_alarms"] for entry in entries],
+    }
+    for said, values in ranges.items():
+        assert said.format(round(min(values)), round(max(values))) in text
+
+
+def test_what_is_said_of_the_samples_of_none_of_the_classes_is_so():
+    checkpoint = load_checkpoint(FOLDER / "od_resnet18_w32_4x_tiny_imagenet.safetensors")
+    strange = [sample for sample in json.loads((SAMPLES / "samples.json").read_text()) if sample["known"] is None]
+    pictures = [images.decode((SAMPLES / sample["file"]).read_bytes()) for sample in strange]
+    found = explain(checkpoint.model, torch.cat([images.prepare(picture, checkpoint.card) for picture in pictures]))
+    text = " ".join((FOLDER / "README.md").read_text(encoding="utf-8").split())
+    assert len(strange) == 7
+    assert not any(is_unfamiliar(logits[None], checkpoint.card.familiar) for logits in found.logits)
+    shares = found.probabilities[[sample["id"] for sample in strange].index("raccoon")]
+    assert checkpoint.card.classes[shares.argmax()].startswith("koala,")
+    assert f"it takes the raccoon for a koala with a probability of {shares.max():.1f}" in text
 
 
 @pytest.mark.parametrize("name", ["od_resnet18_w32_4x", "od_resnet18_w32_1x"])

@@ -159,8 +159,10 @@ def _line(name: str, colour: str, dashed: bool, values: Sequence[float]) -> dict
 
 
 def _end(lines: Sequence[Mapping[str, Any]], guide: float) -> float:
-    """Upper end of a scale that starts at 0: the largest value, or a little more than the guide."""
-    return max(1.2 * guide, *(value for line in lines for value in line["values"]))
+    """Upper end of a scale that starts at 0: a round number that the values and the guide are below."""
+    largest = max(1.2 * guide, *(value for line in lines for value in line["values"]))
+    step = 10.0 ** math.floor(math.log10(largest)) / 2
+    return float(f"{math.ceil(largest / step - 1e-9) * step:.2g}")
 
 
 def _chart(

@@ -48,6 +48,11 @@ def head_name(language: str, head: str) -> str:
     return say(language, f"head.{head}")
 
 
+def tone_words(language: str) -> dict[str, str]:
+    """What the foot of a drawing says: beside its tones, and on the button that shows the network as trained."""
+    return {key: say(language, f"glance.{key}") for key in ("below", "above", "hold")}
+
+
 # --- attention ------------------------------------------------------------------------------------------------------
 
 
@@ -107,6 +112,37 @@ def describe_difference(language: str, head: str, shift: np.ndarray) -> str:
         return say(language, "layer.kernel_shift", high_kernel=high + 1, low_kernel=low + 1, **extremes)
     name = head_name(language, head)
     return say(language, "layer.gate_shift", head=name, high_channel=high, low_channel=low, **extremes)
+
+
+def describe_furthest(language: str, differences: Mapping[str, Heads[np.ndarray]]) -> str:
+    """A sentence on the layer whose differences from the typical are largest, and on the head of it in which they are.
+
+    A head's size is the mean size of its differences, a layer's the mean over its heads.
+
+    ``differences``: layer name -> the differences of one picture (N = 1).
+    """
+    sizes = {
+        name: {
+            head: float(np.abs(values).mean(dtype=np.float64))
+            for head, values in zip(HEADS, heads, strict=True)
+            if values is not None
+        }
+        for name, heads in differences.items()
+    }
+    layers = {name: sum(heads.values()) / len(heads) for name, heads in sizes.items() if heads}
+    layers = {name: size for name, size in layers.items() if math.isfinite(size)}
+    if not layers or max(layers.values()) < SAME:
+        return say(language, "glance.typical")
+    name = max(layers, key=layers.__getitem__)
+    head, most = max(sizes[name].items(), key=lambda item: item[1])
+    return say(
+        language,
+        "glance.furthest",
+        layer=clean_name(name),
+        size=f"{layers[name]:.2f}",
+        head=head_name(language, head),
+        most=f"{most:.2f}",
+    )
 
 
 def _places_of_extremes(taps: np.ndarray) -> dict[str, int]:

@@ -22,11 +22,15 @@ const tone = (head, value) => {
     ? `color-mix(in oklab, var(--${head}) ${at(v * 200)}%, var(--paper))`
     : `color-mix(in oklab, var(--ink) ${at((v - 0.5) * 130)}%, var(--${head}))`;
 };
-// A difference from what is typical, on a scale of plus and minus span: the head's colour above, grey below.
-const shade = (head, value, span) =>
-  !span ? tone(head, value)
-  : value >= 0 ? tone(head, (0.5 * value) / span)
-  : `color-mix(in oklab, var(--ink) ${at(Math.min(-value / span, 1) * 60)}%, var(--paper))`;
+// A tone between those of ``tones``, [red, green, blue]; -1: the first, 1: the last.
+const blend = (place, tones) => {
+  const x = ((Math.min(Math.max(place, -1), 1) + 1) / 2) * (tones.length - 1), low = Math.min(Math.floor(x), tones.length - 2);
+  return tones[low].map((part, i) => Math.round(part + (x - low) * (tones[low + 1][i] - part)));
+};
+const rgb = (tone) => `rgb(${tone.join(" ")})`;
+const bytesOf = (colour) => [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16));
+// The colour of a value: of the head, or of a difference from the typical on a scale of plus and minus span.
+const shade = (head, value, { span, tones }) => !span ? tone(head, value) : rgb(blend(value / span, tones.map(bytesOf)));
 // How far along an axis a value lies, 0 to 1; differences start from the middle.
 const along = (value, span) => Math.min(Math.max(span ? (value / span + 1) / 2 : value, 0), 1);
 // A number as text; a difference always has its sign.
@@ -42,6 +46,86 @@ const kernelTone = (index, count) =>
 const states = new WeakMap();
 const stateOf = (root, initial) => states.get(root) ?? states.set(root, initial).get(root);
 let drawn = 0; // one page can hold several drawings of a kind, and ids are for all of it
+
+// Many cells or bars as one path a tone: a number an entry, and for each a path and how far its tone is, 0 to 1.
+const TONE_STEPS = 20;
+const inTones = (count, pathOf, shareOf, colorOf) => {
+  const paths = Array.from({ length: TONE_STEPS + 1 }, () => "");
+  for (let i = 0; i < count; i++) paths[Math.round(Math.min(Math.max(shareOf(i), 0), 1) * TONE_STEPS)] += pathOf(i);
+  return paths.map((path, step) => path && `<path d="${path}" style="fill:${colorOf(step / TONE_STEPS)}"/>`).join("");
+};
+
+// What a value's tone means: a difference's, or a gate's in the colours of the heads that are drawn in tones.
+const toneKey = ({ span, tones, words }) => {
+  const ends = span ? [`${words.below} −${span}`, `+${span} ${words.above}`] : ["0", "1"];
+  const stops = (head) => [0, 0.25, 0.5, 0.75, 1].map((v) => tone(head, v)).join(",");
+  const ramps = span ? [tones.join(",")] : ["spatial", "channel", "filter"].map(stops);
+  return `<span>${esc(ends[0])}</span><span class="ramps">${ramps.map((ramp) => `<i style="background:linear-gradient(to right,${ramp})"></i>`).join("")}</span><span>${esc(ends[1])}</span>`;
+};
+
+// A button that shows the network as trained in place, for as long as it is held by pointer or key. What reads a page aloud
+// presses and lets go at once: for it, a press turns it on, and the next one off.
+const HOLD_BUTTON = '<button type="button" class="hold" aria-pressed="false"></button>';
+const updateHold = (button, text, offered, state) => {
+  const show = (held) => {
+    if (state.held === held) return;
+    state.held = held;
+    state.draw(state);
+  };
+  if (!offered) state.held = false;
+  button.textContent = text;
+  button.setAttribute("aria-pressed", Boolean(state.held));
+  button.style.visibility = offered ? "" : "hidden";
+  const isKey = (event) => event.key === " " || event.key === "Enter";
+  button.onpointerdown = (event) => {
+    button.setPointerCapture(event.pointerId);
+    show(true);
+  };
+  button.onpointerup = button.onpointercancel = button.onblur = () => show(false);
+  button.onkeydown = (event) => {
+    if (!isKey(event)) return;
+    event.preventDefault();
+    show(true);
+  };
+  button.onkeyup = (event) => {
+    if (!isKey(event)) return;
+    event.preventDefault(); // no click follows
+    show(false);
+  };
+  button.onclick = (event) => event.detail === 0 && show(!state.held);
+  button.oncontextmenu = (event) => event.preventDefault(); // of a long touch
+};
+
+// Bars of one head, ``step`` px each, from the height ``from``; those of differences each in the tone of its value.
+const profileBars = (head, values, left, step, y, from, data) => {
+  const bar = (i) => `M${at(left + i * step)} ${from}V${y(values[i])}h${at(step + 0.05)}V${from}z`;
+  if (!data.span) return `<path d="${values.map((_, i) => bar(i)).join("")}" style="fill:var(--${head})"/>`;
+  const color = (share) => shade(head, (2 * share - 1) * data.span, data);
+  return `<g class="cells">${inTones(values.length, bar, (i) => along(values[i], data.span), color)}</g>`;
+};
+// A number at the middle of a bar, on a plate, so that a dashed line does not strike it out.
+const numberPlate = (text, x, y) => {
+  const wide = 7.2 * text.length + 5;
+  return `<rect x="${at(x - wide / 2)}" y="${at(y - 12)}" width="${at(wide)}" height="16" rx="4" class="plate"/><text x="${at(x)}" y="${at(y)}" class="middle">${esc(text)}</text>`;
+};
+
+const BAND_STEP = 4; // px a channel; where there are fewer, single dashes are a scribble
+// Trained gates over bars: dashes where there is room for each, else a band from the least to the greatest of neighbours.
+const trainedMarks = (values, left, step, y) => {
+  const many = bandSize(step);
+  if (many === 1) {
+    return `<polyline points="${values.map((v, i) => `${at(left + i * step)},${y(v)} ${at(left + (i + 1) * step)},${y(v)}`).join(" ")}" class="ghost-line"/>`;
+  }
+  const groups = Array.from({ length: Math.ceil(values.length / many) }, (_, g) => values.slice(g * many, (g + 1) * many));
+  const edge = (choose) => groups.map((group, g) => {
+    const from = at(left + g * many * step), to = at(left + (g * many + group.length) * step), height = y(choose(...group));
+    return [`${from},${height}`, `${to},${height}`];
+  });
+  const [upper, lower] = [edge(Math.max), edge(Math.min)];
+  return `<polygon points="${upper.flat().join(" ")} ${lower.toReversed().flatMap(([from, to]) => [to, from]).join(" ")}" class="band"/>`;
+};
+const bandSize = (step) => (step >= BAND_STEP ? 1 : Math.ceil(8 / step));
+const marksText = (words, step) => (bandSize(step) === 1 ? words.trained_marks : fill(words.trained_band, { count: bandSize(step) }));
 
 const PRINTED_WIDTH = 680; // px that A4 and Letter have between their margins
 

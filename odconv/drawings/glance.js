@@ -1,64 +1,58 @@
 // All layers x four heads. One column a layer; click or arrow keys choose one. Spatial: the k x k taps as a small map.
-// Channel and filter: gates sorted, the widest on top; the width is the gate. Kernel: the shares of the K kernels.
-// Differences from what is typical start from the middle: more to the right, less to the left; a row for each kernel.
+// Channel and filter: a cell a channel, in channel order, row by row. Kernel: a row for each of W1..WK, as long as its share.
+// Differences from what is typical: the same cells, and the kernels' rows filled, in the tones of a difference.
 
-const GLANCE_ROWS = { spatial: 0, channel: 62, filter: 62, kernel: 62 }; // heights in px; 0: as high as wide
-const GLANCE_GAP = 12;
+const GLANCE_GAP = 6;
 const GLANCE_PATIENCE = 3000; // ms after which a choice that was not answered is given up
+const KERNEL_ROW = 12; // px, where there are up to four kernels
 
 const glanceCells = {
-  spatial: (layer, ghost, w, h, span) => {
+  spatial: (layer, ghost, w, h, data) => {
     const k = Math.round(Math.sqrt(layer.spatial.length));
     const side = w / k;
     return layer.spatial
       .map((value, i) => {
         const [x, y] = [(i % k) * side, Math.floor(i / k) * side];
         const dot = ghost
-          ? `<circle cx="${at(x + side / 2)}" cy="${at(y + side / 2)}" r="${at(side / 5)}" style="fill:${shade("spatial", ghost.spatial[i], span)}"/>`
+          ? `<circle cx="${at(x + side / 2)}" cy="${at(y + side / 2)}" r="${at(side / 5)}" style="fill:${shade("spatial", ghost.spatial[i], data)}"/>`
           : "";
-        return `<rect x="${at(x)}" y="${at(y)}" width="${at(side)}" height="${at(side)}" style="fill:${shade("spatial", value, span)}"/>${dot}`;
+        return `<rect x="${at(x)}" y="${at(y)}" width="${at(side)}" height="${at(side)}" style="fill:${shade("spatial", value, data)}"/>${dot}`;
       })
       .join("") + `<rect width="${at(w)}" height="${at(w)}" class="frame"/>`;
   },
-  channel: (layer, ghost, w, h, span) => glanceProfile("channel", layer, ghost, w, h, span),
-  filter: (layer, ghost, w, h, span) => glanceProfile("filter", layer, ghost, w, h, span),
-  kernel: (layer, ghost, w, h, span) => {
-    if (span) return glanceShifts(layer, ghost, w, h, span);
-    const stack = (shares, x, width, extra) => {
-      let y = 0;
-      return shares
-        .map((share, i) => {
-          const top = y;
-          y += share * h;
-          return share === 0 ? "" : `<rect x="${at(x)}" y="${at(top)}" width="${at(width)}" height="${at(share * h)}" class="share" style="fill:${kernelTone(i, shares.length)}"${extra}/>`;
-        })
-        .join("");
-    };
-    const strip = ghost ? w * 0.22 : 0;
-    return stack(layer.kernel, strip ? strip + 2 : 0, strip ? w - strip - 2 : w, "") +
-      (ghost ? stack(ghost.kernel, 0, strip, ' opacity="0.6"') : "");
+  channel: (layer, ghost, w, h, data) => glanceStrip("channel", layer.channel, w, h, data),
+  filter: (layer, ghost, w, h, data) => glanceStrip("filter", layer.filter, w, h, data),
+  kernel: (layer, ghost, w, h, data) => {
+    const count = layer.kernel.length, row = h / count, high = at(row > 4 ? row - 2 : row);
+    return layer.kernel.map((value, i) => {
+      const y = at(i * row + (row > 4 ? 1 : 0)), middle = at((i + 0.5) * row);
+      if (data.span) {
+        const dot = ghost ? `<circle cx="${at(w / 2)}" cy="${middle}" r="${at(Math.min(3, row / 3))}" style="fill:${shade("kernel", ghost.kernel[i], data)}"/>` : "";
+        return `<rect y="${y}" width="${w}" height="${high}" style="fill:${shade("kernel", value, data)}"/>${dot}`;
+      }
+      const tick = ghost ? `<rect x="${at(ghost.kernel[i] * (w - 2))}" y="${at(i * row)}" width="2" height="${at(row)}" class="tick"/>` : "";
+      return `<rect y="${y}" width="${w}" height="${high}" class="well"/>
+        <rect y="${y}" width="${at(value * w)}" height="${high}" style="fill:${kernelTone(i, count)}"/>${tick}`;
+    }).join("");
   },
 };
 
-const glanceShifts = (layer, ghost, w, h, span) => {
-  const row = h / layer.kernel.length, x = (value) => along(value, span) * w;
-  const rows = layer.kernel.map((value, i) => {
-    const from = Math.min(x(0), x(value)), wide = Math.abs(x(value) - x(0)), y = i * row + 1;
-    const mark = ghost
-      ? `<line x1="${at(x(ghost.kernel[i]))}" x2="${at(x(ghost.kernel[i]))}" y1="${at(y)}" y2="${at(y + row - 2)}" class="ghost-line"/>` : "";
-    return `<rect x="${at(from)}" y="${at(y)}" width="${at(wide)}" height="${at(row - 2)}" style="fill:${kernelTone(i, layer.kernel.length)}"/>${mark}`;
-  });
-  return `<rect width="${at(w)}" height="${h}" class="well"/>${rows.join("")}<line x1="${at(w / 2)}" x2="${at(w / 2)}" y2="${h}" class="axis"/>`;
+const glanceStrip = (head, { levels, columns }, w, h, data) => {
+  const bytes = atob(levels), wide = w / columns, high = h / Math.ceil(bytes.length / columns);
+  const cell = (i) => `M${at((i % columns) * wide)} ${at(Math.floor(i / columns) * high)}h${at(wide)}v${at(high)}h-${at(wide)}z`;
+  const color = (share) => shade(head, data.span ? (2 * share - 1) * data.span : share, data);
+  return `<rect width="${w}" height="${h}" class="well"/><g class="cells">${inTones(bytes.length, cell, (i) => bytes.charCodeAt(i) / 255, color)}</g>`;
 };
 
-const glanceProfile = (head, layer, ghost, w, h, span) => {
-  const outline = (values) =>
-    values.map((v, i) => `${at(along(v, span) * w)},${at((i / (values.length - 1)) * h)}`).join(" ");
-  const base = at(along(0, span) * w);
-  return `<rect width="${at(w)}" height="${h}" class="well"/>
-    <polygon points="${base},0 ${outline(layer[head])} ${base},${h}" style="fill:var(--${head})"/>
-    <line x1="${at(w / 2)}" x2="${at(w / 2)}" y2="${h}" class="${span ? "axis" : "half"}"/>
-    ${ghost ? `<polyline points="${outline(ghost[head])}" class="ghost-line"/>` : ""}`;
+const legendLine = ([first = "", ...rest]) => (rest.length ? `${first} · ${rest.join(" ")}` : first);
+
+// The rows W1..WK are named where there is room for a line of text, else the first and the last; with the kernel's tone, where
+// the rows are not in the tones of differences.
+const kernelNames = (count, height, end, toned) => {
+  const row = height / count, all = row >= KERNEL_ROW;
+  return Array.from({ length: count }, (_, i) => !all && i && i < count - 1 ? "" :
+    `<text x="${end - 11}" y="${at(Math.max((i + 0.5) * row + 4, all ? 0 : 9))}" class="end">W${i + 1}</text>${toned ? "" : `
+     <rect x="${end - 8}" y="${at(i * row + 1)}" width="5" height="${at(Math.max(row - 2, 2))}" style="fill:${kernelTone(i, count)}"/>`}`).join("");
 };
 
 const drawGlance = (root, data, act) =>
@@ -66,69 +60,78 @@ const drawGlance = (root, data, act) =>
     // A layer that was chosen here and is on its way: data that were sent before do not take it back.
     if (data.selected === state.wanted || performance.now() - (state.chosenAt ?? 0) > GLANCE_PATIENCE) state.wanted = undefined;
     state.selected = state.wanted ?? data.selected;
-    const wide = state.width >= 640;
-    const gutter = wide ? 118 : 0;
-    const most = Math.max(1, Math.floor((state.width - gutter) / (wide ? 34 : 36)));
+    if (!root.querySelector("[role=listbox]")) {
+      root.innerHTML = `<div role="listbox" tabindex="0" aria-orientation="horizontal"></div>
+        <div class="foot"><p class="tones"></p>${HOLD_BUTTON}</div><p class="note kept"></p>`;
+    }
+    const compared = data.layers.some((layer) => layer.ghost);
+    updateHold(root.querySelector(".hold"), data.words.hold, compared, state);
+    const wide = state.width >= 560;
+    const gutter = wide ? 118 : 34;
+    const most = Math.max(1, Math.floor((state.width - gutter) / (wide ? 30 : 36)));
     const bands = Math.ceil(data.layers.length / most);
     const per = Math.ceil(data.layers.length / bands);
-    const column = Math.min(68, (state.width - gutter) / per);
-    const w = column * 0.8;
-    const title = wide ? 0 : 15; // on a phone a head's name stands above its row
+    const column = Math.min(76, (state.width - gutter) / per);
+    const w = Math.floor(column * 0.84);
+    const strip = bands > 1 ? 64 : w >= 40 ? 128 : 96; // whole pixels for each of 32 rows
+    const kernels = Math.max(1, ...data.layers.map((layer) => layer.kernel?.length ?? 1));
+    const heights = { spatial: w, channel: strip, filter: strip, kernel: Math.max(4, kernels) * (kernels > 4 ? 5 : (w >= 40 ? 15 : KERNEL_ROW)) };
+    const title = wide ? 0 : 16; // on a phone a head's name stands above its row
 
     const band = (layers, first) => {
-      let y = 24;
+      let y = 19;
       const rows = HEADS.map((head) => {
-        const height = GLANCE_ROWS[head] || w;
-        const top = y + title + (head === "kernel" ? 14 : 0);
+        const height = heights[head], top = y + title;
         y = top + height + GLANCE_GAP;
         return { head, top, height };
       });
-      const foot = y + 4;
+      const numbers = y + 6, foot = y + 21; // base lines: effective kernels, and the layers' labels
+      const names = `<g transform="translate(0 ${rows[3].top})">${kernelNames(kernels, rows[3].height, gutter - 2, data.span)}</g>`;
       const labels = rows
         .map(({ head, top, height }) =>
           wide
-            ? `<rect x="0" y="${top}" width="4" height="${at(height)}" style="fill:var(--${head})"/>
-               <text x="11" y="${top + 13}" class="strong">${esc(data.words.heads[head])}</text>
-               ${data.legend[head].map((line, i) => `<text x="11" y="${top + 28 + 13 * i}" class="faint">${esc(line)}</text>`).join("")}`
-            : `<rect x="0" y="${top - (head === "kernel" ? 25 : 11)}" width="8" height="8" style="fill:var(--${head})"/>
-               <text x="12" y="${top - (head === "kernel" ? 17 : 3)}" class="faint"><tspan class="strong">${esc(data.words.heads[head])}</tspan> ${esc(data.legend[head].join(" · "))}</text>`,
+            ? `<rect x="0" y="${at(top)}" width="4" height="${at(height)}" style="fill:var(--${head})"/>
+               <text x="11" y="${at(top + 12)}" class="strong">${esc(data.words.heads[head])}</text>
+               ${data.legend[head].map((line, i) => `<text x="11" y="${at(top + 26 + 14 * i)}" class="faint">${esc(line)}</text>`).join("")}`
+            : `<rect x="0" y="${at(top - 12)}" width="8" height="8" style="fill:var(--${head})"/>
+               <text x="12" y="${at(top - 4)}" class="faint"><tspan class="strong">${esc(data.words.heads[head])}</tspan> ${esc(legendLine(data.legend[head]))}</text>`,
         )
         .join("");
+      const counted = kernels > 1 && wide ? `<text x="11" y="${at(numbers)}" class="faint">${esc(data.words.effective)}</text>` : "";
       const columns = layers
         .map((layer, i) => {
-          const x = gutter + i * column + (column - w) / 2;
+          const x = Math.round(gutter + i * column + (column - w) / 2);
+          const shown = state.held && layer.ghost ? layer.ghost : layer, ghost = state.held ? null : layer.ghost;
           const cells = rows
             .map(({ head, top, height }) => {
-              const cell = layer[head]
-                ? glanceCells[head](layer, layer.ghost, w, height, data.span)
+              const cell = shown[head]
+                ? glanceCells[head](shown, ghost, w, height, data)
                 : `<rect width="${at(w)}" height="${at(height)}" class="absent"/><text x="${at(w / 2)}" y="${at(height / 2 + 4)}" class="middle faint">${esc(data.words.no_head)}</text>`;
-              const note = head === "kernel" && layer.kernel
-                ? `<text x="${at(w / 2)}" y="-4" class="middle tiny">${num(layer.effective, 1)}</text>` : "";
-              return `<g transform="translate(${at(x)} ${at(top)})">${cell}${note}</g>`;
+              return `<g transform="translate(${x} ${at(top)})">${cell}</g>`;
             })
             .join("");
+          const effective = shown.kernel ? `<text x="${at(x + w / 2)}" y="${at(numbers)}" class="middle">${num(shown.effective, 1)}</text>` : "";
           const starts = i === 0 || layers[i - 1].stage !== layer.stage;
-          return `${starts ? `<text x="${at(x)}" y="13" class="faint">${esc(layer.stage)}</text>` : ""}
-            ${starts && i ? `<line x1="${at(x - column * 0.1)}" x2="${at(x - column * 0.1)}" y1="4" y2="${foot + 10}" class="stage"/>` : ""}
+          return `${starts ? `<text x="${x}" y="12" class="faint">${esc(layer.stage)}</text>` : ""}
+            ${starts && i ? `<line x1="${at(gutter + i * column)}" x2="${at(gutter + i * column)}" y1="3" y2="${at(foot)}" class="stage"/>` : ""}
             <g role="option" id="${state.id}-${first + i}" data-index="${first + i}" data-name="${esc(layer.name)}" aria-selected="${layer.name === state.selected}" aria-label="${esc(layer.alt)}">
               <title>${esc(layer.alt)}</title>
-              <rect x="${at(gutter + i * column + 1)}" y="17" width="${at(column - 2)}" height="${at(foot - 4)}" rx="4" class="column"/>
-              ${cells}<text x="${at(x + w / 2)}" y="${foot + 6}" class="middle tiny">${esc(layer.label)}</text>
+              <rect x="${at(gutter + i * column + 1)}" y="15" width="${at(column - 2)}" height="${at(foot - 10)}" rx="4" class="column"/>
+              ${cells}${effective}<text x="${at(x + w / 2)}" y="${at(foot)}" class="middle faint">${esc(layer.label)}</text>
             </g>`;
         })
         .join("");
-      return svgOf(state.width, foot + 16, 'role="presentation"', wide ? labels + columns : `${columns}<g class="over">${labels}</g>`);
+      const over = labels + (kernels > 1 ? names : "") + counted;
+      return svgOf(state.width, foot + 7, 'role="presentation"', wide ? over + columns : `${columns}<g class="over">${over}</g>`);
     };
 
     const pieces = Array.from({ length: bands }, (_, i) => band(data.layers.slice(i * per, (i + 1) * per), i * per));
     const index = data.layers.findIndex((layer) => layer.name === state.selected);
-    if (!root.querySelector("[role=listbox]")) {
-      root.innerHTML = `<div role="listbox" tabindex="0" aria-orientation="horizontal"></div><p class="note"></p>`;
-    }
     const list = root.querySelector("[role=listbox]");
     list.setAttribute("aria-label", data.alt);
     list.setAttribute("aria-activedescendant", `${state.id}-${index}`);
     list.innerHTML = pieces.join("");
+    root.querySelector(".tones").innerHTML = toneKey(data);
     root.querySelector(".note").textContent = data.note;
 
     const choose = (i) => {

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from odconv.attention import HEADS, Heads
-from odconv.drawings.describe import describe_layer, head_name, join_list, join_sentences
-from odconv.drawings.differences import Typical, scale_end, subtract_typical
+from odconv.drawings.colours import DIVERGING
+from odconv.drawings.describe import describe_furthest, describe_layer, head_name, join_list, join_sentences, tone_words
+from odconv.drawings.differences import Typical, scale_end_of, subtract_typical
 from odconv.drawings.names import clean_name
 from odconv.drawings.numbers import json_number, json_numbers
 from odconv.explain import Explanation, effective_kernels
 from odconv.words import say
 
-QUANTILES = 25  # points of a sorted profile
+# A strip of channel or filter attention has this many rows of cells, and up to so many cells side by side in a row.
+STRIP_ROWS = 32
+STRIP_COLUMNS = 8
 
 Place = tuple[str, str]  # where a layer stands: its stage, and its short label within the stage
 
@@ -38,76 +43,111 @@ def glance_data(
         selected: name of the chosen layer.
         places: name of every layer of the record -> (stage, short label).
         typical: name of every layer -> its typical attention; where it is given, the differences from it are drawn, on one
-            scale of plus and minus ``span``.
+            scale of plus and minus ``span``, see ``scale_end_of``.
     """
-    columns, drawn = [], []
+    span = None if typical is None else scale_end_of(record, reference, typical)
+    columns, drawn = [], {}
     for name, layer in record.layers.items():
         usual = None if typical is None else typical[name]
-        now = subtract_typical(layer.attention, usual)
-        before = None if reference is None else subtract_typical(reference.layers[name].attention, usual)
-        drawn += [now] if before is None else [now, before]
+        now = drawn[name] = subtract_typical(layer.attention, usual)
         stage, label = places[name]
-        kernel = layer.attention.kernel
         description = describe_layer(language, layer, usual)
+        ghost = None
+        if reference is not None:
+            trained = reference.layers[name].attention
+            ghost = _cells(subtract_typical(trained, usual), span) | {"effective": _effective(trained)}
         columns.append(
             {
                 "name": name,
                 "stage": clean_name(stage),
                 "label": clean_name(label),
                 "alt": say(language, "glance.layer_alt", layer=clean_name(name), description=description),
-                "effective": None if kernel is None else json_number(round(float(effective_kernels(kernel[0])), 2)),
-                "ghost": None if before is None else _cells(before),
+                "effective": _effective(layer.attention),
+                "ghost": ghost,
             }
-            | _cells(now)
+            | _cells(now, span)
         )
-    end = None if typical is None else scale_end(drawn)
     return {
         "layers": columns,
         "selected": selected,
-        "span": end,
-        "note": _note(language, end, reference is not None),
+        "span": span,
+        "tones": list(DIVERGING),
+        "note": _note(language, record, None if span is None else drawn, reference is not None),
         "alt": say(language, "glance.alt" if typical is None else "glance.alt_difference", count=len(columns)),
-        "legend": _legend(language, record, typical is not None),
+        "legend": _legend(language, record),
         "words": {
             "heads": {head: head_name(language, head) for head in HEADS},
             "no_head": say(language, "glance.no_head"),
+            "effective": say(language, "glance.effective"),
+            **tone_words(language),
         },
     }
 
 
-def _legend(language: str, record: Explanation, difference: bool) -> dict[str, list[str]]:
+def _legend(language: str, record: Explanation) -> dict[str, list[str]]:
     """Head -> the lines of text that explain its row."""
     sides = sorted({layer.weight_shape[-1] for layer in record.layers.values()})
     sizes = join_list(language, (f"{side}×{side}" for side in sides if side > 1))
-    most = max((layer.weight_shape[0] for layer in record.layers.values()), default=1)
-    profile = say(language, "glance.sorted" if difference else "glance.sorted_gates")
-    shares = say(language, "glance.shares_difference" if difference else "glance.shares", most=most)
-    kernel = [shares, say(language, "glance.effective")] if most > 1 else [say(language, "glance.one_kernel")]
+    cells = [say(language, "glance.cells"), say(language, "glance.rows")]
     return {
         "spatial": [say(language, "glance.taps", sizes=sizes)] if sizes else [],
-        "channel": [say(language, "glance.input_channels"), profile],
-        "filter": [say(language, "glance.output_channels"), profile],
-        "kernel": kernel,
+        "channel": [say(language, "glance.input_channels"), *cells],
+        "filter": [say(language, "glance.output_channels"), *cells],
+        "kernel": [say(language, "glance.shares" if _most_kernels(record) > 1 else "glance.one_kernel")],
     }
 
 
-def _note(language: str, end: float | None, ghosts: bool) -> str:
-    """The note under the drawing. ``end``: of the scale of differences, or None; ``ghosts``: whether ghost marks are drawn."""
-    if end is None:
-        return say(language, "glance.ghosts") if ghosts else ""
-    sentences = [say(language, "glance.scale", end=f"{end:g}"), say(language, "glance.signs")]
-    return join_sentences(language, sentences + ([say(language, "glance.ghosts_in_lines")] if ghosts else []))
+def _note(language: str, record: Explanation, drawn: Mapping[str, Heads[np.ndarray]] | None, ghosts: bool) -> str:
+    """The note under the drawing. ``drawn``: the differences, or None; ``ghosts``: whether ghost marks are drawn."""
+    sentences = []
+    if drawn is not None:
+        sentences += [describe_furthest(language, drawn), say(language, "glance.fitted")]
+    elif (kernels := _most_kernels(record)) > 1:
+        sentences.append(say(language, "glance.effective_range", most=f"{kernels:.1f}"))
+    widest = max((max(layer.input_shape[0], layer.output_shape[0]) for layer in record.layers.values()), default=1)
+    if (pool := _pool(widest)) > 1:
+        sentences.append(say(language, "glance.pooled", most=STRIP_ROWS * STRIP_COLUMNS, count=pool))
+    if ghosts:
+        sentences.append(say(language, "glance.ghosts" if drawn is None else "glance.ghosts_difference"))
+    return join_sentences(language, sentences)
 
 
-def _cells(attention: Heads[np.ndarray]) -> dict[str, Any]:
+def _most_kernels(record: Explanation) -> int:
+    return max((layer.weight_shape[0] for layer in record.layers.values()), default=1)
+
+
+def _effective(attention: Heads[np.ndarray]) -> float | None:
+    kernel = attention.kernel
+    return None if kernel is None else json_number(round(float(effective_kernels(kernel[0])), 2))
+
+
+def _cells(attention: Heads[np.ndarray], span: float | None) -> dict[str, Any]:
     spatial, channel, filter, kernel = (None if head is None else head[0] for head in attention)
     return {
         "spatial": None if spatial is None else json_numbers(spatial.ravel()),
-        "channel": None if channel is None else _profile(channel),
-        "filter": None if filter is None else _profile(filter),
+        "channel": None if channel is None else _strip(channel, span),
+        "filter": None if filter is None else _strip(filter, span),
         "kernel": None if kernel is None else json_numbers(kernel),
     }
 
 
-def _profile(gates: np.ndarray) -> list[float]:
-    return json_numbers(np.quantile(gates, np.linspace(1, 0, QUANTILES)))
+def _pool(channels: int) -> int:
+    """How many neighbouring channels a cell of a strip is the mean of."""
+    return math.ceil(channels / (STRIP_ROWS * STRIP_COLUMNS))
+
+
+def _strip(gates: np.ndarray, span: float | None) -> dict[str, Any]:
+    """A strip of cells in channel order, row by row, ``columns`` side by side.
+
+    ``levels``: a byte a cell in base64, 0 to 255 for 0 to 1, or for minus to plus ``span``: tones need no more digits, and
+    a redraw is small.
+    """
+    pool = _pool(len(gates))
+    starts = np.arange(0, len(gates), pool)
+    means = np.add.reduceat(np.nan_to_num(gates, posinf=0, neginf=0), starts) / np.minimum(pool, len(gates) - starts)
+    shares = means if span is None else (means / span + 1) / 2
+    levels = np.round(255 * np.clip(shares, 0, 1)).astype(np.uint8)
+    return {
+        "levels": base64.b64encode(levels.tobytes()).decode("ascii"),
+        "columns": math.ceil(len(levels) / STRIP_ROWS),
+    }

@@ -1,23 +1,19 @@
 // One slice of a forged kernel: the trained candidates, then for each picture shares, sum, taps, gates, kernel and map.
 
 // Below 0 to above 0, the same in both themes. Through the square root of the size, so that small weights can be seen.
-const divergingTone = (share, tones) => {
-  const v = Math.sign(share) * Math.sqrt(Math.min(Math.abs(share), 1));
-  const place = ((v + 1) / 2) * (tones.length - 1), low = Math.min(Math.floor(place), tones.length - 2);
-  return tones[low].map((part, i) => Math.round(part + (place - low) * (tones[low + 1][i] - part)));
-};
-const rgb = (tone) => `rgb(${tone.join(" ")})`;
+const divergingTone = (share, tones) => blend(Math.sign(share) * Math.sqrt(Math.min(Math.abs(share), 1)), tones);
 // WCAG's luminance, roughly; below 0.18 white is read more easily than black.
 const isDark = ([red, green, blue]) => 0.21 * (red / 255) ** 2.2 + 0.72 * (green / 255) ** 2.2 + 0.07 * (blue / 255) ** 2.2 < 0.18;
 
 const DIGIT = 0.52; // em that a digit takes
 // A k x k square; a number is written with as many digits as fit, in the tone ``ink`` or on a plate.
 const kernelCells = (values, side, label, paint) => {
-  const k = values.length, cell = side / Math.max(k, 2), size = Math.min(16, Math.max(11, 0.29 * cell));
+  const k = values.length, cell = side / Math.max(k, 2), size = Math.min(16, Math.max(12, 0.29 * cell));
   const cells = values.flatMap((row, y) => row.map((value, x) => {
     const { color, ink, texts, title } = paint(value, y, x);
-    const text = texts.flatMap((one) => [one, one.replace("0.", ".")]).find((one) => one.length * DIGIT * size <= cell - 2), [cx, cy] = [at((x + 0.5) * cell), (y + 0.5) * cell];
-    const plate = ink ? "" : `<rect x="${at((x + 0.5) * cell - 1.3 * size)}" y="${at(cy - 0.75 * size)}" width="${at(2.6 * size)}" height="${at(1.5 * size)}" rx="4" class="plate"/>`;
+    const text = texts.flatMap((one) => [one, one.replace("0.", ".")]).find((one) => one.length * DIGIT * size <= cell - (ink ? 2 : 8)), [cx, cy] = [at((x + 0.5) * cell), (y + 0.5) * cell];
+    const plateWidth = Math.min(2.6 * size, cell - 4);
+    const plate = ink ? "" : `<rect x="${at(cx - plateWidth / 2)}" y="${at(cy - 0.75 * size)}" width="${at(plateWidth)}" height="${at(1.5 * size)}" rx="4" class="plate"/>`;
     const number = text ? `${plate}<text x="${cx}" y="${at(cy + 0.36 * size)}" class="middle weight" style="font-size:${at(size)}px${ink ? `;fill:${ink}` : ""}">${text}</text>` : "";
     return `<rect x="${at(x * cell)}" y="${at(y * cell)}" width="${at(cell)}" height="${at(cell)}" class="tap" style="fill:${color}"><title>${esc(title)}</title></rect>${number}`;
   }));
@@ -33,7 +29,7 @@ const weightCells = (values, side, label, { span, digits, tones, words }) =>
 
 const tapCells = (values, side, label, { words }) =>
   kernelCells(values, side, label, (value, y, x) => ({
-    color: tone("spatial", value), texts: [num(value)],
+    color: tone("spatial", value), texts: [num(value), num(value, 1)],
     title: fill(words.tap, { row: y + 1, column: x + 1, value: num(value, 3) }),
   }));
 
@@ -94,12 +90,14 @@ const toneLegend = ({ span, tones }) => {
 const drawKernel = (root, data) =>
   drawAtWidth(root, (state) => {
     const wide = state.width >= 800;
-    const side = wide ? Math.min(150, Math.floor((state.width - 330) / 5)) : Math.min(114, Math.floor((state.width - 60) / 3));
+    // In between, as on paper, the whole chain stands in one line without its operators.
+    const side = wide ? Math.min(150, Math.floor((state.width - 330) / 5)) : state.width >= 660 ? Math.min(104, Math.floor((state.width - 264) / 5)) : Math.min(114, Math.floor((state.width - 60) / 3));
     const count = data.candidates.length, small = count > 4 ? Math.max(24, Math.min(side, Math.floor(state.width / 8) - 12)) : wide ? side : Math.min(side, (state.width - 40) / 4);
     const candidates = data.candidates.map((values, i) => kernelStep("candidate", `W${i + 1}`, weightCells(values, small, `W${i + 1}`, data))).join("");
     replace(root, `<p class="slice">${esc(data.slice)}</p>
       <div class="forging${wide ? " wide" : ""}" style="--side:${side}px">
         <section aria-label="${esc(data.words.candidates)}"><h4>${esc(data.words.candidates)}</h4><div class="candidates">${candidates}<div class="legend">${toneLegend(data)}<p class="note">${esc(data.scale)}</p></div></div></section>
+        ${useSection(data.use, state.width)}
         ${data.rows.map((row) => kernelRow(row, side, data)).join("")}${differenceRow(data, side)}</div>
       <p class="sentence">${esc(data.sentence)}</p>`);
     paintMaps(root, data.tones);

@@ -32,7 +32,14 @@ TEMPLATES = (
 )
 
 
-def kernel_data(language: str, view: KernelView, title: str, other_title: str | None, picked: bool) -> dict[str, Any]:
+def kernel_data(
+    language: str,
+    view: KernelView,
+    title: str,
+    other_title: str | None,
+    picked: bool,
+    use: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """How one slice of the forged kernel is made for the picture that is looked at and for another, and their difference.
 
     Args:
@@ -41,6 +48,7 @@ def kernel_data(language: str, view: KernelView, title: str, other_title: str | 
         title: name of the picture that is looked at.
         other_title: name of the other picture; ``None`` for the typical one, and where there is no other.
         picked: whether the program chose the slice.
+        use: which classes use which kernel, from ``kernel_use_data``; ``None`` where that is not known.
     """
     other = view.other
     difference = None if other is None else view.own.forged - other.forged
@@ -79,6 +87,7 @@ def kernel_data(language: str, view: KernelView, title: str, other_title: str | 
             channel=view.input_channel,
         ),
         "words": words | heads,
+        "use": use,
     }
 
 

@@ -29,4 +29,7 @@ def style() -> str:
   --kernel-last: {KERNEL_TONES[1]};
 """
     heads = "".join(f"  --{head}: {colour};\n" for head, colour in COLOURS.items())
-    return theme + heads + "}\n" + (files("odconv.drawings") / "style.css").read_text(encoding="utf-8")
+    on_paper = (
+        f"@media print {{ .od {{ color-scheme: light; --paper: {PAPER[0]}; --ink: {INK[0]}; --accent: #0072b2; }} }}\n"
+    )
+    return theme + heads + "}\n" + on_paper + (files("odconv.drawings") / "style.css").read_text(encoding="utf-8")

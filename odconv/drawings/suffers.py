@@ -11,6 +11,8 @@ from odconv.drawings.numbers import json_number
 from odconv.tempering import Reading
 from odconv.words import say
 
+LEVEL = 0.005  # of probability: what cannot be told apart at two digits
+
 
 class Alone(NamedTuple):
     """One head alone at T = 30, the others as trained."""
@@ -78,12 +80,13 @@ def describe_answer(
     values = {"worst": head_name(language, worst), "name": name, "trained": f"{was:.2f}", "hot": f"{hot[worst]:.2f}"}
     if hot[worst] >= was:
         return say(language, "temper.none_falls", **values)
-    right = guess == worst
-    guessed = "" if right else head_name(language, guess)
-    sentences = [
-        say(language, "temper.answer_right" if right else "temper.answer_wrong", guess=guessed, **values),
-        say(language, "temper.falls", **values),
-    ]
+    if guess == worst:
+        verdict = say(language, "temper.answer_right", **values)
+    elif hot[guess] - hot[worst] < LEVEL:
+        verdict = say(language, "temper.answer_level", guess=head_name(language, guess), **values)
+    else:
+        verdict = say(language, "temper.answer_wrong", guess=head_name(language, guess), **values)
+    sentences = [verdict, say(language, "temper.falls", **values)]
     return join_sentences(
         language, [*sentences, *_why(language, trained, alone[worst], worst, was - hot[worst], kernels, name)]
     )

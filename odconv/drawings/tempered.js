@@ -13,7 +13,7 @@ const temperedCurve = (head, name, alt, words) => {
   const dots = logits.map((z, i) => `<circle cx="${at(x(z))}" cy="${at(y(steps.gates[i]))}" r="${logits.length > 32 ? 2 : 3.5}" style="fill:var(--${name})" class="dot"/>`);
   const ticks = [0, 0.5, 1].map((gate) => `<line x1="${left}" x2="${width - right}" y1="${at(y(gate))}" y2="${at(y(gate))}" class="grid"/><text x="${left - 4}" y="${at(y(gate) + 4)}" class="end">${gate === 0.5 ? "½" : gate}</text>`);
   const feet = [-reach, 0, reach].map((z) => `<text x="${at(x(z))}" y="${height - 5}" class="middle">${z < 0 ? `−${-z}` : z}</text>`);
-  return `<figure>${svgOf(width, height, `role="img" aria-label="${esc(alt)}"`, `${ticks.join("")}${feet.join("")}
+  return `<figure style="width:${width}px">${svgOf(width, height, `role="img" aria-label="${esc(alt)}"`, `${ticks.join("")}${feet.join("")}
     <polyline points="${line(sigmoid)}" class="ghost-line"/><polyline points="${line((z) => steps.gain * sigmoid(z / divisor))}" class="curve" style="stroke:var(--${name})"/>${dots.join("")}`)}
     <figcaption>${esc(words.curve)}</figcaption></figure>`;
 };
@@ -51,7 +51,7 @@ const temperedProfile = (head, name, width, alt, words) => {
   const y = (gate) => 4 + (1 - gate / high) * (height - 4);
   const outline = (gate) => order.map((i, n) => `${at(n * step)},${at(y(gate(i)))} ${at((n + 1) * step)},${at(y(gate(i)))}`).join(" ");
   const grid = [0, 0.5, 1].map((gate) => `<line x2="${at(width)}" y1="${at(y(gate))}" y2="${at(y(gate))}" class="grid"/>`).join("");
-  return `<figure class="profile">${svgOf(width, height + 20, `role="img" aria-label="${esc(alt)}" data-profile="${name}"`, `<rect width="${at(width)}" height="${height + 20}" fill="transparent"/>
+  return `<figure class="profile" style="width:${at(width)}px">${svgOf(width, height + 1, `role="img" aria-label="${esc(alt)}" data-profile="${name}"`, `<rect width="${at(width)}" height="${height}" fill="transparent"/>
       <polygon points="0,${height} ${outline((i) => head.steps.gates[i])} ${at(width)},${height}" style="fill:var(--${name})"/>${grid}
       <polyline points="${outline((i) => sigmoid(head.logits[i]))}" class="ghost-line"/><line class="cursor" y2="${height}"/>`)}
     <figcaption>${esc(words.sorted)}</figcaption></figure>`;
@@ -85,14 +85,14 @@ const temperedPanel = (data, head, width) => {
   const { title, absent, alt, logits } = data.heads[head], { words } = data;
   const heading = `<h4 style="border-color:var(--${head})">${esc(title)}</h4>`;
   if (absent) return `<section data-head="${head}">${heading}<p class="why">${esc(absent)}</p></section>`;
-  const divisor = (live.divisors ?? data.divisors)[HEADS.indexOf(head)];
+  const divisor = (onDials.divisors ?? data.divisors)[HEADS.indexOf(head)];
   const steps = head === "kernel" ? softmaxSteps(logits, divisor) : gateSteps(logits, divisor, data.keep_gain);
   const drawn = { logits, divisor, steps };
-  if (head === "kernel") return `<section data-head="${head}">${heading}<p class="present">T = ${divisor}</p>${temperedShares(drawn, words)}</section>`;
+  if (head === "kernel") return `<section data-head="${head}">${heading}<p class="present">${esc(fill(words.at, { temperature: divisor }))}</p>${temperedShares(drawn, words)}</section>`;
   const beside = width < 400 ? width : width - TEMPERED_CURVE.width - 18;
   const values = head === "spatial" ? temperedTaps(drawn, width, words) : temperedProfile(drawn, head, beside, alt, words);
   const curve = temperedCurve(drawn, head, alt, words);
-  return `<section data-head="${head}">${heading}<p class="present">T = ${divisor}</p><div class="tempered">${head === "spatial" ? values + curve : curve + values}</div>
+  return `<section data-head="${head}">${heading}<p class="present">${esc(fill(words.at, { temperature: divisor }))}</p><div class="tempered">${head === "spatial" ? values + curve : curve + values}</div>
     ${temperedRange(drawn, words)}<p class="readout" aria-hidden="true">&nbsp;</p></section>`;
 };
 
@@ -111,7 +111,7 @@ const followTempered = (root, data) => {
     const name = svg.dataset.profile, { logits } = data.heads[name];
     const readout = svg.closest("section").querySelector(".readout"), cursor = svg.querySelector(".cursor");
     svg.onpointermove = (event) => {
-      const divisor = (live.divisors ?? data.divisors)[HEADS.indexOf(name)];
+      const divisor = (onDials.divisors ?? data.divisors)[HEADS.indexOf(name)];
       const head = { logits, divisor, steps: gateSteps(logits, divisor, data.keep_gain) }, order = profileOfLogits(head);
       const box = svg.getBoundingClientRect(), share = Math.min(Math.max((event.clientX - box.left) / box.width, 0), 0.9999);
       const channel = order[Math.floor(share * order.length)];

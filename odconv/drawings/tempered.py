@@ -19,6 +19,7 @@ from odconv.words import say, texts
 
 # What tempered.js says of single numbers, fills into its captions, and calls its columns.
 TEMPLATES = (
+    "at",
     "curve",
     "logit",
     "divided",
@@ -100,7 +101,7 @@ def output_data(language: str, trained: Explanation, now: Explanation, classes: 
         "alt": say(language, "temper.output_alt", classes=join_list(language, names)),
         "note": say(language, "temper.output_note"),
         "sentence": _order_sentence(language, trained, now, classes),
-        "words": {key: texts(language)[f"temper.{key}"] for key in ("output_at", "output_differ", "output_trained")},
+        "words": {key: texts(language)[f"temper.{key}"] for key in ("at", "output_differ", "output_trained")},
     }
 
 

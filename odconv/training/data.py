@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from enum import IntEnum
@@ -97,6 +97,27 @@ def find_dataset(folder: Path) -> Dataset:
             raise DataError(f"Class {ids[min(empty)]} has no {', '.join(ENDINGS)} files in {split}.")
     words = {row[0]: row[1].strip() for row in _read_table(folder / "words.txt")}
     return Dataset(folder, ids, tuple(words.get(name) or name for name in ids), *found.values())
+
+
+def find_pictures(folder: Path, most: int, without: Collection[str] = ()) -> Dataset:
+    """The pictures in ``folder/<class>/``, all for validation: of each class at most ``most``, from the first to the last.
+
+    ``without``: classes that are left out.
+
+    Raises:
+        DataError: there is no such folder, or no picture in it.
+    """
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}.")
+    ids = tuple(name for name in _list_classes(folder) if name not in without)
+    examples: list[tuple[Path, int]] = []
+    for label, name in enumerate(ids):
+        files = _list_pictures(folder / name)
+        chosen = np.linspace(0, len(files) - 1, min(most, len(files))).round().astype(np.int64)
+        examples += [(files[index], label) for index in chosen]
+    if not examples:
+        raise DataError(f"{folder} holds no folders with {', '.join(ENDINGS)} files, one for each class.")
+    return Dataset(folder, ids, ids, (), tuple(examples))
 
 
 def _list_classes(folder: Path) -> tuple[str, ...]:

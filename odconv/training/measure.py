@@ -55,17 +55,18 @@ def wilson(hit: int, n: int) -> tuple[float, float]:
 
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> Entry:
     """Top-1 and top-5 in percent, with their 95 % intervals."""
-    return {key: value for k in (1, 5) for key, value in _share(f"top{k}", hits(logits, labels, k)).items()}
+    return {key: value for k in (1, 5) for key, value in percent(f"top{k}", hits(logits, labels, k)).items()}
 
 
 def per_class(logits: np.ndarray, labels: np.ndarray, ids: Sequence[str]) -> dict[str, Entry]:
     """Top-1 in percent of each class, all of which need pictures, with n and its 95 % interval."""
     hit = hits(logits, labels, 1)
     of = {name: hit[labels == label] for label, name in enumerate(ids)}
-    return {name: _share("top1", some) | {"n": len(some)} for name, some in of.items()}
+    return {name: percent("top1", some) | {"n": len(some)} for name, some in of.items()}
 
 
-def _share(name: str, hit: np.ndarray) -> Entry:
+def percent(name: str, hit: np.ndarray) -> Entry:
+    """How many of ``hit`` (N,) are true, in percent, with the 95 % interval."""
     ends = wilson(int(hit.sum()), len(hit))
     return {name: round(100 * float(hit.mean()), 2), f"{name}_interval": [round(100 * end, 2) for end in ends]}
 

@@ -13,22 +13,22 @@ from odconv.ui import connection, engine, lifetime, navigation, view
 from odconv.ui.link import Offer
 from odconv.ui.pictures import samples
 
-SIDEBAR = 330  # px; it is folded away on a phone
+SIDEBAR = 256  # px; it is folded away on a phone
 
 
 def bootstrap() -> None:
     """Set up page, style and the session's view. Every page calls it first: a link to a page runs that page without the app."""
     navigation.join_app()
     st.set_page_config("ODConv Explorer", page_icon=_icon(), layout="wide", initial_sidebar_state=SIDEBAR)
-    st.html(f"<style>{_style()}</style>")
     lifetime.start()
     view.start(Offer(list(engine.weights()), list(samples())))
+    st.html(f"<style>{_style('page')}{_style('present') if view.current().present else ''}</style>")
     connection.show()
 
 
 @cache
-def _style() -> str:
-    return (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
+def _style(name: str) -> str:
+    return (Path(__file__).parent / f"{name}.css").read_text(encoding="utf-8")
 
 
 def _icon() -> Image.Image:

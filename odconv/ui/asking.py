@@ -8,9 +8,9 @@ from typing import NamedTuple
 import streamlit as st
 
 from odconv.attention import Settings
-from odconv.ui import engine as engines
-from odconv.ui import text, view
-from odconv.ui.engine import Answers, BusyError, Engine
+from odconv.ui import inference, text, view
+from odconv.ui.engine import Engine
+from odconv.ui.inference import Answers, BusyError
 from odconv.ui.pictures import Picture
 from odconv.ui.text import say
 
@@ -29,7 +29,7 @@ def ask(engine: Engine, pictures: Sequence[Picture], part: str, settings: Settin
     """
     asked = (engine.identity, tuple(picture.digest for picture in pictures))
     try:
-        answers = engines.ask_both(engine, pictures, settings or view.current().settings)
+        answers = inference.ask_both(engine, pictures, settings or view.current().settings)
     except BusyError as error:
         before, answers = st.session_state.get(f"answers-{part}", (None, None))
         return Reply(answers if before == asked else None, error)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import streamlit as st
 
 from odconv import drawings
+from odconv.explain import Explanation
+from odconv.kernel_use import kernel_use
 from odconv.kernel_view import KernelView
-from odconv.ui import components, layer, text, view
+from odconv.ui import components, inference, layer, text, view
 from odconv.ui import engine as engines
-from odconv.ui.engine import Answers, BusyError, Engine
+from odconv.ui.engine import Engine
+from odconv.ui.inference import Answers, BusyError
 from odconv.ui.pictures import Picture
 from odconv.ui.text import say
 
@@ -24,7 +29,7 @@ def show(engine: Engine, pictures: Sequence[Picture], answers: Answers) -> None:
     chosen, name = view.current(), layer.chosen(answers.now)
     picture, other = _shown(pictures), _other(pictures)
     try:
-        found = engines.ask_kernel(engine, picture, chosen.settings, name, chosen.filter, chosen.channel, other)
+        found = inference.ask_kernel(engine, picture, chosen.settings, name, chosen.filter, chosen.channel, other)
     except BusyError:
         return  # the page has said so, and asks again
     st.subheader(text.markdown("forge.heading", layer=name), anchor=False)
@@ -35,7 +40,14 @@ def show(engine: Engine, pictures: Sequence[Picture], answers: Answers) -> None:
         st.info(say("forge.no_slice", filters=found.filters - 1, channels=found.channels - 1))
     _choose_slice(found, picked)
     components.kernel(
-        drawings.kernel_data(text.language(), found, picture.title, None if other is None else other.title, picked)
+        drawings.kernel_data(
+            text.language(),
+            found,
+            picture.title,
+            None if other is None else other.title,
+            picked,
+            _use(engine, answers.trained.picture(pictures.index(picture)), name),
+        )
     )
     if found.other is None:
         st.caption(say("forge.no_other"))
@@ -43,6 +55,18 @@ def show(engine: Engine, pictures: Sequence[Picture], answers: Answers) -> None:
         atlas = engines.load_atlas_for(engine, answers.trained)
         st.caption(say("forge.typical_note", pictures=f"{atlas.pictures if atlas else 0:,}"))
     view.write_link()
+
+
+def _use(engine: Engine, trained: Explanation, layer: str) -> dict[str, Any] | None:
+    """Which classes use which kernel of ``layer``; None where there is one kernel, or no atlas of the network's classes."""
+    atlas, classes = engines.load_atlas_for(engine, trained), engine.checkpoint.card.classes
+    if atlas is None or atlas.classes != len(classes):
+        return None
+    kernels, logits = kernel_use(atlas.layers[layer], atlas.counts), trained.logits[0]
+    if kernels is None:
+        return None
+    first = int(logits.argmax()) if np.isfinite(logits).all() else None
+    return drawings.kernel_use_data(text.language(), kernels, atlas.counts, classes, first)
 
 
 def _shown(pictures: Sequence[Picture]) -> Picture:

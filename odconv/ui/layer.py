@@ -12,19 +12,38 @@ from odconv.backbones import Place
 from odconv.explain import Explanation
 from odconv.ui import components, controls, text, view
 from odconv.ui import engine as engines
-from odconv.ui.engine import Answers, Engine
+from odconv.ui.engine import Engine
+from odconv.ui.inference import Answers
 from odconv.ui.text import say
-from odconv.unusual import Unusual, most_unusual
 
 
 def chosen(record: Explanation) -> str:
-    """The name of the layer to show: the one that the visitor chose, or the first where there is none of that name."""
-    wanted = view.current().layer
+    """The name of the layer to show: the one that is wanted, or the first where there is none of that name."""
+    wanted = view.wanted_layer()
     return wanted if wanted in record.layers else next(iter(record.layers))
 
 
-def show(engine: Engine, answers: Answers) -> None:
-    """Draw the glance and the chosen layer of one picture."""
+def show_glance(engine: Engine, answers: Answers) -> None:
+    """Draw all layers of one picture at a glance."""
+    record, reference, language = answers.now, answers.reference, text.language()
+    name = chosen(record)
+    atlas = engines.load_atlas_for(engine, answers.trained)
+    typical = _typical(atlas)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        help = say("page.difference_help", pictures=f"{atlas.pictures:,}") if atlas else None
+        st.subheader(say("page.glance"), anchor=False, width="content", help=help)
+        if atlas:
+            _choose_difference()
+    if view.current().difference and atlas is None:
+        st.info(say("page.no_atlas"))
+    components.glance(
+        drawings.glance_data(language, record, reference, name, places(engine, record), typical),
+        choose,
+    )
+
+
+def show_layer(engine: Engine, answers: Answers) -> None:
+    """Draw the chosen layer of one picture, and say what is out of the ordinary."""
     record, reference, language = answers.now, answers.reference, text.language()
     name = chosen(record)
     if answers.note:
@@ -33,18 +52,7 @@ def show(engine: Engine, answers: Answers) -> None:
         st.warning(say("page.beyond_bounds"))
     if view.current().layer not in ("", name):
         st.info(text.markdown("page.no_layer", layer=view.current().layer))
-    atlas = engines.load_atlas_for(engine, answers.trained)
-    typical = _typical(atlas)
-    st.subheader(say("page.glance"), anchor=False)
-    if atlas:
-        _choose_difference(atlas)
-    components.glance(
-        drawings.glance_data(language, record, reference, name, places(engine, record), typical),
-        choose,
-    )
-    if atlas:
-        sentence = _to_sentence(most_unusual(answers.trained, atlas))
-        st.caption(sentence if reference is None else f"{sentence} {say('glance.unusual_as_trained')}")
+    typical = _typical(engines.load_atlas_for(engine, answers.trained))
     st.subheader(text.markdown("page.one_layer", layer=name), anchor=False)
     components.layer(
         drawings.layer_data(
@@ -53,6 +61,7 @@ def show(engine: Engine, answers: Answers) -> None:
             None if reference is None else reference.layers[name],
             engines.costs(engine)[name.partition("#")[0]],
             typical[name] if typical else None,
+            drawings.scale_end_of(record, reference, typical) if typical else None,
         )
     )
 
@@ -62,25 +71,12 @@ def places(engine: Engine, record: Explanation) -> dict[str, Place]:
     return {name: engine.checkpoint.place(name) for name in record.layers}
 
 
-def _to_sentence(unusual: Unusual) -> str:
-    """A sentence, as Markdown, about where the picture is most unusual."""
-    names = {"head": say(f"head.{unusual.head}"), "layer": unusual.layer, "pictures": f"{unusual.pictures:,}"}
-    if unusual.share == 1:
-        return text.markdown("glance.unusual_all", **names)
-    return text.markdown("glance.unusual", percent=f"{100 * unusual.share:.1f}", **names)
-
-
 def _typical(atlas: Atlas | None) -> dict[str, Heads[np.ndarray]] | None:
     """Layer -> typical attention, where the visitor chose to see differences from it; else None."""
-    if not view.current().difference:
-        return None
-    if atlas is None:
-        st.info(say("page.no_atlas"))
-        return None
-    return atlas.means()
+    return atlas.means() if atlas and view.current().difference else None
 
 
-def _choose_difference(atlas: Atlas) -> None:
+def _choose_difference() -> None:
     view.bind(
         st.segmented_control,
         say("page.attention_shown"),
@@ -89,7 +85,7 @@ def _choose_difference(atlas: Atlas) -> None:
         then=lambda difference: controls.change_and_rerun(difference=difference),
         options={False: say("page.as_it_is"), True: say("page.as_difference")},
         required=True,
-        help=say("page.difference_help", pictures=f"{atlas.pictures:,}"),
+        label_visibility="collapsed",
     )
 
 

@@ -28,15 +28,17 @@ class View:
 
     language: str = ""  # empty: the browser's
     model: str = ""  # file name; empty: the first one
-    source: str = "samples"
+    source: str = "samples"  # whose pictures are offered; without ``compared``, also whose are looked into
     samples: tuple[str, ...] = ()  # ids; empty: the first one
     compare: bool = False  # whether a click on a picture adds it to the others; else it replaces them
+    compared: tuple[str, ...] = ()  # sources whose pictures are looked into together; empty: ``source`` alone
     stimulus: str = "grating"
     knob: float | None = None  # None: the stimulus's default
     shown: int = 1  # which of several pictures is looked into, from 1
-    layer: str = ""  # empty: the first one
+    layer: str = ""  # empty: the first one, or where several pictures differ most
     filter: int | None = None  # whose kernel is shown, from 0; None: where kernels differ most
     channel: int | None = None  # the same, of the input channels that the filter sees
+    present: bool = False  # whether the page is shown to a room: large text, no sidebar
     dials: str = "one"  # of the temperature lesson: "one" for all heads, or "four"
     suffers: str = ""  # the head that the visitor thinks a high temperature harms most; empty: not asked yet
     difference: bool = False  # whether attention is shown minus the typical, where there is an atlas
@@ -143,6 +145,7 @@ PARAMETERS = (
     Parameter("source", "source", _one_of(SOURCES)),
     Parameter("sample", "samples", lambda text, offer: _some_of(text, offer.samples)[:MOST_PICTURES], ",".join),
     Parameter("compare", "compare", _switch("1"), lambda on: "1"),
+    Parameter("compared", "compared", lambda text, offer: _some_of(text, SOURCES), ",".join),
     Parameter("stimulus", "stimulus", _one_of(list(STIMULI))),
     Parameter("knob", "knob", _number(-math.inf, math.inf), _as_number),
     Parameter("shown", "shown", _whole(1, MOST_PICTURES)),
@@ -150,6 +153,7 @@ PARAMETERS = (
     Parameter("filter", "filter", _whole(0, MOST_CHANNELS)),
     Parameter("channel", "channel", _whole(0, MOST_CHANNELS)),
     Parameter("show", "difference", _switch("difference"), lambda on: "difference"),
+    Parameter("present", "present", _switch("1"), lambda on: "1"),
     Parameter("t", "temperature", _temperature, _write_temperature),
     Parameter("dials", "dials", _one_of(["one", "four"])),
     Parameter("suffers", "suffers", _one_of(HEADS)),

@@ -2,50 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import streamlit as st
 from PIL import Image
 
 from odconv import drawings, images
 from odconv.card import Card
-from odconv.ui import components, controls, text, view
-from odconv.ui.engine import Answers, Engine
+from odconv.ui import components, several, sources, text, view
+from odconv.ui.engine import Engine
+from odconv.ui.inference import Answers
 from odconv.ui.pictures import Picture, data_uri
+from odconv.ui.sources import Member
 from odconv.ui.text import say
 
-PHOTO_SIDE = 380  # px, twice as large as it is shown, for screens with small pixels
+PHOTO_SIDE = 520  # px, as wide as a photo is shown on a projector, and twice as wide as on a laptop
 
 
-def choose(pictures: Sequence[Picture]) -> Picture:
-    """The picture to look into; of several, the visitor chooses one."""
-    shown = min(view.current().shown, len(pictures))
-    if len(pictures) == 1:
-        return pictures[0]
-    view.bind(
-        st.pills,
-        say("page.picture_shown"),
-        key="shown",
-        value=shown,
-        then=lambda position: controls.change_and_rerun(shown=position),
-        options={i: f"{i}\\. {text.escape_markdown(picture.title)}" for i, picture in enumerate(pictures, 1)},
-        required=True,
-    )
-    return pictures[shown - 1]
+def choose(engine: Engine, pictures: Sequence[Picture]) -> Picture:
+    """The picture to look into; of several, the visitor chooses one, or takes one out, by its thumbnail.
+
+    A stimulus is drawn with its knob where it stands now: ``pictures`` are those of the last run of the whole page.
+    """
+    chosen = view.current()
+    shown = sources.shown_member(chosen)
+    if len(pictures) > 1:
+        entries = [
+            {
+                "id": member.key,
+                "title": picture.title,
+                "alt": picture.alt,
+                "thumbnail": picture.thumbnail,
+                "caption": picture.title,
+                "out": say("source.take_out", picture=picture.title),
+            }
+            for member, picture in zip(sources.members(chosen), pictures, strict=True)
+        ]
+        components.strip(entries, shown.key, say("page.picture_shown"), _with(sources.look_at), _with(sources.take_out))
+        if sentence := several.opening():
+            st.caption(sentence)
+    return looked_at(engine)
+
+
+def looked_at(engine: Engine) -> Picture:
+    """The picture that is looked into, as ``choose`` gives it."""
+    chosen = view.current()
+    return sources.picture(sources.shown_member(chosen), chosen, engine.checkpoint.card.resize)
+
+
+def _with(act: Callable[[Member], None]) -> Callable[[str], None]:
+    """``act`` on the picture whose key a browser sent, if it is among those that are looked into, and run the whole page."""
+
+    def act_on(key: str) -> None:
+        named = [member for member in sources.members(view.current()) if member.key == key]
+        if named:
+            act(named[0])
+            st.rerun()
+
+    return act_on
 
 
 def show(engine: Engine, picture: Picture, answers: Answers | None) -> None:
     """Draw the photo and the prediction; ``answers`` is None where there are none yet."""
+    show_picture(engine, picture)
+    show_prediction(engine, answers)
+
+
+def show_picture(engine: Engine, picture: Picture) -> None:
+    """Draw the photo and the pixels that the network sees of it."""
+    components.photo(_photo(picture, engine.checkpoint.card))
+
+
+def show_prediction(engine: Engine, answers: Answers | None) -> None:
+    """Draw the most likely classes; ``answers`` is None where there are none yet."""
     card = engine.checkpoint.card
-    left, right = st.columns([5, 6], gap="medium", vertical_alignment="top")
-    with left:
-        components.photo(_photo(picture, card))
-    with right:
-        st.markdown(text.markdown("page.prediction", count=len(card.classes)))
-        if answers:
-            components.prediction(
-                drawings.prediction_data(text.language(), answers.now, answers.reference, card.classes)
-            )
+    st.markdown(text.markdown("page.prediction", count=len(card.classes)))
+    if answers:
+        components.prediction(drawings.prediction_data(text.language(), answers.now, answers.reference, card.classes))
 
 
 def _photo(picture: Picture, card: Card) -> dict[str, str]:

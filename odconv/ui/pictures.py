@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import streamlit as st
 from PIL import Image
 
 from odconv import images
+from odconv.ui import text
 from odconv.ui.link import View
 from odconv.ui.text import say
 
@@ -27,11 +29,13 @@ class Picture:
     title: str
     alt: str  # what there is to see, for screen readers
     image: Image.Image  # RGB
+    sample: str | None = None  # id of the sample that it shows, sharp or not; None: of none
+    drawn: bool = False  # as a stimulus, without a photo
 
-
-def thumbnail(picture: Image.Image) -> str:
-    """A small square of ``picture`` as a data URI."""
-    return data_uri(images.crop(picture, THUMBNAIL), "JPEG")
+    @cached_property
+    def thumbnail(self) -> str:
+        """A small square of it as a data URI."""
+        return data_uri(images.crop(self.image, THUMBNAIL), "JPEG")
 
 
 def data_uri(picture: Image.Image, kind: str) -> str:
@@ -80,19 +84,18 @@ def sample_picture(id: str) -> Picture:
     Raises:
         KeyError: there is no such sample.
     """
+    return _sample_picture(id, text.language())
+
+
+@st.cache_resource
+def _sample_picture(id: str, language: str) -> Picture:
     sample = samples()[id]
-    return Picture(f"sample:{id}", sample.title, sample.alt, _sample_image(id))
+    return Picture(f"sample:{id}", sample.title, sample.alt, _sample_image(id), id)
 
 
 @st.cache_resource
 def _sample_image(id: str) -> Image.Image:
     return images.decode((FOLDER / samples()[id].file).read_bytes())
-
-
-@st.cache_resource
-def sample_thumbnails() -> dict[str, str]:
-    """Sample id -> its thumbnail as a data URI."""
-    return {id: thumbnail(_sample_image(id)) for id in samples()}
 
 
 def chosen_samples(view: View) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import streamlit as st
 
+from odconv.architecture import Architecture
 from odconv.checkpoint import CheckpointError, labels
 from odconv.drawings import count_text
 from odconv.ui import engine as engines
@@ -49,7 +50,7 @@ def choose_engine(view: View) -> Engine | None:
         key="model",
         value=chosen,
         then=lambda name: change(model=name),
-        options=labels(names),
+        options=model_labels(),
     )
     devices = {name: _device(name) for name in engines.devices()}
     device = st.session_state.get("device", "auto")
@@ -72,6 +73,21 @@ def choose_engine(view: View) -> Engine | None:
     return engine
 
 
+def model_labels() -> dict[str, str]:
+    """File name -> what the model picker calls it: what network it is, or the file's name where that is not known."""
+    return labels({name: _in_words(found) for name, found in engines.architectures().items()})
+
+
+def _in_words(architecture: Architecture | None) -> str:
+    """What a network is, in a few words; empty where that is not known."""
+    if architecture is None:
+        return ""
+    kernels = architecture.num_kernels
+    if kernels is None:
+        return say("network.is_static")
+    return say("network.is_single" if kernels == 1 else "network.is_dynamic", kernels=kernels)
+
+
 def _device(name: str) -> str:
     return say("network.auto") if name == "auto" else DEVICES[name]
 
@@ -82,6 +98,7 @@ def describe(engine: Engine) -> None:
     with st.expander(say("network.classes", count=len(card.classes))):
         st.text(", ".join(name.partition(",")[0] for name in card.classes))
     with st.expander(say("network.training")):
+        st.text(say("network.file", file=engine.path.name))
         kernels = architecture.num_kernels
         st.text(
             say(

@@ -1,17 +1,100 @@
-"""Where pictures come from, and the choice among them: samples, the visitor's own photos, the camera, stimuli."""
+"""Where pictures come from, and the choice among them: samples, the visitor's own photos, the camera, stimuli.
+
+One source is offered at a time. The pictures that are looked into can be of several: while pictures are compared, another
+source only shows another choice.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import streamlit as st
+from PIL import Image
 
+from odconv import drawings
 from odconv.stimuli import STIMULI, clamp_knob, draw
-from odconv.ui import components, uploads
+from odconv.ui import components, text, uploads
 from odconv.ui.link import MOST_PICTURES, SOURCES, View
-from odconv.ui.pictures import Picture, chosen_samples, sample_picture, sample_thumbnails, samples, thumbnail
+from odconv.ui.pictures import THUMBNAIL, Picture, chosen_samples, sample_picture, samples
 from odconv.ui.text import say
 from odconv.ui.view import bind, change, current
+
+
+class Member(NamedTuple):
+    """One of the pictures that are looked into."""
+
+    source: str
+    id: str  # of a sample, the digest of an own picture, or the name of a stimulus
+
+    @property
+    def key(self) -> str:
+        """Names it in a browser."""
+        return f"{self.source}:{self.id}"
+
+
+# --- the pictures that are looked into ---------------------------------------------------------------------------------
+
+
+def members(view: View) -> list[Member]:
+    """Which pictures are looked into, at most ``MOST_PICTURES``: by source in the order of ``SOURCES``, then as chosen."""
+    chosen = [Member(source, id) for source in SOURCES if source in view.compared for id in _chosen_ids(view, source)]
+    return chosen or [Member(view.source, id) for id in _chosen_ids(view, view.source)]
+
+
+def shown_member(view: View) -> Member:
+    """The one of ``members``, of which there is one at least, whose layers are shown."""
+    there = members(view)
+    return there[min(view.shown, len(there)) - 1]
+
+
+def is_comparing(view: View) -> bool:
+    """Whether a click on a picture adds it to the others; else it replaces them."""
+    return view.compare or len(members(view)) > 1
+
+
+def picture(member: Member, view: View, size: int) -> Picture:
+    """One of the pictures that are looked into. ``size``: side of a stimulus in px.
+
+    With the side that the network cuts its square from, nothing of a stimulus is enlarged.
+    """
+    if member.source == "stimuli":
+        return _stimulus(view, size)
+    return sample_picture(member.id) if member.source == "samples" else uploads.own_pictures(member.source)[member.id]
+
+
+def knob(view: View) -> float:
+    """Where the knob of the stimulus stands."""
+    return clamp_knob(view.stimulus, view.knob)
+
+
+def stimulus_photo(view: View) -> Picture | None:
+    """The photo that the stimulus is drawn from: the first chosen sample; None where it needs none."""
+    return sample_picture(chosen_samples(view)[0]) if STIMULI[view.stimulus].needs_photo else None
+
+
+def _stimulus(view: View, size: int) -> Picture:
+    name, value, photo = view.stimulus, knob(view), stimulus_photo(view)
+    digest = f"stimulus:{name}:{value:g}:{size}:{photo.digest if photo else ''}"
+    if (
+        st.session_state.get("drawn", ("",))[0] != digest
+    ):  # a blur takes longer than a pass, and each frame of a drag asks
+        st.session_state["drawn"] = (digest, draw(name, value, photo.image if photo else None, size))
+    image: Image.Image = st.session_state["drawn"][1]
+    title = say(
+        "source.drawn", stimulus=say(f"source.stimulus_{name}"), value=drawings.knob_text(text.language(), name, value)
+    )
+    return Picture(digest, title, title, image, photo.sample if photo else None, drawn=photo is None)
+
+
+def _chosen_ids(view: View, source: str) -> list[str]:
+    """Ids of the chosen pictures of a source, in the order of choice."""
+    if source == "samples":
+        return chosen_samples(view)
+    return [view.stimulus] if source == "stimuli" else uploads.chosen_ids(source)
+
+
+# --- choosing them -----------------------------------------------------------------------------------------------------
 
 
 def choose(view: View, size: int) -> list[Picture]:
@@ -19,10 +102,10 @@ def choose(view: View, size: int) -> list[Picture]:
 
     Args:
         view: what the visitor has chosen so far.
-        size: side of a stimulus in px. With the side that the network cuts its square from, nothing is enlarged.
+        size: side of a stimulus in px.
 
     Returns:
-        The chosen pictures, at most ``MOST_PICTURES``; none where the visitor has yet to bring one.
+        The chosen pictures, as ``members`` has them; none where the visitor has yet to bring one.
     """
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         bind(
@@ -30,78 +113,110 @@ def choose(view: View, size: int) -> list[Picture]:
             say("source.label"),
             key="source",
             value=view.source,
-            then=lambda source: change(source=source, shown=1),
+            then=_show_source,
             options={source: say(f"source.{source}") for source in SOURCES},
             required=True,
+            label_visibility="collapsed",
         )
-        if view.source != "stimuli":
-            bind(
-                st.toggle,
-                say("source.compare"),
-                key="compare",
-                value=is_comparing(view),
-                then=_switch_comparing,
-                help=say("source.compare_help", most=MOST_PICTURES),
-            )
-    if view.source == "stimuli":
-        return _from_stimuli(view, size)
+        bind(
+            st.toggle,
+            say("source.compare"),
+            key="compare",
+            value=is_comparing(view),
+            then=_switch_comparing,
+            help=say("source.compare_help", most=MOST_PICTURES),
+        )
     if view.source == "samples":
-        return _from_samples(view)
-    return _from_uploads(view)
+        _offer_samples(view)
+    elif view.source == "stimuli":
+        _offer_stimuli(view)
+    else:
+        _offer_uploads(view)
+    return [picture(member, view, size) for member in members(view)]
 
 
-def is_comparing(view: View) -> bool:
-    """Whether a click on a picture adds it to the others; else it replaces them."""
-    return view.compare or (view.source == "samples" and len(view.samples) > 1)
+def _show_source(source: str) -> None:
+    """Another source is to be offered. While pictures are compared they stay; else those of that source are shown."""
+    view = current()
+    if is_comparing(view) and members(view):
+        _look_into(members(view), shown_member(view), source=source)
+    else:
+        change(source=source, compared=(), shown=1)
 
 
 def _switch_comparing(on: bool) -> None:
-    """The *Compare* switch was turned. When comparing ends, the picture that is shown stays chosen."""
-    view, chosen = current(), _chosen_ids(current())
-    one = chosen[min(view.shown, len(chosen)) - 1 :][:1]
-    change(compare=bool(on))
-    if not on and chosen:
-        change(shown=1)
-        _choose_ids(view, one)
+    """The *Compare* switch was turned. When comparing ends, the picture that is shown stays, alone, and its source is offered."""
+    view = current()
+    if on or not members(view):
+        change(compare=bool(on))
+        return
+    shown = shown_member(view)
+    for source in ("upload", "camera"):  # so that looking at another source does not compare again
+        uploads.choose_ids(source, uploads.chosen_ids(source)[:1])
+    change(samples=view.samples[:1])
+    _look_into([shown], shown, source=shown.source, compare=False)
 
 
 def _pick(id: object) -> None:
-    """A thumbnail was clicked; ``id`` comes from a browser."""
+    """A picture that is offered was clicked; ``id`` comes from a browser."""
     view = current()
     if not isinstance(id, str) or id not in _available(view):
         return
-    chosen = _chosen_ids(view)
-    if not is_comparing(view):
-        _choose_ids(view, [id])
-    elif id not in chosen:
-        _choose_ids(view, [*chosen, id][-MOST_PICTURES:])
-    elif len(chosen) > 1:
-        _choose_ids(view, [other for other in chosen if other != id])
-    change(shown=_chosen_ids(current()).index(id) + 1 if id in _chosen_ids(current()) else 1)
+    picked, there = Member(view.source, id), members(view)
+    if picked not in there:
+        _add([picked])
+    elif is_comparing(view):
+        take_out(picked)
+
+
+def _add(new: Sequence[Member]) -> None:
+    """Look into ``new`` pictures of one source, beside those before while comparing. There is one stimulus at most."""
+    view = current()
+    before = [member for member in members(view) if member not in new] if is_comparing(view) else []
+    if new[0].source == "stimuli":
+        before = [member for member in before if member.source != "stimuli"]
+        if new[0].id != view.stimulus:
+            change(knob=None)
+    room = MOST_PICTURES - len(new)
+    kept = before[len(before) - min(room, len(before)) :]
+    _look_into([*kept, *new], new[0], compare=is_comparing(view) or len(new) > 1)
+
+
+def take_out(member: Member) -> None:
+    """Look into the others only. The last one stays."""
+    view = current()
+    there = members(view)
+    shown, others = shown_member(view), [other for other in there if other != member]
+    if len(others) in (0, len(there)):
+        return
+    _look_into(others, shown if shown in others else others[0])
+
+
+def look_at(member: Member) -> None:
+    """Show the layers of one of ``members``."""
+    change(shown=members(current()).index(member) + 1)
+
+
+def _look_into(chosen: Sequence[Member], shown: Member, **changes: Any) -> None:
+    """Look into exactly the ``chosen`` pictures, at least one, and show the layers of ``shown``; make other ``changes``, too."""
+    ids = {source: [member.id for member in chosen if member.source == source] for source in SOURCES}
+    for source in ("upload", "camera"):
+        if ids[source]:
+            uploads.choose_ids(source, ids[source])
+    if ids["samples"]:
+        changes["samples"] = tuple(ids["samples"])
+    if ids["stimuli"]:
+        changes["stimulus"] = ids["stimuli"][0]
+    sources = tuple(source for source in SOURCES if ids[source])
+    offered = changes.get("source", current().source)
+    change(**{"compare": is_comparing(current())} | changes, compared=() if sources == (offered,) else sources)
+    look_at(shown)
 
 
 def _available(view: View) -> Iterable[str]:
-    return samples() if view.source == "samples" else uploads.own_pictures(view.source)
-
-
-def _chosen_ids(view: View) -> list[str]:
-    """Ids of the chosen pictures of a gallery, in the order of choice."""
     if view.source == "samples":
-        return chosen_samples(view)
-    return uploads.chosen_ids(view.source)
-
-
-def _choose_ids(view: View, ids: Sequence[str]) -> None:
-    """Choose the pictures of these ids in the source that ``view`` is at."""
-    if view.source == "samples":
-        change(samples=tuple(ids))
-    else:
-        uploads.choose_ids(view.source, ids)
-        change()
-
-
-def _gallery(pictures: Iterable[dict[str, str]], chosen: list[str]) -> None:
-    components.gallery(list(pictures), chosen, _pick, say("source.gallery"))
+        return samples()
+    return STIMULI if view.source == "stimuli" else uploads.own_pictures(view.source)
 
 
 def prompt(view: View) -> str:
@@ -109,57 +224,50 @@ def prompt(view: View) -> str:
     return say("source.ask_camera" if view.source == "camera" else "source.ask_upload")
 
 
-# --- what each source offers ---------------------------------------------------------------------------------------
+# --- what each source offers -------------------------------------------------------------------------------------------
 
 
-def _from_samples(view: View) -> list[Picture]:
-    chosen = chosen_samples(view)
-    entries = ({"id": d, "title": p.title, "alt": p.alt} for d, p in samples().items())
-    _gallery([entry | {"thumbnail": sample_thumbnails()[entry["id"]]} for entry in entries], chosen)
-    return [sample_picture(id) for id in chosen]
+def _offer(pictures: Iterable[tuple[str, Picture]], view: View, captions: bool = False) -> None:
+    entries = [
+        {"id": id, "title": one.title, "alt": one.alt, "thumbnail": one.thumbnail, "caption": one.title * captions}
+        for id, one in pictures
+    ]
+    chosen = [member.id for member in members(view) if member.source == view.source]
+    components.gallery(entries, chosen, _pick, say("source.gallery"))
 
 
-def _from_uploads(view: View) -> list[Picture]:
-    uploads.show_loader(view.source)
-    own, chosen = uploads.own_pictures(view.source), uploads.chosen_ids(view.source)
+def _offer_samples(view: View) -> None:
+    _offer(((id, sample_picture(id)) for id in samples()), view)
+
+
+def _offer_uploads(view: View) -> None:
+    uploads.show_loader(view.source, lambda ids: _add([Member(view.source, id) for id in ids]))
+    own = uploads.own_pictures(view.source)
     if not own:
-        return []
-    entries = ({"id": d, "title": p.title, "alt": p.alt, "thumbnail": thumbnail(p.image)} for d, p in own.items())
+        return
     with st.container(horizontal=True, vertical_alignment="center"):
-        _gallery(entries, chosen)
+        _offer(own.items(), view)
         st.button(
             say("source.forget"), key="forget", on_click=uploads.forget, args=(view.source,), icon=":material/delete:"
         )
     st.caption(say("source.lifetime"))
-    return [own[digest] for digest in chosen]
 
 
-def _from_stimuli(view: View, size: int) -> list[Picture]:
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        bind(
-            st.selectbox,
-            say("source.stimulus"),
-            key="stimulus",
-            value=view.stimulus,
-            then=lambda name: change(stimulus=name, knob=None),
-            options={name: say(f"source.stimulus_{name}") for name in STIMULI},
-            width=220,
-        )
-        stimulus = STIMULI[view.stimulus]
-        knob = clamp_knob(stimulus.name, stimulus.default if view.knob is None else view.knob)
-        bind(
-            st.slider,
-            say(f"source.knob_{stimulus.name}"),
-            key=f"knob_{stimulus.name}",
-            value=float(knob),
-            then=lambda value: change(knob=clamp_knob(current().stimulus, value)),
-            min_value=float(stimulus.low),
-            max_value=float(stimulus.high),
-            step=float(stimulus.step),
-            format="%g",
-            width=420,
-        )
-    photo = sample_picture(chosen_samples(view)[0]) if stimulus.needs_photo else None
-    picture = draw(stimulus.name, knob, photo.image if photo else None, size)
-    title = say("source.drawn", stimulus=say(f"source.stimulus_{stimulus.name}"), knob=say(f"source.knob_{stimulus.name}"), value=f"{knob:g}")  # fmt: skip
-    return [Picture(f"stimulus:{stimulus.name}:{knob:g}:{size}:{photo.digest if photo else ''}", title, title, picture)]
+def _offer_stimuli(view: View) -> None:
+    photo = chosen_samples(view)[0]
+    _offer(
+        (
+            (name, _stimulus_offered(name, photo if one.needs_photo else "", text.language()))
+            for name, one in STIMULI.items()
+        ),
+        view,
+        True,
+    )
+
+
+@st.cache_resource(max_entries=200)
+def _stimulus_offered(name: str, sample: str, language: str) -> Picture:
+    """What a stimulus looks like; ``sample``: id of the photo that it is drawn from, empty where it needs none."""
+    photo = sample_picture(sample).image if sample else None
+    title = say(f"source.stimulus_{name}")
+    return Picture(name, title, title, draw(name, STIMULI[name].default, photo, THUMBNAIL))

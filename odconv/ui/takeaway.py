@@ -11,7 +11,8 @@ from odconv.atlas import fingerprint
 from odconv.export import Context
 from odconv.ui import components, layer, sidebar, text, view
 from odconv.ui import engine as engines
-from odconv.ui.engine import Answers, Engine
+from odconv.ui.engine import Engine
+from odconv.ui.inference import Answers
 from odconv.ui.link import View
 from odconv.ui.pictures import Picture, data_uri
 from odconv.ui.text import say
@@ -21,7 +22,10 @@ LINK_WORDS = {"button": "copy_link", "copied": "copied", "by_hand": "copy_by_han
 
 
 def show(engine: Engine, pictures: Sequence[Picture], answers: Answers) -> None:
-    """Draw the download buttons and the link. ``answers`` has all pictures, so that building a file asks no network."""
+    """Draw the download buttons and the link. ``answers`` has all pictures, so that building a file asks no network.
+
+    Of a static network there are logits alone, and so no figures of attention.
+    """
     st.subheader(say("takeaway.title"), anchor=False)
     chosen, language = view.current(), text.language()
     accuracy = sidebar.accuracy(engine.checkpoint.card.measured)
@@ -31,17 +35,22 @@ def show(engine: Engine, pictures: Sequence[Picture], answers: Answers) -> None:
         titles = tuple(picture.title for picture in pictures)
         return Context(language, card.name, f"{file.name} {fingerprint(file)}", card.classes, titles, accuracy)
 
+    dynamic = engine.checkpoint.dynamic
+    name, to_csv = ("attention", export.to_csv) if dynamic else ("logits", export.logits_to_csv)
+    files = [
+        ("csv", "text/csv", lambda: to_csv(context(), answers.now)),
+        ("npz", "application/octet-stream", lambda: export.to_npz(context(), answers.now)),
+    ]
+    if dynamic:
+        files.append(("html", "text/html", lambda: _html(engine, context(), pictures, answers, chosen)))
     with st.container(horizontal=True, vertical_alignment="center"):
-        for kind, file, mime, build in (
-            ("csv", "attention.csv", "text/csv", lambda: export.to_csv(context(), answers.now)),
-            ("npz", "attention.npz", "application/octet-stream", lambda: export.to_npz(context(), answers.now)),
-            ("html", "attention.html", "text/html", lambda: _html(engine, context(), pictures, answers, chosen)),
-        ):
+        for kind, mime, build in files:
+            file = f"{name}.{kind}"
             st.download_button(
                 say(f"takeaway.{kind}"), build, file, mime, on_click="ignore", icon=":material/download:", key=kind
             )
         components.copy_link({name: say(f"takeaway.{key}") for name, key in LINK_WORDS.items()})
-    st.caption(f"{say('takeaway.files')} {say('takeaway.link')}")
+    st.caption(f"{say('takeaway.files' if dynamic else 'takeaway.files_static')} {say('takeaway.link')}")
 
 
 def _html(engine: Engine, context: Context, pictures: Sequence[Picture], answers: Answers, chosen: View) -> bytes:

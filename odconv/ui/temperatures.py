@@ -10,12 +10,13 @@ import streamlit as st
 from odconv.attention import HEADS, Heads, Settings, fewest_temperatures
 from odconv.card import Card
 from odconv.tempering import scheduled_temperature
-from odconv.ui import components, connection, controls, dials, text, view
+from odconv.ui import components, connection, controls, dials, live, text, view
 from odconv.ui.engine import Engine
 from odconv.ui.link import TEMPERATURES
 from odconv.ui.text import language, say
 from odconv.words import texts
 
+KEY = "temperatures"  # of the dials
 LAST_EPOCH = 12  # of the dial; from 10 on nothing changes any more
 
 # For every tenth of an epoch, rounded to three digits as in a link, so that what is shown is what is applied.
@@ -40,11 +41,12 @@ def show(engine: Engine) -> None:
             "four": _shows_four(engine),
             "stops": dials.STOPS,
             "schedule": SCHEDULE,
-            "answered": dials.answered(),
+            "answered": live.answered(KEY),
             "session": connection.session(),
             "words": words | {"of_head": of_head, "waiting": say("dial.waiting")},
         },
-        lambda sent: dials.handle_turn(sent, parse_temperatures),
+        lambda sent: live.receive(sent, parse_temperatures, KEY),
+        key=KEY,
     )
 
 
@@ -53,22 +55,18 @@ def _shows_four(engine: Engine) -> bool:
     return view.current().dials == "four" or len({settings().divisor(head) for head in engine.heads}) > 1
 
 
-def parse_temperatures(sent: object) -> dials.Turn:
+def parse_temperatures(sent: object) -> live.Turn:
     """Check a message that a browser sent: {changes: {temperatures: one for each of the four heads}, released}.
 
     Raises:
         ValueError: it is anything else, or out of the dials' range.
     """
-    if not isinstance(sent, dict) or type(sent.get("released")) is not bool:
-        raise ValueError("not the message of a dial")
-    changes = sent.get("changes")
-    if not isinstance(changes, dict) or set(changes) != {"temperatures"}:
-        raise ValueError("not the change of a temperature")
-    four = changes["temperatures"]
+    changes, released = live.parse_message(sent, ("temperatures",))
+    four = changes.get("temperatures")
     if not isinstance(four, list) or len(four) != len(HEADS) or not all(map(_is_on_dial, four)):
         raise ValueError("not four temperatures of the dials")
     temperature, tempered = fewest_temperatures(Heads(*(float(f"{one:.3g}") for one in four)))
-    return dials.Turn({"temperature": temperature, "tempered": tempered}, sent["released"])
+    return live.Turn({"temperature": temperature, "tempered": tempered}, released)
 
 
 def _is_on_dial(value: object) -> bool:

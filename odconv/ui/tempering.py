@@ -12,10 +12,10 @@ from odconv import drawings
 from odconv.attention import HEADS, Settings
 from odconv.drawings import Alone, Sweep
 from odconv.tempering import CURVE, FIRST_TEMPERATURE, GATES, Reading
-from odconv.ui import asking, components, layer, photo, temperatures, text, view
-from odconv.ui import engine as engines
+from odconv.ui import asking, components, inference, knob, layer, photo, temperatures, text, view
 from odconv.ui.asking import Reply
-from odconv.ui.engine import Answers, BusyError, Engine
+from odconv.ui.engine import Engine
+from odconv.ui.inference import Answers, BusyError
 from odconv.ui.pictures import Picture
 from odconv.ui.text import language, say
 
@@ -35,16 +35,19 @@ def note_what_is_left_aside() -> None:
 
 def show_predictions(engine: Engine, picture: Picture, answers: Answers | None) -> None:
     """Draw what the network says with tempered attention, and beside it the same temperature on the output alone."""
-    left, right = st.columns([2, 1], gap="medium")
+    with st.container(key="screen"):
+        left, middle, right = st.columns([3, 4, 4], gap="medium")
     with left:
+        photo.show_picture(engine, picture)
+        knob.show()
+    with middle:
         st.markdown(say("temper.attention_title"))
-        photo.show(engine, picture, answers)
+        photo.show_prediction(engine, answers)
     with right:
         st.markdown(say("temper.output_title"))
         if answers:
-            components.output(
-                drawings.output_data(language(), answers.trained, answers.now, engine.checkpoint.card.classes)
-            )
+            classes = engine.checkpoint.card.classes
+            components.output(drawings.output_data(language(), answers.trained, answers.now, classes))
 
 
 def show_layers(engine: Engine, answers: Answers) -> None:
@@ -70,7 +73,7 @@ def ask_question(engine: Engine, picture: Picture) -> None:
     """Ask which head a high temperature harms most; when the visitor has chosen, the network answers."""
     st.subheader(say("temper.question"), anchor=False)
     try:
-        (trained,) = engines.read_each(engine, picture, [Settings()])
+        (trained,) = inference.read_each(engine, picture, [Settings()])
         name = drawings.first_synonym(engine.checkpoint.card.classes[trained.first_choice])
         st.markdown(text.markdown("temper.ask", name=name))
         guess = view.current().suffers
@@ -96,9 +99,9 @@ def ask_question(engine: Engine, picture: Picture) -> None:
 def _read_alone(engine: Engine, picture: Picture, head: str) -> Alone:
     hot = Settings(FIRST_TEMPERATURE, (head,))
     if head not in GATES:
-        (free,) = engines.read_each(engine, picture, [hot])
+        (free,) = inference.read_each(engine, picture, [hot])
         return Alone(free, None)
-    return Alone(*engines.read_each(engine, picture, [hot, replace(hot, compensate=True)]))
+    return Alone(*inference.read_each(engine, picture, [hot, replace(hot, compensate=True)]))
 
 
 def show_curves(engine: Engine, picture: Picture, name: str) -> None:
@@ -124,7 +127,8 @@ def _show_curves(engine: Engine, picture: Picture, name: str, was_complete: bool
     if not was_complete and not st.session_state.get("dragging"):
         st.rerun()  # without the fragment's own runs
     classes = engine.checkpoint.card.classes
-    st.caption(say("temper.curves_note", count=len(CURVE)))
+    name_of_first = drawings.first_synonym(classes[sweep.trained.first_choice])
+    st.caption(text.markdown("temper.curves_note", count=len(CURVE), name=name_of_first))
     components.curves(drawings.curves_data(language(), sweep, name, classes))
     st.subheader(say("temper.trap"), anchor=False)
     st.markdown(say("temper.trap_note"))
@@ -135,7 +139,7 @@ def _sweep_on(engine: Engine, picture: Picture) -> Sweep | None:
     """Read for a while, and give the sweep if nothing is missing any more."""
     known, end = _known(engine, picture), time.monotonic() + AT_A_TIME
     missing = [settings for settings in dict.fromkeys([*FREE.values(), *KEPT.values()]) if settings not in known]
-    for settings, reading in zip(missing, engines.read_each(engine, picture, missing), strict=True):
+    for settings, reading in zip(missing, inference.read_each(engine, picture, missing), strict=True):
         known[settings] = reading
         if time.monotonic() > end and settings != missing[-1]:
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import streamlit as st
@@ -15,7 +15,7 @@ from odconv.ui import text
 from odconv.ui.link import MOST_PICTURES
 from odconv.ui.pictures import Picture
 from odconv.ui.text import say
-from odconv.ui.view import change, current
+from odconv.ui.view import change
 from odconv.words import SayableError
 
 log = logging.getLogger(__name__)
@@ -42,8 +42,11 @@ def choose_ids(source: str, ids: Sequence[str]) -> None:
     st.session_state[f"chosen-{source}"] = list(ids)
 
 
-def show_loader(source: str) -> None:
-    """Draw the file picker or the camera, and say which of the last files were refused and why."""
+def show_loader(source: str, on_new: Callable[[list[str]], None]) -> None:
+    """Draw the file picker or the camera, and say which of the last files were refused and why.
+
+    ``on_new`` gets the digests of the pictures that came, at least one.
+    """
     round_ = st.session_state.setdefault("upload-round", 0)
     if source == "upload":
         st.file_uploader(
@@ -51,14 +54,14 @@ def show_loader(source: str) -> None:
             type=_offered_endings(st.context.headers.get("User-Agent", "")),
             accept_multiple_files=True,
             key=f"uploads-{round_}",  # a new key empties it: the server holds no file that has been read
-            on_change=lambda: _add_files(source, st.session_state[f"uploads-{round_}"]),
+            on_change=lambda: _add_files(source, st.session_state[f"uploads-{round_}"], on_new),
             help=say("source.photos_help", megabytes=images.MAX_BYTES // 2**20, most=MOST_PICTURES),
         )
     else:
         st.camera_input(
             say("source.camera"),
             key="camera",
-            on_change=lambda: _add_files(source, [st.session_state["camera"]]),
+            on_change=lambda: _add_files(source, [st.session_state["camera"]], on_new),
             width=420,
         )
     for title, error in st.session_state.get(f"refused-{source}", []):
@@ -75,7 +78,7 @@ def _offered_endings(browser: str) -> list[str]:
     return light if re.search("iPhone|iPad", browser) else list(images.ENDINGS)
 
 
-def _add_files(source: str, files: Sequence[Any]) -> None:
+def _add_files(source: str, files: Sequence[Any], on_new: Callable[[list[str]], None]) -> None:
     """Read what a visitor has brought, keep the good pictures, say why the others were refused, and drop the files."""
     own = own_pictures(source)
     new: list[str] = []
@@ -106,10 +109,7 @@ def _add_files(source: str, files: Sequence[Any]) -> None:
     st.session_state[f"refused-{source}"] = refused
     st.session_state["upload-round"] += 1
     if new:
-        before = [digest for digest in chosen_ids(source) if digest not in new] if current().compare else []
-        chosen = [*before, *new][-MOST_PICTURES:]
-        choose_ids(source, chosen)
-        change(compare=current().compare or len(new) > 1, shown=chosen.index(new[0]) + 1)
+        on_new(new)
 
 
 def _release(file: Any) -> None:

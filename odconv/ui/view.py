@@ -71,6 +71,19 @@ def current() -> View:
     return st.session_state["view"]
 
 
+def wanted_layer() -> str:
+    """The layer that the visitor chose, or else the one that the page opens at; empty: the first one."""
+    return current().layer or st.session_state.get("opens_at", "")
+
+
+def open_at(layer: str) -> None:
+    """The layer that the page opens at where the visitor has chosen none; empty: the first one.
+
+    It is not part of the view: it is found from the pictures, anew whenever the whole page is run.
+    """
+    st.session_state["opens_at"] = layer
+
+
 def language() -> str:
     """The language that the visitor chose; before a page has read the address, what that says. Empty: none."""
     if "view" in st.session_state:

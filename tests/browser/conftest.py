@@ -5,6 +5,8 @@ import pytest
 
 from tests.browser.server import Server, chromium
 
+VIEWPORT = {"width": 1360, "height": 900}
+
 
 @pytest.fixture(scope="session")
 def browser_type_launch_args(browser_type_launch_args):
@@ -20,13 +22,23 @@ def server(tmp_path_factory):
         yield running
 
 
-@pytest.fixture
-def new_page(new_context):
-    """A page in a fresh browser; its test fails on a console error and on a request that leaves the machine.
+@pytest.fixture(scope="session")
+def profile(browser_type, browser_type_launch_args, tmp_path_factory):
+    """One browser with a profile on disk. Only there does Chromium keep the pages' JavaScript in its compiled form."""
+    folder = tmp_path_factory.mktemp("profile")
+    with browser_type.launch_persistent_context(folder, **browser_type_launch_args) as context:
+        context.set_default_timeout(20_000)
+        yield context
 
+
+@pytest.fixture
+def new_page(new_context, profile):
+    """A page that knows nothing of earlier ones; its test fails on a console error and on a request that leaves the machine.
+
+    ``viewport`` and ``color_scheme`` are set for the page alone; for any other option it has a browser of its own.
     ``new_page.expect_errors(...)``: console errors that have one of these texts in them are part of the test.
     """
-    problems, expected = [], []
+    problems, expected, pages = [], [], []
 
     def check(request):
         if not request.url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:", "file:")):
@@ -36,10 +48,16 @@ def new_page(new_context):
         if message.type == "error":
             problems.append(f"console: {message.text}")
 
-    def make(**options):
-        context = new_context(**{"viewport": {"width": 1360, "height": 900}} | options)
-        context.set_default_timeout(20_000)
-        page = context.new_page()
+    def make(viewport=VIEWPORT, color_scheme="light", **options):
+        if options:
+            context = new_context(viewport=viewport, color_scheme=color_scheme, **options)
+            context.set_default_timeout(20_000)
+            page = context.new_page()
+        else:
+            page = profile.new_page()
+            pages.append(page)
+            page.set_viewport_size(viewport)
+            page.emulate_media(color_scheme=color_scheme)
         page.on("console", listen)
         page.on("pageerror", lambda error: problems.append(f"uncaught: {error}"))
         page.on("request", check)
@@ -47,4 +65,9 @@ def new_page(new_context):
 
     make.expect_errors = lambda *texts: expected.extend(texts)
     yield make
+    for page in pages:
+        if page.url.startswith("http"):
+            page.evaluate("localStorage.clear()")
+        page.close()
+    profile.clear_cookies()
     assert not [problem for problem in problems if not any(text in problem for text in expected)]

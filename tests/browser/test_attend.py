@@ -17,7 +17,7 @@ DRAW = """([head, logits, divisor, keepGain]) => attentionOf(head, logits, divis
 def calculator(browser):
     """A blank page with the functions of the drawings."""
     page = browser.new_page()
-    page.add_script_tag(content=script("live", "attend"))
+    page.add_script_tag(content=script("on_dials", "attend"))
     yield page
     page.close()
 

@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 
 from odconv import Settings, explain
 from odconv.cost import LayerCost
+from odconv.explain import effective_kernels
 from odconv.export import Context, to_html
 from odconv.words import LANGUAGES, say
 
@@ -33,9 +34,9 @@ def trained(small_model, images):
 def file(record, trained, tmp_path):
     """The address of a file of two pictures under changed settings."""
 
-    def write(language="en", name=None, classes=CLASSES, titles=TITLES):
+    def write(language="en", name=None, classes=CLASSES, titles=TITLES, settings=CHANGED):
         """``name``: instead of every layer's, model's and picture's."""
-        now, before = record, trained
+        now, before = (record, trained) if settings == CHANGED else (trained, None)
         if name is not None:
             now, before = (renamed(explanation, name) for explanation in (record, trained))
             classes, titles = (name,) * 5, (name,) * 2
@@ -123,7 +124,7 @@ def test_print_keeps_bars_photos_and_the_whole_glance(file, new_page):
     assert page.locator("body").evaluate("(e) => getComputedStyle(e).backgroundColor") == "rgb(255, 255, 255)"
     ink = page.locator("main").evaluate("(e) => getComputedStyle(e).color")
     assert max(map(int, re.findall(r"\d+", ink)[:3])) < 100
-    for control in (".choices", ".readout"):
+    for control in (".choices", ".hold", ".readout"):
         assert not page.locator(control).first.is_visible()
 
 
@@ -171,6 +172,56 @@ def test_a_choice_in_one_picture_chooses_the_layer_of_all_and_of_the_comparison(
     titles = page.locator(".side-by-side title").all_text_contents()
     shown = [float(re.split("[:：]", text)[1]) for text in titles if not re.search("row|行", text)]
     assert shown == pytest.approx(kernel.ravel(), abs=0.002)
+
+
+def test_a_button_shows_the_network_as_trained_while_it_is_held(file, new_page, record, trained):
+    page = new_page(viewport={"width": 1100, "height": 900})
+    page.goto(file())
+
+    def layer_shares(drawing):
+        texts = drawing.locator("title").all_text_contents()
+        return [float(text.split(": ")[1]) for text in texts if text.startswith("kernel")]
+
+    def effective(drawing):
+        texts = drawing.locator("[role=option] > text.middle:not(.faint)").all_text_contents()
+        return [float(text) for text in texts]
+
+    def of_first_layer(explanation, pictures):
+        return next(iter(explanation.layers.values())).attention.kernel[:pictures].ravel()
+
+    def counts(explanation):
+        return np.ravel([effective_kernels(layer.attention.kernel[:1]) for layer in explanation.layers.values()])
+
+    for name, read, expected, digits in (
+        (".glance", effective, counts, 0.056),  # rounded twice
+        (".layer", layer_shares, lambda one: of_first_layer(one, 1), 0.002),
+        (".side-by-side", layer_shares, lambda one: of_first_layer(one, 2), 0.002),
+    ):
+        drawing = page.locator(name).first
+        button, height = drawing.locator(".hold"), drawing.bounding_box()["height"]
+        for press, release in (
+            (lambda button: (button.hover(), page.mouse.down()), page.mouse.up),
+            (lambda button: (button.focus(), page.keyboard.down("Space")), lambda: page.keyboard.up("Space")),
+            (lambda button: (button.focus(), page.keyboard.down("Enter")), lambda: page.keyboard.up("Enter")),
+        ):
+            assert read(drawing) == pytest.approx(expected(record), abs=digits)
+            press(button)
+            assert button.get_attribute("aria-pressed") == "true"
+            assert read(drawing) == pytest.approx(expected(trained), abs=digits)
+            assert drawing.bounding_box()["height"] == height
+            release()
+            assert button.get_attribute("aria-pressed") == "false"
+        assert read(drawing) == pytest.approx(expected(record), abs=digits)
+
+
+def test_the_drawings_keep_the_room_for_ghosts_where_there_are_none(file, new_page):
+    page = new_page(viewport={"width": 1100, "height": 900})
+    heights = []
+    for settings in (Settings(), CHANGED):
+        page.goto(file(settings=settings))
+        heights.append([page.locator(part).first.bounding_box()["height"] for part in (".glance", ".layer")])
+        expect(page.locator(".glance .hold").first).to_be_visible(visible=settings == CHANGED)
+    assert heights[0] == heights[1]
 
 
 # What a visitor reads or hears of a page.

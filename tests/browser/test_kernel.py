@@ -44,11 +44,27 @@ def expect_kernels(page, own, other):
         assert page.evaluate(FORGED) == pytest.approx(wanted, abs=2e-4)  # says which
 
 
+def expect_classes_of_kernels(page, first):
+    """A line for each class and one mark on a strip; at either end, the classes with the highest and lowest mean shares."""
+    shares = atlas_beside(WEIGHTS).layers[FIRST].kernel_by_class.astype(float)
+    names = [name.partition(",")[0] for name in network().card.classes]
+    rows = page.locator(".st-key-kernel .use li")
+    expect(rows).to_have_count(4)
+    for i, text in enumerate(rows.all_inner_texts()[:3]):
+        falling = shares[:, i].argsort(kind="stable")[::-1]
+        ends = [f"{names[label]} {shares[label, i]:.2f}" for label in (falling[0], falling[-1])]
+        assert re.search(rf"most: {ends[0]}.*least: {ends[1]}", text, re.DOTALL)
+        assert f"▼ {first} {shares[names.index(first), i]:.2f}, place " in text
+        assert rows.nth(i).locator(".use-classes").get_attribute("d").count("M") == len(names)
+        assert rows.nth(i).locator(".use-first").count() == 1
+
+
 def test_the_forged_kernel_is_pytorchs_for_each_picture_and_at_each_temperature(server, new_page):
     page = open_page(new_page(), f"{server.url}?sample=rocket{LINK}")
     expect_kernels(page, attention_of("rocket"), typical())
     page.goto(f"{server.url}?sample=espresso{LINK}")
     expect_kernels(page, attention_of("espresso"), typical())
+    expect_classes_of_kernels(page, "espresso")
     page.goto(f"{server.url}?sample=espresso,rocket&t=4.5{LINK}")
     expect_kernels(page, attention_of("espresso", Settings(4.5)), attention_of("rocket", Settings(4.5)))
     assert page.locator(".st-key-kernel canvas").count() == 3

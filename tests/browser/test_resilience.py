@@ -117,7 +117,7 @@ def test_what_is_turned_while_offline_says_that_it_is_not_computed_and_is_comput
     frail, new_page, cut, away
 ):
     new_page.expect_errors(*OUTAGE)
-    page = new_page()
+    page = new_page(offline=False)  # a browser of its own, which is cut off as a whole
     break_off, mend = cut(page)
     open_page(page, f"{frail.url}?sample=rocket&t=2&kernels=3")
     expect_numbers(page, record_of(sample("rocket"), Settings(temperature=2, kernels=3)))

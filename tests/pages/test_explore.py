@@ -17,9 +17,12 @@ from odconv.attention import HEADS, Settings
 from odconv.backbones import resnet18
 from odconv.checkpoint import load_checkpoint, save_checkpoint
 from odconv.stimuli import STIMULI
-from odconv.ui import engine, view
+from odconv.ui import engine, inference, view
+from odconv.ui.invitations import INVITATIONS
+from odconv.ui.link import View, change
 from odconv.words import say
 
+STATIC = "resnet18_w32_tiny_imagenet.safetensors"
 APP = str(Path(__file__).parents[2] / "app.py")
 
 
@@ -80,8 +83,11 @@ def test_every_bundled_network_opens_on_several_pictures(name):
     assert app.selectbox(key="model").value == name
     dynamic = name.startswith("od_")
     assert works(app) == dynamic
-    assert any("This is a static network" in sentence for sentence in sentences(app)) != dynamic
-    assert any("CSV and NPZ" in caption.value for caption in app.caption) == dynamic
+    assert (say("en", "static.title") in headings(app)) != dynamic
+    assert any("CSV and NPZ" in caption.value for caption in app.caption)
+    assert [button.key for button in app.get("download_button")] == (
+        ["csv", "npz", "html"] if dynamic else ["csv", "npz"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -135,8 +141,8 @@ def test_a_link_restores_the_settings():
 def test_settings_that_change_nothing_draw_no_ghosts_and_leave_nothing_to_reset(same):
     app = opened(**same)
     assert works(app)
-    assert app.button(key="reset").disabled
-    assert not opened(t="3", **same).button(key="reset").disabled
+    assert "In force: as trained." in captions(app)
+    assert "In force: as trained." not in captions(opened(t="3", **same))
 
 
 def test_several_samples_are_compared():
@@ -170,15 +176,97 @@ def test_a_source_without_a_picture_asks_for_one(source):
     assert "it is shown here" in sentences(app)[0]
 
 
-def test_a_static_network_says_that_it_has_no_attention_to_show(tmp_path, monkeypatch):
+def test_a_static_network_explains_itself_and_opens_its_twin_with_the_same_pictures():
+    app = opened(model=STATIC, sample="rocket,espresso", shown="2", t="3")
+    assert not app.exception
+    assert not any("glance" in heading for heading in headings(app))
+    told = " ".join(text.value for text in app.markdown)
+    for key in ("static.kernel", "static.nothing"):
+        assert say("en", key) in told
+    assert "**ODConv, 4 kernels**" in told
+    app.button_group(key="shown").set_value(1).run()  # predictions can be looked at one by one
+    assert app.button_group(key="shown").value == 1
+    app.button(key="open-twin").click().run()
+    assert works(app)
+    assert app.session_state["view"].model == engine.FIRST
+    assert app.session_state["view"].samples == ("rocket", "espresso")
+    assert app.session_state["view"].settings == Settings(temperature=3)
+
+
+def test_a_static_network_with_no_twin_here_is_compared_with_the_first_dynamic_one(tmp_path, monkeypatch):
     monkeypatch.setenv("ODCONV_WEIGHTS", str(tmp_path))
     card = {"name": "static", "classes": list("abcdefghij"), "image_size": 64, "resize": 64, "stem": "small"}
     card |= {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
     save_checkpoint(resnet18(10, width=8, stem="small"), card, tmp_path / "static.safetensors")
-    app = opened(model="static.safetensors", sample="rocket,espresso")
+    app = opened(model="static.safetensors")
     assert not app.exception
-    assert [s for s in sentences(app) if "no attention to show" in s]
-    assert not any("glance" in heading for heading in headings(app))
+    app.button(key="open-twin").click().run()
+    assert works(app)
+    assert app.session_state["view"].model == engine.FIRST
+
+
+# --- what models are called --------------------------------------------------------------------------------------------
+
+
+def test_models_are_called_by_what_they_are_and_the_file_is_in_the_details():
+    app = opened()
+    assert app.selectbox(key="model").options == [
+        "ODConv, 4 kernels",
+        "ODConv, 1 kernel",
+        "Static: ordinary convolutions",
+    ]
+    assert f"File: {engine.FIRST}" in [text.value for text in app.text]
+    assert "静态：普通卷积" in opened(lang="zh").selectbox(key="model").options
+
+
+def test_two_networks_of_a_kind_are_told_apart_by_their_files_and_what_is_unknown_by_its_file_alone(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("ODCONV_WEIGHTS", str(tmp_path))
+    shutil.copy(engine.BUNDLED / STATIC, tmp_path / "another.safetensors")
+    (tmp_path / "authors.pth").write_bytes(b"\x80\x02")
+    (tmp_path / "broken.safetensors").write_bytes(b"\xff" * 500)
+    app = opened()
+    assert works(app)
+    assert set(app.selectbox(key="model").options) == {
+        "ODConv, 4 kernels",
+        "ODConv, 1 kernel",
+        "Static: ordinary convolutions (another.safetensors)",
+        f"Static: ordinary convolutions ({STATIC})",
+        "authors.pth",
+        "broken.safetensors",
+    }
+
+
+def test_no_weights_are_read_to_name_a_model(monkeypatch):
+    monkeypatch.setattr("safetensors.torch.load_file", lambda path: pytest.fail("weights were read"))
+    found = engine.architectures()
+    assert {name: network.dynamic for name, network in found.items()} == {
+        name: name.startswith("od_") for name in engine.weights()
+    }
+
+
+# --- presentation and things to try ------------------------------------------------------------------------------------
+
+
+def test_presentation_is_in_the_link_and_can_be_left():
+    app = opened()
+    app.button(key="present").click().run()
+    assert works(app)
+    assert app.query_params["present"] in ("1", ["1"])
+    assert app.button(key="present").label == say("en", "page.present_end")
+    app.button(key="present").click().run()
+    assert "present" not in app.query_params
+
+
+@pytest.mark.parametrize("name", INVITATIONS)
+def test_an_invitation_sets_everything_that_it_promises(name):
+    app = opened(model="od_resnet18_w32_1x_tiny_imagenet.safetensors", t="5", ablate="kernel", shown="2", filter="3")
+    app.button(key=f"invite-{name}").click().run()
+    assert works(app)
+    wanted = change(View(), **INVITATIONS[name])
+    assert app.session_state["view"] == replace(wanted, samples=app.session_state["view"].samples)
+    assert wanted.samples in ((), app.session_state["view"].samples)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +308,7 @@ def test_a_broken_checkpoint_gives_one_sentence_and_the_other_models_still_work(
 
 
 def test_out_of_memory_falls_back_to_the_cpu_and_says_so(monkeypatch):
-    explain, to, calls = engine.explain, torch.nn.Module.to, []
+    explain, to, calls = inference.explain, torch.nn.Module.to, []
 
     def short_of_memory(model, *arguments, **options):
         calls.append(model)
@@ -228,7 +316,7 @@ def test_out_of_memory_falls_back_to_the_cpu_and_says_so(monkeypatch):
             raise torch.OutOfMemoryError("out of memory")
         return explain(model, *arguments, **options)
 
-    monkeypatch.setattr(engine, "explain", short_of_memory)
+    monkeypatch.setattr(inference, "explain", short_of_memory)
     monkeypatch.setattr(engine, "pick_device", lambda name: "cuda")  # there need not be one
     monkeypatch.setattr(torch.nn.Module, "to", lambda self, device: self if device == "cuda" else to(self, device))
     app = opened(t="2")
@@ -238,8 +326,8 @@ def test_out_of_memory_falls_back_to_the_cpu_and_says_so(monkeypatch):
 
 
 def test_a_busy_queue_is_said_in_a_sentence_and_is_not_remembered(monkeypatch):
-    monkeypatch.setattr(engine, "PATIENCE", 0.01)
-    with engine._wait_for_device(engine.pick_device("auto"), time.monotonic() + 1):
+    monkeypatch.setattr(inference, "PATIENCE", 0.01)
+    with inference._wait_for_device(engine.pick_device("auto"), time.monotonic() + 1):
         app = opened()
         assert not app.exception
         assert all("try again" in sentence for sentence in sentences(app))
@@ -262,8 +350,7 @@ def test_ablating_a_head_and_resetting_goes_through_the_link():
 def test_settings_that_change_nothing_are_shown_as_the_trained_network(query):
     app = opened(sample="dahlia,espresso", **query)
     assert works(app)
-    assert next(button for button in app.button if button.label == "Reset").disabled
-    assert not any("as trained" in caption.value.lower() for caption in app.caption)
+    assert [caption for caption in captions(app) if "as trained" in caption.lower()] == ["In force: as trained."]
 
 
 def test_where_there_is_one_kernel_nothing_can_be_done_to_the_kernel_head():
@@ -287,14 +374,6 @@ def test_the_control_shows_the_very_heads_that_temperature_acts_on(heads):
     app.button_group(key="tempered").set_value([]).run()
     assert works(app)
     assert app.query_params["tempered"] in ("none", ["none"])
-
-
-def test_the_page_says_where_the_picture_is_most_unusual_and_stays_with_it_under_other_settings():
-    found = [caption for caption in captions(opened(sample="dahlia")) if "Most unusual" in caption]
-    assert len(found) == 1
-    assert "the spatial attention of layer3.1.conv1, further from what is typical than in 99.3 % of 10,000" in found[0]
-    changed = [caption for caption in captions(opened(sample="dahlia", t="3")) if "Most unusual" in caption]
-    assert changed == [found[0] + " That is as trained."]
 
 
 def test_the_difference_from_the_typical_picture_can_be_chosen_and_is_in_the_link():
@@ -335,7 +414,7 @@ def test_an_atlas_of_other_weights_is_logged_and_not_used(tmp_path, monkeypatch,
     save_checkpoint(checkpoint.model, json.loads((tmp_path / "other.json").read_text()), tmp_path / "other.safetensors")
     app = opened(model="other.safetensors")
     assert works(app)
-    assert not any("Most unusual" in caption.value for caption in app.caption)
+    assert not any(group.label == "Attention shown" for group in app.button_group)
     assert "other.atlas.npz was made from other weights" in caplog.text
 
 
@@ -349,7 +428,7 @@ def test_an_atlas_with_other_layers_is_logged_and_not_used(tmp_path, monkeypatch
     save_atlas(replace(right, layers=renamed), tmp_path / "other.atlas.npz")
     app = opened(model="other.safetensors")
     assert works(app)
-    assert not any("Most unusual" in caption.value for caption in app.caption)
+    assert not any(group.label == "Attention shown" for group in app.button_group)
     assert "atlas refused" in caplog.text
 
 
@@ -405,8 +484,8 @@ def test_the_page_speaks_chinese_by_link_and_by_switch():
 
 def test_a_busy_server_leaves_the_page_whole_says_one_sentence_and_is_asked_again_by_a_button(monkeypatch):
     app = opened(sample="rocket,espresso")
-    monkeypatch.setattr(engine, "PATIENCE", 0.01)
-    with engine._wait_for_device(engine.pick_device("auto"), time.monotonic() + 1):
+    monkeypatch.setattr(inference, "PATIENCE", 0.01)
+    with inference._wait_for_device(engine.pick_device("auto"), time.monotonic() + 1):
         app.button_group(key="ablate").set_value(["kernel"]).run()
         assert works(app)  # with the figures of the settings before
         assert "2 pictures in layer1.0.conv1" in headings(app)
@@ -419,6 +498,23 @@ def test_a_busy_server_leaves_the_page_whole_says_one_sentence_and_is_asked_agai
     assert sentences(app) == []
     assert app.session_state["view"].settings.ablate == ("kernel",)
     assert app.session_state["answers-all"][1].now.settings.ablate == ("kernel",)
+
+
+# --- what a picture really is -------------------------------------------------------------------------------------------
+
+
+def test_a_picture_of_none_of_the_classes_is_called_so_whatever_the_settings_are():
+    said = "This picture is of none of its 200 classes: whatever it names is wrong."
+    for settings in ({}, {"t": "30"}):
+        assert said in captions(opened(sample="raccoon", **settings))
+    assert said in captions(opened(sample="raccoon", model="resnet18_w32_tiny_imagenet.safetensors"))
+    assert not any("its 200 classes" in caption for caption in captions(opened(sample="espresso")))
+
+
+def test_a_stimulus_is_drawn_and_a_blurred_photo_is_still_what_it_was():
+    assert any("is drawn and of none of its 200 classes" in caption for caption in captions(opened(source="stimuli")))
+    blurred = captions(opened(source="stimuli", stimulus="blur", sample="raccoon"))
+    assert "This picture is of none of its 200 classes: whatever it names is wrong." in blurred
 
 
 # --- a hostile browser -------------------------------------------------------------------------------------------------

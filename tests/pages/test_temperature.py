@@ -6,7 +6,7 @@ from streamlit.testing.v1 import AppTest
 from odconv.attention import HEADS, Heads, Settings
 from odconv.backbones import od_mobilenetv2, od_resnet18, od_resnet50, resnet18
 from odconv.checkpoint import save_checkpoint
-from odconv.ui import engine, tempering
+from odconv.ui import inference, tempering
 from odconv.words import say
 from tests.pages.test_explore import APP, _fresh_caches, captions, sentences  # noqa: F401
 from tests.pages.test_kernel import CARD
@@ -69,7 +69,7 @@ def test_the_lesson_is_whole_on_every_kind_of_network_and_asks_about_its_heads(s
 def test_a_static_network_has_nothing_to_temper(shown):
     app = shown(resnet18(5, width=8, stem="small"))
     assert not app.exception
-    assert sentences(app) == [say("en", "page.static")]
+    assert [heading.value for heading in app.main.subheader] == [say("en", "static.title")]
 
 
 def test_a_sweep_is_read_piece_by_piece_and_lost_by_another_picture(shown, monkeypatch):
@@ -130,8 +130,8 @@ def test_what_the_network_met_in_training_comes_from_its_card(shown):
 
 
 def test_while_others_keep_the_network_the_page_says_so_and_asks_again(monkeypatch):
-    monkeypatch.setattr(engine, "PATIENCE", 0.0)
-    with engine._wait_for_device("cpu", 0.0):
+    monkeypatch.setattr(inference, "PATIENCE", 0.0)
+    with inference._wait_for_device("cpu", 0.0):
         app = opened()
         assert not app.exception
         assert len(sentences(app, "warning")) == 1

@@ -37,7 +37,7 @@ export default ({{ parentElement, data, setStateValue, setTriggerValue }}) => {{
 
 def _lesson(name: str, entry: str) -> Callable[..., Any]:
     """A figure of the temperature lesson, which can follow its dials by itself."""
-    return _widget(name, script("live", "attend", name), style() + _text("tempering.css"), entry)
+    return _widget(name, script("on_dials", "attend", name), style() + _text("tempering.css"), entry)
 
 
 _prediction = _widget("prediction", script("prediction"), style(), "drawPrediction(root, data)")
@@ -48,7 +48,13 @@ _glance = _widget(
     "drawGlance(root, data, { choose: (n) => send('setTriggerValue', 'layer', n) })",
 )
 _layer = _widget("layer", script("layer"), style(), "drawLayer(root, data)")
-_kernel = _widget("kernel", script("kernel"), style(), "drawKernel(root, data)")
+_kernel = _widget("kernel", script("kernel_use", "kernel"), style(), "drawKernel(root, data)")
+_response = _widget(
+    "response",
+    script("response") + _text("pacing.js") + _text("response.js"),
+    style(),
+    "drawLiveResponse(root, data, { turn: (v) => send('setStateValue', 'turned', v) })",
+)
 _side_by_side = _widget("side_by_side", script("side_by_side"), style(), "drawSideBySide(root, data)")
 _dials = _widget(
     "dials",
@@ -58,7 +64,7 @@ _dials = _widget(
 )
 _temperatures = _widget(
     "temperatures",
-    script("live", "attend") + _text("pacing.js") + _text("temperatures.js"),
+    script("on_dials", "attend") + _text("pacing.js") + _text("temperatures.js"),
     style() + _text("dials.css") + _text("temperatures.css"),
     "drawTemperatures(root, data, { turn: (v) => send('setStateValue', 'turned', v) })",
 )
@@ -70,7 +76,7 @@ _gallery = _widget(
     "gallery",
     script() + _text("gallery.js"),
     style() + _text("gallery.css"),
-    "drawGallery(root, data, { toggle: (id) => send('setTriggerValue', 'picked', id) })",
+    "drawGallery(root, data, { pick: (id) => send('setTriggerValue', 'picked', id), takeOut: (id) => send('setTriggerValue', 'out', id) })",
 )
 _photo = _widget("photo", script() + _text("photo.js"), style() + _text("photo.css"), "drawPhoto(root, data)")
 _copy_link = _widget("copy_link", script() + _text("copy_link.js"), style(), "drawCopyLink(root, data)")
@@ -82,8 +88,10 @@ _connection = _widget(
 )
 
 # Keys of what is computed from the controls. It is marked as not computed while it does not belong to what they show.
-FIGURES = ("photo", "prediction", "glance", "layer", "kernel", "side_by_side", "spread", "tempered")
-LATER = ("kernel", "side_by_side", "spread")  # of these, what follows a dial on its release and not while it is dragged
+FIGURES = ("photo", "prediction", "glance", "layer", "kernel", "side_by_side", "spread", "response", "tempered")
+_LAST = ("kernel", "side_by_side", "spread")
+# Of these, what follows the release of a widget, and not a drag of it.
+LATER = {"dials": (*_LAST, "response"), "knob": _LAST, "response": _LAST}
 
 
 def photo(data: dict[str, str], *, key: str = "photo") -> None:
@@ -111,32 +119,48 @@ def kernel(data: dict[str, Any], *, key: str = "kernel") -> None:
     _kernel(key=key, data=data | {"key": key})
 
 
+def response(
+    data: dict[str, Any],
+    stops: Sequence[float],
+    knob: str,
+    answered: int,
+    session: str,
+    on_turn: Callable[[object], None],
+    *,
+    key: str = "response",
+) -> None:
+    """A layer against the knob of a stimulus, which can be turned there; ``data`` from ``drawings.response``.
+
+    ``knob``: names its value in messages; ``stops``: the values that it can be turned to; the rest as in ``dials``.
+    """
+    sent = {"stops": stops, "knob": knob, "answered": answered, "session": session, "key": key}
+    _response(key=key, data=data | sent, on_turned_change=lambda: on_turn(_sent(key, "turned")))
+
+
 def side_by_side(data: dict[str, Any], *, key: str = "side_by_side") -> None:
     """One layer for several pictures; ``data`` from ``drawings.side_by_side``."""
     _side_by_side(key=key, data=data | {"key": key})
 
 
 def dials(
-    settings: Mapping[str, Any],
-    stops: Sequence[float],
+    dials: Sequence[Mapping[str, Any]],
     answered: int,
     session: str,
-    words: Mapping[str, Any],
+    waiting: str,
     on_turn: Callable[[object], None],
     *,
     key: str = "dials",
 ) -> None:
-    """Temperature and kernel count.
+    """Dials that send what they are turned to, also while they are dragged.
 
     Args:
-        settings: what is applied: {temperature, text (the temperature as it is written), kernels, most}
-        stops: the temperatures that the dial can be turned to
+        dials: {id, label, stops, texts: of the stops, marks: [{position, text}], value, text, nearest: position of the thumb}
         answered: the last ``seq`` whose figures are on the page; the next change is sent only then
         session: ``connection.session()``
-        words: {temperature, kernels, mark, waiting, temperatures: a text for each stop, counts: a text for each kernel count}
-        on_turn: gets {changes: {temperature, kernels: what was changed}, released, seq, session}, also while dragging
+        waiting: what to say of a change that has waited for too long
+        on_turn: gets {changes: {id: stop}, released, seq, session}
     """
-    data = {**settings, "stops": stops, "answered": answered, "session": session, "words": words, "key": key}
+    data = {"dials": dials, "answered": answered, "session": session, "waiting": waiting, "key": key}
     _dials(key=key, data=data, on_turned_change=lambda: on_turn(_sent(key, "turned")))
 
 
@@ -179,9 +203,28 @@ def gallery(
     *,
     key: str = "gallery",
 ) -> None:
-    """Thumbnails {id, title, thumbnail, alt}; ``on_pick`` gets the id of the one that was clicked."""
+    """Thumbnails {id, title, thumbnail, alt, caption: under it, or empty}; ``on_pick`` gets the id of the one that was clicked."""
     data = {"pictures": pictures, "chosen": chosen, "label": label, "key": key}
     _gallery(key=key, data=data, on_picked_change=lambda: _pass_text(key, "picked", on_pick))
+
+
+def strip(
+    pictures: list[dict[str, str]],
+    shown: str,
+    label: str,
+    on_pick: Callable[[str], None],
+    on_out: Callable[[str], None],
+    *,
+    key: str = "strip",
+) -> None:
+    """Thumbnails as of ``gallery``, with ``out``: what the button says that takes a picture out; ``on_out`` gets the id of that."""
+    data = {"pictures": pictures, "chosen": [shown], "label": label, "key": key}
+    _gallery(
+        key=key,
+        data=data,
+        on_picked_change=lambda: _pass_text(key, "picked", on_pick),
+        on_out_change=lambda: _pass_text(key, "out", on_out),
+    )
 
 
 def copy_link(words: Mapping[str, str]) -> None:

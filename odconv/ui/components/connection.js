@@ -10,11 +10,11 @@ const watchConnection = (root, data, act) => {
   if (data.address) rewriteAddress(data.address);
   const app = document.querySelector("[data-testid=stApp]");
   connection.judge = () => judge(root, data, act, app);
-  connection.dragging = false; // the whole page has been drawn
+  connection.dragging = ""; // the whole page has been drawn
   connection.mark = () => {
-    const late = connection.late && document.querySelector(".st-key-dials, .st-key-temperatures"); // not once the dials are gone
+    const late = [...connection.late].some((key) => document.querySelector(`.st-key-${key}`)); // not of what is gone
     markFigures(data.figures, !connection.open || late);
-    if (connection.dragging) markFigures(data.later, true);
+    markFigures(data.later[connection.dragging] ?? [], true);
   };
   if (!connection.observer) {
     connection.observer = new MutationObserver(() => connection.judge());

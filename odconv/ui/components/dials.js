@@ -1,102 +1,81 @@
-// Temperature and kernel count, live while they are dragged. The temperature dial runs over the positions of a table, so
-// what is shown is what is applied. A dial sends only what it changed, as pacing.js says.
-
-const DIALS = ["temperature", "kernels"];
-const MARKS = [0.1, 0.3, 1, 3, 10, 30];
+// Dials, live while they are dragged. A dial runs over the positions of a table, so what is shown is what is applied.
 
 const drawDials = (root, data, act) => {
-  // exact: whether the temperature shown is the one of the thumb's position
-  const state = stateOf(root, { ...PACE, held: null, exact: true });
-  Object.assign(state, { data, act });
-  if (!root.querySelector("input")) build(root, state);
-  takeAnswer(state, data);
+  // held: the id of the dial under the pointer; exact: ids of the dials whose value is the one of the thumb's position
+  const state = stateOf(root, { held: null, exact: new Set(), pace: newPace() });
+  state.data = data;
+  hear(state.pace, data, act.turn, (waiting) => label(root, state, waiting));
   fit(root, state);
-  if (!state.held && !state.sent && !state.unsent) adopt(root, state);
-  follow(root, state);
+  if (!state.held && isAnswered(state.pace)) adopt(root, state);
+  follow(state.pace);
 };
 
 const inputOf = (root, id) => root.querySelector(`#${id}`);
 const positionOf = (root, id) => Number(inputOf(root, id).value);
 
-const build = (root, state) => {
-  const dial = (id, range) => `<div class="dial">
-    <div class="dial-head"><label for="${id}"></label> <output for="${id}" id="${id}-value"></output>
+// Build the dials again where they are others: by their network, stimulus or language.
+const fit = (root, state) => {
+  const { dials } = state.data, fitted = JSON.stringify(dials.map(({ id, label, texts }) => [id, label, texts]));
+  if (state.fitted === fitted) return;
+  Object.assign(state, { fitted, held: null });
+  const dial = ({ id, label, stops, marks }) => `<div class="dial">
+    <div class="dial-head"><label for="${id}">${esc(label)}</label> <output for="${id}" id="${id}-value"></output>
       <span class="dial-wait" id="${id}-wait" role="status"></span></div>
-    <input type="range" id="${id}" ${range} step="1">
-    <div class="dial-marks" aria-hidden="true"></div></div>`;
-  root.innerHTML = `<div class="dials">${dial("temperature", `min="0" max="${state.data.stops.length - 1}"`)}
-    ${dial("kernels", 'min="1"')}</div>`;
-  for (const id of DIALS) {
+    <input type="range" id="${id}" min="0" max="${stops.length - 1}" step="1">
+    <div class="dial-marks" aria-hidden="true">${marks.map((mark) => markOf(mark, stops.length - 1)).join("")}</div></div>`;
+  replace(root, `<div class="dials">${dials.map(dial).join("")}</div>`);
+  for (const { id } of dials) {
     const input = inputOf(root, id);
-    input.oninput = () => turn(root, state, id, false);
-    input.onchange = () => turn(root, state, id, true);
+    input.oninput = () => turnDial(root, state, id, false);
+    input.onchange = () => turnDial(root, state, id, true);
     input.onpointerdown = () => { state.held = id; };
     input.onpointerup = input.onpointercancel = () => { state.held = null; };
+    input.onkeydown = (event) => leaveExact(root, state, id, event);
   }
-  inputOf(root, "temperature").onkeydown = (event) => leaveExact(root, state, event);
+  adopt(root, state);
 };
 
-// Labels and marks, again where the network or the language is another one.
-const fit = (root, state) => {
-  const { most, stops, words } = state.data, fitted = `${most} ${words.temperature}`;
-  if (state.fitted === fitted) return;
-  state.fitted = fitted;
-  for (const id of DIALS) root.querySelector(`label[for=${id}]`).textContent = words[id];
-  const marks = {
-    temperature: MARKS.map((t) => [stops.indexOf(t) / (stops.length - 1), t === 1 ? words.mark : t]),
-    kernels: Array.from({ length: most }, (_, i) => [i / Math.max(1, most - 1), i + 1]),
-  };
-  for (const id of DIALS) {
-    root.querySelector(`#${id} + .dial-marks`).innerHTML = marks[id]
-      .map(([share, text]) => `<span style="--at:${at(100 * share)}">${esc(text)}</span>`).join("");
-  }
-  inputOf(root, "kernels").max = most;
-  inputOf(root, "kernels").closest(".dial").hidden = most < 2;
+const markOf = ({ position, text, minor }, last) => {
+  const place = position === 0 ? "first" : position === last ? "last" : "";
+  return `<span class="${place} ${minor ? "minor" : ""}" style="--at:${at((100 * position) / Math.max(1, last))}">${esc(text)}</span>`;
 };
 
-// Show what the page says. A temperature from a link need not be in the table; the thumb then stands at the nearest place.
+const dialOf = (state, id) => state.data.dials.find((dial) => dial.id === id);
+
+// Show what the page says. A value from a link need not be in the table; the thumb then stands at the nearest place.
 const adopt = (root, state) => {
-  const { temperature, text, kernels, stops, words } = state.data;
-  const away = stops.map((t) => Math.abs(Math.log(t / temperature)));
-  const nearest = away.indexOf(Math.min(...away));
-  state.exact = stops[nearest] === temperature && words.temperatures[nearest] === text;
-  inputOf(root, "temperature").value = nearest;
-  inputOf(root, "kernels").value = kernels;
+  for (const { id, stops, value, nearest, texts, text } of state.data.dials) {
+    state.exact[stops[nearest] === value && texts[nearest] === text ? "add" : "delete"](id);
+    inputOf(root, id).value = nearest;
+  }
 };
 
-// From a temperature between two positions a key goes to the next position, which the thumb may already stand at.
-const leaveExact = (root, state, event) => {
-  const { temperature, stops } = state.data, last = stops.length - 1;
-  if (state.exact) return;
-  const above = stops.findIndex((t) => t > temperature), below = above - 1;
+// From a value between two positions a key goes to the next position, which the thumb may already stand at.
+const leaveExact = (root, state, id, event) => {
+  const { value, stops } = dialOf(state, id), last = stops.length - 1;
+  if (state.exact.has(id)) return;
+  const above = stops.findIndex((stop) => stop > value), below = above - 1;
   const position = {
     ArrowLeft: below, ArrowDown: below, ArrowRight: above, ArrowUp: above, Home: 0, End: last,
     PageDown: Math.max(0, below - Math.round(last / 10)), PageUp: Math.min(last, above + Math.round(last / 10)),
   }[event.key];
   if (position === undefined) return;
   event.preventDefault();
-  inputOf(root, "temperature").value = position;
-  turn(root, state, "temperature", true);
+  inputOf(root, id).value = position;
+  turnDial(root, state, id, true);
 };
 
 const label = (root, state, waiting) => {
-  const { words, text } = state.data;
-  const texts = {
-    temperature: state.exact ? words.temperatures[positionOf(root, "temperature")] : text,
-    kernels: words.counts[positionOf(root, "kernels") - 1],
-  };
-  for (const id of DIALS) {
-    root.querySelector(`#${id}-value`).textContent = texts[id];
-    inputOf(root, id).setAttribute("aria-valuetext", texts[id]);
-    const wait = root.querySelector(`#${id}-wait`), sentence = id in waiting ? words.waiting : "";
+  for (const { id, texts, text } of state.data.dials) {
+    const shown = state.exact.has(id) ? texts[positionOf(root, id)] : text;
+    root.querySelector(`#${id}-value`).textContent = shown;
+    inputOf(root, id).setAttribute("aria-valuetext", shown);
+    const wait = root.querySelector(`#${id}-wait`), sentence = id in waiting ? state.data.waiting : "";
     if (wait.textContent !== sentence) wait.textContent = sentence;
   }
 };
 
-const turn = (root, state, id, released) => {
-  if (id === "temperature") state.exact = true;
-  takeTurn(state, { [id]: id === "temperature" ? state.data.stops[positionOf(root, id)] : positionOf(root, id) }, released);
-  follow(root, state);
+const turnDial = (root, state, id, released) => {
+  state.exact.add(id);
+  turn(state.pace, { [id]: dialOf(state, id).stops[positionOf(root, id)] }, released);
 };
-
-const follow = (root, state) => pace(state, state.act.turn, (waiting) => label(root, state, waiting));

@@ -1,58 +1,62 @@
-// How a control that acts while it is dragged sends what it was turned to. The next change is sent when the last one has
-// been answered, so a slow machine gets fewer updates and never a queue; the release is always sent.
+// What a control sends while it is dragged. It sends only what it changed. The next change is sent when the last one has been
+// answered, so a slow machine gets fewer updates and never a queue; the release is always sent.
 
 const LEAST_GAP = 50; // ms between two changes while dragging
 const PATIENCE = 1500; // ms after which an unanswered change is called not computed yet, and the next one no longer waits
 
 // unsent: { changes, released } or null; sent: the same with its seq, and since when nothing was answered
-const PACE = { unsent: null, sent: null, seq: 0, session: undefined, lastAt: -Infinity };
+const newPace = () => ({ unsent: null, sent: null, seq: 0, lastAt: -Infinity });
 
 const merged = (older, newer) => ({
   changes: { ...older?.changes, ...newer?.changes },
   released: (newer ?? older).released,
 });
 
-// The page has sent data. What they answer is waited for no longer; what went to a session that is gone is sent again.
-const takeAnswer = (state, { answered, session }) => {
-  if (state.session !== session && state.sent) {
-    state.unsent = merged(state.sent, state.unsent);
-    state.sent = null;
+// The page was drawn anew. `data`: { key, session, answered: the last seq whose figures are on the page }; send(message)
+// sends; show(waiting) is called whenever other changes than before may have waited for too long.
+const hear = (pace, { key, session, answered }, send, show) => {
+  if (pace.session && pace.session !== session && pace.sent) { // sent to a session that is gone
+    pace.unsent = merged(pace.sent, pace.unsent);
+    pace.sent = null;
   }
-  state.session = session;
-  if (state.sent && answered >= state.sent.seq) state.sent = null;
-  state.seq = Math.max(state.seq, answered);
+  if (pace.sent && answered >= pace.sent.seq) pace.sent = null;
+  pace.seq = Math.max(pace.seq, answered);
+  Object.assign(pace, { key, session, send, show });
 };
 
-// The control was turned.
-const takeTurn = (state, changes, released) => {
+const isAnswered = (pace) => !pace.sent && !pace.unsent;
+
+const turn = (pace, changes, released) => {
   if (!released && !connection.dragging) {
-    connection.dragging = true;
+    connection.dragging = pace.key;
     connection.mark();
   }
-  state.unsent = merged(state.unsent, { changes, released });
+  pace.unsent = merged(pace.unsent, { changes, released });
+  follow(pace);
 };
 
-// Send what is unsent, now or as soon as it may be sent. show(waiting): draw the control; waiting: what has not been
-// computed for so long that the control says so.
-const pace = (state, send, show) => {
-  clearTimeout(state.timer);
+// Send what is unsent, now or as soon as it may be sent, and say what is waited for.
+const follow = (pace) => {
+  clearTimeout(pace.timer);
   const now = performance.now();
-  const wait = state.lastAt + (state.sent ? PATIENCE : LEAST_GAP) - now;
-  if (state.unsent && wait <= 0) {
-    const { changes, released } = merged(state.sent, state.unsent);
-    state.seq += 1;
-    state.lastAt = now;
-    state.sent = { changes, released, seq: state.seq, since: state.sent?.since ?? now };
-    state.unsent = null;
-    send({ changes, released, seq: state.seq, session: state.session });
+  const wait = pace.lastAt + (pace.sent ? PATIENCE : LEAST_GAP) - now;
+  if (pace.unsent && wait <= 0) {
+    const { changes, released } = merged(pace.sent, pace.unsent);
+    pace.seq += 1;
+    pace.lastAt = now;
+    pace.sent = { changes, released, seq: pace.seq, since: pace.sent?.since ?? now };
+    pace.unsent = null;
+    pace.send({ changes, released, seq: pace.seq, session: pace.session });
   }
-  const next = state.unsent ? wait : state.sent ? state.sent.since + PATIENCE - now : 0;
-  if (next > 0) state.timer = setTimeout(() => pace(state, send, show), next);
-  const waiting = state.sent && now - state.sent.since >= PATIENCE ? { ...state.sent.changes, ...state.unsent?.changes } : {};
-  show(waiting);
+  const next = pace.unsent ? wait : pace.sent ? pace.sent.since + PATIENCE - now : 0;
+  if (next > 0) {
+    pace.timer = setTimeout(() => follow(pace), next);
+  }
+  const waiting = pace.sent && now - pace.sent.since >= PATIENCE ? { ...pace.sent.changes, ...pace.unsent?.changes } : {};
   const late = Object.keys(waiting).length > 0;
-  if (connection.late !== late) {
-    connection.late = late;
+  if (connection.late.has(pace.key) !== late) {
+    connection.late[late ? "add" : "delete"](pace.key);
     connection.mark();
   }
+  pace.show(waiting);
 };

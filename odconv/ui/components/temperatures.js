@@ -1,18 +1,19 @@
 // One temperature for all heads or one for each, and the epoch of a training whose temperature falls. Every move is shown at
-// once by the drawings that can follow (live.js) and sent to the network as pacing.js says. A message has all four
+// once by the drawings that can follow (on_dials.js) and sent to the network as pacing.js says. A message has all four
 // temperatures: what is shown is what is applied.
 
 const TEMPERATURE_MARKS = [0.1, 0.3, 1, 3, 10, 30];
 const EPOCH_MARKS = [0, 5, 10];
 
 const drawTemperatures = (root, data, act) => {
-  // divisors: what the dials show; keys: the heads whose dials are drawn, or "all"
-  const state = stateOf(root, { ...PACE, held: false, divisors: data.divisors, keys: [] });
-  Object.assign(state, { data, act });
-  takeAnswer(state, data);
+  // divisors: what the dials show; keys: the heads whose dials are drawn, or "all"; held: the dial under the pointer
+  const state = stateOf(root, { held: null, divisors: data.divisors, keys: [], pace: newPace() });
+  state.data = data;
   buildTemperatures(root, state);
-  if (!state.held && !state.sent && !state.unsent) state.divisors = data.divisors;
-  followTemperatures(root, state);
+  hear(state.pace, data, act.turn, (waiting) => labelTemperatures(root, state, waiting));
+  if (!state.held && isAnswered(state.pace)) state.divisors = data.divisors;
+  showDials(state.divisors);
+  follow(state.pace);
 };
 
 const temperatureMarks = (marks) =>
@@ -22,7 +23,7 @@ const buildTemperatures = (root, state) => {
   const { heads, four, stops, schedule, words } = state.data, keys = four ? heads : ["all"];
   const built = JSON.stringify([keys, words]);
   if (state.built === built) return;
-  Object.assign(state, { built, keys, held: false });
+  Object.assign(state, { built, keys, held: null });
   const dial = (key, label, last, marks, step) => `<div class="dial ${key}" ${HEADS.includes(key) ? `style="--head:var(--${key})"` : ""}>
     <div class="dial-head"><label for="t-${key}">${esc(label)}</label> <output for="t-${key}" id="t-${key}-value"></output><span class="dial-wait" id="t-${key}-wait" role="status"></span></div>
     <input type="range" id="t-${key}" min="0" max="${last}" step="${step}"><div class="dial-marks" aria-hidden="true">${temperatureMarks(marks)}</div></div>`;
@@ -34,23 +35,17 @@ const buildTemperatures = (root, state) => {
     const input = root.querySelector(`#t-${key}`);
     input.oninput = () => turnTemperature(root, state, key, false);
     input.onchange = () => turnTemperature(root, state, key, true);
-    input.onpointerdown = () => { state.held = true; };
-    input.onpointerup = input.onpointercancel = () => { state.held = false; };
+    input.onpointerdown = () => { state.held = key; };
+    input.onpointerup = input.onpointercancel = () => { state.held = null; };
   }
 };
 
 const turnTemperature = (root, state, key, released) => {
-  const { stops, schedule, heads } = state.data, position = Number(root.querySelector(`#t-${key}`).value);
+  const { stops, schedule } = state.data, position = Number(root.querySelector(`#t-${key}`).value);
   const t = key === "epoch" ? schedule[position] : stops[position];
   state.divisors = HEADS.map((head, n) => (key === "all" || key === "epoch" || head === key ? t : state.divisors[n]));
-  state.turned = key;
-  takeTurn(state, { temperatures: state.divisors }, released);
-  followTemperatures(root, state);
-};
-
-const followTemperatures = (root, state) => {
   showDials(state.divisors);
-  pace(state, state.act.turn, (waiting) => labelTemperatures(root, state, waiting));
+  turn(state.pace, { temperatures: state.divisors }, released);
 };
 
 const nearestStop = (stops, t) =>
@@ -62,7 +57,7 @@ const labelTemperatures = (root, state, waiting) => {
   const common = commonOf(present), late = "temperatures" in waiting;
   const show = (key, position, text) => {
     const input = root.querySelector(`#t-${key}`);
-    if (!(state.held && state.turned === key)) input.value = position;
+    if (state.held !== key) input.value = position;
     input.setAttribute("aria-valuetext", text);
     root.querySelector(`#t-${key}-value`).textContent = text;
     const wait = root.querySelector(`#t-${key}-wait`), sentence = late && key !== "epoch" ? words.waiting : "";

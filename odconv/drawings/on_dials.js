@@ -1,17 +1,17 @@
 // What the temperature dials show at this moment, for drawings that follow them without waiting for the network. All
 // drawings of a page share one record. divisors: of the four heads, in their order; null before the dials are drawn.
 
-const live = (window.odconvLive ??= { divisors: null, followers: new Map() });
+const onDials = (window.odconvOnDials ??= { divisors: null, followers: new Map() });
 
 // Call draw whenever a dial is turned, for as long as root is on the page.
-const followDials = (root, draw) => live.followers.set(root, draw);
+const followDials = (root, draw) => onDials.followers.set(root, draw);
 
 const showDials = (divisors) => {
-  if (String(divisors) === String(live.divisors)) return;
-  live.divisors = divisors;
-  for (const [root, draw] of live.followers) {
+  if (String(divisors) === String(onDials.divisors)) return;
+  onDials.divisors = divisors;
+  for (const [root, draw] of onDials.followers) {
     if (root.isConnected) draw();
-    else live.followers.delete(root);
+    else onDials.followers.delete(root);
   }
 };
 

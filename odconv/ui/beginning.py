@@ -1,0 +1,56 @@
+"""How every page begins: its question, the sidebar with language and network, and the choice of pictures."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import streamlit as st
+
+from odconv.ui import sidebar, sources, text, view
+from odconv.ui.engine import Engine
+from odconv.ui.pictures import Picture
+from odconv.ui.text import say
+
+
+class Chosen(NamedTuple):
+    """What a page has to work with."""
+
+    engine: Engine | None  # None: there is none, and the sidebar says why
+    pictures: list[Picture]  # empty: the visitor has yet to bring one, and the page says so
+
+
+def begin(title: str, intro: str) -> Chosen:
+    """Draw the beginning of a page, after ``bootstrap``.
+
+    Args:
+        title: key of the page's question.
+        intro: key of a sentence or two under it, as Markdown.
+    """
+    with st.sidebar:
+        sidebar.choose_language()
+        engine = sidebar.choose_engine(view.current())
+        if engine:
+            sidebar.describe(engine)
+    with st.container(key="beginning", horizontal=True, vertical_alignment="center", gap="medium"):
+        st.header(say(title), anchor=False, width="content")
+        st.markdown(say(intro))
+        _choose_presentation()
+    if unknown := view.ignored():
+        st.info(text.markdown("page.bad_link", names=", ".join(unknown)))
+    with st.container(key="pictures", horizontal=True, vertical_alignment="center", gap="medium"):
+        pictures = sources.choose(view.current(), engine.checkpoint.card.resize) if engine else []
+    if engine and not pictures:
+        st.info(sources.prompt(view.current()))
+    return Chosen(engine, pictures)
+
+
+def _choose_presentation() -> None:
+    """Draw the switch between the page for one reader and the page for a room, which has large text and no sidebar."""
+    present = view.current().present
+    st.button(
+        say("page.present_end" if present else "page.present"),
+        key="present",
+        icon=":material/close_fullscreen:" if present else ":material/slideshow:",
+        help=say("page.present_help"),
+        on_click=lambda: view.change(present=not present),
+    )
