@@ -2,22 +2,19 @@
 
     python benchmarks/forms.py [--device cpu] [--seconds 0.3]
 
-First, how many times slower forging is than mixing, by K and the positions of the output map, without and with gradients:
-the rule mixes where K · positions is at most the device's limit, which should be about where the ratio passes 1. Then, how
-long forging takes by how much is forged at once, as a multiple of one ordinary convolution of the same shape. Medians; 3x3
-layers; as many threads as ``OMP_NUM_THREADS`` says.
+How many times slower forging is than mixing, by K and the positions of the output map, without and with gradients: the rule
+mixes where K · positions is at most the device's limit, which should be about where the ratio passes 1. Medians; 3x3 layers; as
+many threads as ``OMP_NUM_THREADS`` says.
 """
 
 import argparse
 import platform
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.benchmark import Timer
 
@@ -26,9 +23,7 @@ from odconv import Heads, forms
 from odconv.layer import od_conv2d
 
 SIDES = (1, 2, 3, 4, 5, 6, 8, 10)  # of the output map
-CHANNELS = ((64, 64), (256, 32), (512, 16))  # with a batch each; below, C, side and batch
-LAYERS = ((64, 56, 8), (128, 28, 8), (256, 14, 8), (512, 7, 8), (512, 7, 1), (128, 8, 32), (256, 4, 32))
-PIECES = [(pictures, weights) for pictures in (4, 16, 64) for weights in (400_000, 1_600_000, 6_400_000)]
+CHANNELS = ((64, 64), (256, 32), (512, 16))  # with a batch each
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -40,7 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, {chosen.device}, {versions}")
     for training in (False, True):
         forging_or_mixing(chosen.device, chosen.seconds, training)
-    pieces(chosen.device, chosen.seconds)
 
 
 def forging_or_mixing(device: str, seconds: float, training: bool) -> None:
@@ -56,18 +50,6 @@ def forging_or_mixing(device: str, seconds: float, training: bool) -> None:
                 forge, mix = (median(layer, seconds, mix=most, mix_in_training=most) for most in (0, 10**9))
                 ratios.append(f"{forge / mix:.1f}")
             row(kernels, channels, batch, *ratios, limit // kernels)
-
-
-def pieces(device: str, seconds: float) -> None:
-    rule = f"{forms.CPU.pictures} pictures, {forms.CPU.weights:,} weights"
-    print(f"\nforge / one ordinary convolution, K = 4, forward; the rule: {rule}\n")
-    header("channels", "side", "batch", *(f"{pictures}, {weights / 1e6:g} M" for pictures, weights in PIECES))
-    for channels, side, batch in LAYERS:
-        layer = a_layer(4, channels, side, batch, device, training=False)
-        x, weight = torch.randn(batch, channels, side, side), torch.randn(channels, channels, 3, 3)
-        ordinary = median(partial(F.conv2d, x.to(device), weight.to(device), padding=1), seconds)
-        times = [median(layer, seconds, pictures=pictures, weights=weights, mix=0) for pictures, weights in PIECES]
-        row(channels, side, batch, *(f"{forged / ordinary:.1f}" for forged in times))
 
 
 def header(*cells: object) -> None:

@@ -8,10 +8,9 @@ medians over n blocks of passes: 9/9/3 is static/ours/broadcast. A pass is infer
 cross-entropy, backward, SGD with momentum. bfloat16 is autocast. "bundled" has the layout of the 4x network in
 ``assets/weights``.
 
-Peak memory is the resident size of a first pass, above the model, its input and the loaded libraries; MB = 10^6 bytes. The
-cells are those for which something was promised on two CPU cores, and the last column says whether this run met it. ``--cell``,
-which can be repeated, measures others instead: network, K, side in px, batch, task and number type. The broadcast form needs up
-to 7 GB. Threads are as many as ``OMP_NUM_THREADS`` says. Needs Linux.
+Peak memory is the resident size of a first pass, above the model, its input and the loaded libraries; MB = 10^6 bytes.
+``--cell``, which can be repeated, measures others than those in the README: network, K, side in px, batch, task and number type.
+The broadcast form needs up to 7 GB. Threads are as many as ``OMP_NUM_THREADS`` says. Needs Linux.
 """
 
 from __future__ import annotations
@@ -45,7 +44,6 @@ BUNDLED = Path(__file__).parents[1] / "assets/weights/od_resnet18_w32_4x_tiny_im
 CONTENDERS = ("static", "ours", "broadcast")
 TASKS = ("inference", "training")
 TURNS = 3  # of each contender
-ANY = float("inf")
 
 
 class Cell(NamedTuple):
@@ -66,15 +64,15 @@ class Cell(NamedTuple):
         return Architecture(self.network, width, 1000, "imagenet", self.kernels, 1 / 16)
 
 
-FLOORS = {  # broadcast/ours at least, ours/static at most, ours/broadcast in memory at most
-    Cell("od_resnet18", 1, 224, 1, "inference", "float32"): (0, 1.4, ANY),
-    Cell("od_resnet18", 4, 224, 1, "inference", "float32"): (2, 2, ANY),
-    Cell("od_resnet18", 4, 224, 8, "inference", "float32"): (3, 1.8, ANY),
-    Cell("od_resnet18", 4, 224, 32, "inference", "float32"): (0, ANY, 0.5),
-    Cell("od_resnet18", 4, 64, 32, "inference", "float32"): (12, 5, ANY),
-    Cell("od_resnet18", 4, 64, 128, "inference", "float32"): (15, 5, ANY),
-    Cell("bundled", 4, 64, 128, "training", "bfloat16"): (3, ANY, ANY),
-}
+CELLS = (
+    Cell("od_resnet18", 1, 224, 1, "inference", "float32"),
+    Cell("od_resnet18", 4, 224, 1, "inference", "float32"),
+    Cell("od_resnet18", 4, 224, 8, "inference", "float32"),
+    Cell("od_resnet18", 4, 224, 32, "inference", "float32"),
+    Cell("od_resnet18", 4, 64, 32, "inference", "float32"),
+    Cell("od_resnet18", 4, 64, 128, "inference", "float32"),
+    Cell("bundled", 4, 64, 128, "training", "bfloat16"),
+)
 
 
 def parse_cell(text: str) -> Cell:
@@ -173,36 +171,31 @@ def apart(measurement: Callable[..., Any], *arguments: Any) -> Any:
 
 HEAD = """\
 | network | K | input | batch | task | precision | n | static ms | ours ms | broadcast ms | ours/static | broadcast/ours \
-| static MB | ours MB | broadcast MB | promise |
-| --- | ---: | ---: | ---: | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |"""
+| static MB | ours MB | broadcast MB |
+| --- | ---: | ---: | ---: | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"""
 
 
 def line(cell: Cell, times: Mapping[str, Measurement], peaks: Mapping[str, int]) -> str:
     """One line of the table, from what was measured of each contender."""
     static, ours, slow = (times[contender].median for contender in CONTENDERS)
-    promised = ""
-    if cell in FLOORS:
-        least, most, share = FLOORS[cell]
-        met = slow / ours >= least and ours / static <= most and peaks["ours"] <= share * peaks["broadcast"]
-        promised = "met" if met else "missed"
     what = (cell.network, cell.kernels, f"{cell.side} px", cell.batch, cell.task, cell.precision)
     blocks = "/".join(str(len(times[contender].times)) for contender in CONTENDERS)
     ratios = [f"{ours / static:.2f}", f"{slow / ours:.2f}"]
     numbers = [f"{1e3 * time:,.1f}" for time in (static, ours, slow)] + ratios
     memory = [f"{peaks[contender] / 1e6:,.1f}" for contender in CONTENDERS]
-    return f"| {' | '.join(map(str, (*what, blocks, *numbers, *memory, promised)))} |"
+    return f"| {' | '.join(map(str, (*what, blocks, *numbers, *memory)))} |"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--cell", type=parse_cell, action="append", help="to measure; default: those with a promise")
+    options.add_argument("--cell", type=parse_cell, action="append", help="to measure; default: those in the README")
     options.add_argument("--seconds", type=float, default=6.0, help="for the turns of a cell")
     chosen = options.parse_args(arguments)
     processor = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
     machine = f"{processor[1] if processor else platform.machine()}, {os.cpu_count()} cores"
     versions = f"Python {platform.python_version()}, torch {torch.__version__}, {date.today()}"
     print(f"{machine}, {torch.get_num_threads()} threads, {versions}", "", HEAD, sep="\n", flush=True)
-    for cell in chosen.cell or FLOORS:
+    for cell in chosen.cell or CELLS:
         peaks = {contender: apart(peak_bytes, cell, contender) for contender in CONTENDERS}
         print(line(cell, apart(time_cell, cell, chosen.seconds), peaks), flush=True)
 

@@ -24,7 +24,8 @@ from odconv.ui.pictures import Picture
 
 bootstrap()
 engine, pictures = beginning.begin("page.title", "page.intro")
-invitations.show()
+if len(pictures) < 2:
+    invitations.show()
 
 
 @st.fragment(key="stage")
@@ -39,12 +40,12 @@ def stage(engine: Engine, pictures: list[Picture]) -> None:
         photo.show(engine, picture, reply.answers)
         familiar.show(engine, picture, reply.answers)
         knob.show()
+    with right:
         if dynamic:
             controls.show_dials(engine)
-    with right:
-        if not dynamic:
+        else:
             static.show(engine, pictures)
-        elif reply.answers:
+        if dynamic and reply.answers:
             layer.show_glance(engine, reply.answers)
     asking.show_busy(reply, "stage")
     if dynamic:

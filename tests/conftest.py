@@ -16,6 +16,11 @@ settings.load_profile("odconv")
 torch.set_num_threads(1)
 
 
+def pytest_xdist_auto_num_workers(config):
+    """Two processes for the whole suite; for the files that somebody names, none but this one, which is ready sooner."""
+    return 2 if config.args_source is pytest.Config.ArgsSource.TESTPATHS else 0
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     """Every test draws the same numbers, alone or after others; before fixtures are set up, since those draw, too."""

@@ -60,28 +60,22 @@ SMALL = Cell("bundled", 4, 32, 2, "inference", "float32")
 
 def test_a_run_prints_a_well_formed_table_of_the_cells_that_are_asked_for(monkeypatch, capsys):
     monkeypatch.setattr(speed, "apart", lambda measurement, *arguments: measurement(*arguments))
-    cells = ["bundled,4,32,2,inference,float32", "od_mobilenetv2,1,32,2,training,float32"]
-    speed.main(["--seconds=0", *(f"--cell={cell}" for cell in cells)])
+    speed.main(["--seconds=0", "--cell=bundled,4,32,2,inference,float32", "--cell=bundled,1,32,2,training,float32"])
     first, _, *table = capsys.readouterr().out.strip().splitlines()
     assert re.search(r"\d+ cores, 1 threads, Python 3\.\d+\.\d+, torch 2\.\d+.*, \d{4}-\d\d-\d\d", first)
     heading, rules, *lines = [line.strip("| ").split(" | ") for line in table]
-    assert {len(heading), len(rules)} == {16}
-    expected = [["bundled", "4", "32 px", "2", "inference"], ["od_mobilenetv2", "1", "32 px", "2", "training"]]
+    assert {len(heading), len(rules)} == {15}
+    expected = [["bundled", "4", "32 px", "2", "inference"], ["bundled", "1", "32 px", "2", "training"]]
     assert [line[:7] for line in lines] == [[*cell, "float32", "3/3/3"] for cell in expected]  # three turns each
     assert all(float(text.replace(",", "")) > 0 for line in lines for text in line[7:12])  # times and their quotients
 
 
-def test_a_line_holds_the_medians_their_quotients_and_the_peaks_and_whether_a_promise_was_met(monkeypatch):
+def test_a_line_holds_the_medians_their_quotients_and_the_peaks():
     times = {"static": [0.001] * 9, "ours": [0.002] * 8, "broadcast": [2]}
     times = {contender: Measurement(1, some, TaskSpec("run()", "")) for contender, some in times.items()}
-    peaks = {"static": 10, "ours": 6e7, "broadcast": 1e8}
     shown = ["9/8/1", "1.0", "2.0", "2,000.0", "2.00", "1000.00", "0.0", "60.0", "100.0"]
-    assert speed.line(SMALL, times, peaks).strip(" |").split(" | ")[6:] == shown  # and no promise
-    for floor, expected in (
-        ((1000, 2.0, 0.6), "met"), ((1001, 2.0, 0.6), "missed"), ((1000, 1.9, 0.6), "missed"), ((1000, 2.0, 0.5), "missed"),
-    ):  # fmt: skip
-        monkeypatch.setattr(speed, "FLOORS", {SMALL: floor})
-        assert speed.line(SMALL, times, peaks).endswith(f"| {expected} |")
+    line = speed.line(SMALL, times, {"static": 10, "ours": 6e7, "broadcast": 1e8})
+    assert line.strip(" |").split(" | ")[6:] == shown
 
 
 def test_each_measurement_has_a_process_of_its_own_and_a_peak_is_above_what_there_is_before_the_pass(monkeypatch):
@@ -102,11 +96,10 @@ def test_what_is_timed_has_gates_as_in_a_network_that_is_in_use_and_an_ordinary_
 def test_the_rule_is_measured_in_both_directions_and_left_as_it_was(monkeypatch, capsys):
     monkeypatch.setattr(forms_benchmark, "SIDES", (1, 2))
     monkeypatch.setattr(forms_benchmark, "CHANNELS", ((4, 5),))
-    monkeypatch.setattr(forms_benchmark, "LAYERS", ((4, 3, 2),))
     before = dict(vars(forms))
     forms_benchmark.main(["--seconds", "0"])
     rows = [line.strip("|").split("|") for line in capsys.readouterr().out.splitlines() if re.match(r"\| \d", line)]
-    assert [row[0].strip() for row in rows] == ["1", "2", "4", "8"] * 2 + ["4"]
+    assert [int(row[0]) for row in rows] == [1, 2, 4, 8] * 2
     assert all(float(cell) >= 0 for row in rows for cell in row[3:])
-    assert [int(row[-1]) for row in rows[:8]] == [60, 30, 15, 7, 128, 64, 32, 16]
+    assert [int(row[-1]) for row in rows] == [60, 30, 15, 7, 128, 64, 32, 16]
     assert vars(forms) == before

@@ -82,8 +82,10 @@ def test_the_output_lists_the_first_classes_as_trained_and_says_what_became_of_t
     assert data["divisors"] == [3.0] * 4
     assert "is as trained: <b>fox</b>, ant, owl, eel, tabby." in data["sentence"]
     swapped = drawings.output_data("en", trained, with_logits(record, [0.0, 1.0, 2.0, 8.0, 9.0]), CLASSES)["sentence"]
-    assert "the first choice has changed from <b>fox</b> to ant." in swapped
-    assert "has changed: ant, eel, owl, <b>fox</b>, tabby." in swapped
+    assert "the first choice has changed from <b>fox</b> to ant, " in swapped
+    assert "these five now come in this order: ant, eel, owl, <b>fox</b>, tabby." in swapped
+    changed = drawings.output_data("en", trained, with_logits(record, [3.0, 9.0, 2.0, 1.0, 0.0]), CLASSES)["sentence"]
+    assert "the order of these five has changed: <b>fox</b>, tabby, owl, eel, ant." in changed
 
 
 def test_no_temperature_on_the_output_changes_its_order(small_model, images):
@@ -107,8 +109,8 @@ def test_every_point_of_the_curves_is_a_pass_of_its_own(sweep, small_model, imag
     assert data["temperatures"] == list(CURVE)
     for i in (0, 7, 10, 20, 25):
         free, kept = (explain(small_model, images[:1], Settings(CURVE[i], compensate=kept)) for kept in (False, True))
-        assert line(probability, "gain as it comes")[i] == pytest.approx(free.probabilities[0, best], abs=6e-5)
-        assert line(probability, "gain kept")[i] == pytest.approx(kept.probabilities[0, best], abs=6e-5)
+        assert line(probability, "gain may change")[i] == pytest.approx(free.probabilities[0, best], abs=6e-5)
+        assert line(probability, "gain held")[i] == pytest.approx(kept.probabilities[0, best], abs=6e-5)
         shares = {name: layer.attention.kernel[0].astype(float) for name, layer in free.layers.items()}
         counts = {name: float(np.exp(-(row * np.log(np.maximum(row, 1e-300))).sum())) for name, row in shares.items()}
         assert line(effective, "mean over layers")[i] == pytest.approx(np.mean(list(counts.values())), abs=1e-3)
@@ -121,12 +123,12 @@ def test_every_point_of_the_curves_is_a_pass_of_its_own(sweep, small_model, imag
 
 def test_the_kernels_norm_is_drawn_as_what_the_gates_leave_and_as_times_the_trained_one(sweep):
     passed, norm = drawings.shrinking_data("en", sweep, LAYER, CLASSES)["charts"]
-    for name, readings in (("gain as it comes", sweep.free), ("gain kept", sweep.kept)):
+    for name, readings in (("gain may change", sweep.free), ("gain held", sweep.kept)):
         np.testing.assert_allclose(line(passed, name), [r.passed(LAYER) for r in readings.values()], atol=6e-5)
         wanted = [r.norms[LAYER] / sweep.trained.norms[LAYER] for r in readings.values()]
         np.testing.assert_allclose(line(norm, name), wanted, atol=6e-5)
     assert passed["guide"]["value"] == 1 / 8
-    assert line(norm, "gain as it comes")[CURVE.index(1.0)] == 1.0
+    assert line(norm, "gain may change")[CURVE.index(1.0)] == 1.0
 
 
 def test_one_kernel_has_no_curve_of_effective_kernels_and_the_chart_says_why(shake, images):
@@ -162,8 +164,8 @@ def test_the_trap_is_described_by_its_numbers(hot, kept, sentence):
     assert text.startswith(
         "In a, as trained, the gates leave 0.250 of the kernel's norm; at T = 30 0.125, in the limit 1/8."
     )
-    assert "has 0.50 times its trained norm; with the gain kept, 0.96 times" in text
-    assert f"x: 0.90 as trained, {hot:.2f} at T = 30, {kept:.2f} with the gain kept." in text
+    assert "has 0.50 times its trained norm; with the gain held, 0.96 times" in text
+    assert f"x: 0.90 as trained, {hot:.2f} at T = 30, {kept:.2f} with the gain held." in text
     assert sentence in text
 
 
@@ -183,7 +185,7 @@ def test_the_answer_names_the_worst_head_and_whether_it_was_the_guess():
         "Yes: filter. With T = 30 on filter attention alone, the probability of x falls from 0.90 to 0.20."
     )
     assert "goes from 0.30 to 0.50" in text
-    assert "With the gain kept, x has 0.70. So most of the loss is scale." in text
+    assert "With the gain held, x has 0.70. So most of the loss is scale." in text
     assert answer(alone, "kernel").startswith("No: filter, and not kernel.")
     level = alone | {"kernel": Alone(reading(0.204), None)}
     assert answer(level, "kernel").startswith("Yes: kernel, and filter no less.")

@@ -67,7 +67,7 @@ def curves_data(language: str, sweep: Sweep, layer: str, classes: Sequence[str])
                 if sweep.trained.mean_gate(head) is not None
             ],
             (0.0, 1.0),
-            (0.5, say(language, "temper.half")),
+            (0.5, ""),
         ),
     ]
     return _data(language, sweep, charts)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from odconv.attention import HEADS, Settings
-from odconv.drawings.describe import describe_absence, describe_head, join_list, join_sentences
+from odconv.drawings.describe import describe_absence, describe_head, join_list
 from odconv.drawings.names import first_synonym
 from odconv.explain import Explanation, LayerRecord
 from odconv.words import say, texts
@@ -115,8 +115,7 @@ def _order_sentence(language: str, trained: Explanation, now: Explanation, class
     listed = [i for i in after if i in before[:FIRST]]
     changed = listed != before[:FIRST]
     order = join_list(language, (first_synonym(classes[i]) for i in listed))
-    sentences = [say(language, "temper.order_changed" if changed else "temper.order_same", order=order)]
-    if before[0] != after[0]:
-        names = {"before": first_synonym(classes[before[0]]), "after": first_synonym(classes[after[0]])}
-        sentences.insert(0, say(language, "temper.order_first", **names))
-    return join_sentences(language, sentences)
+    if before[0] == after[0]:
+        return say(language, "temper.order_changed" if changed else "temper.order_same", order=order)
+    first = {"before": first_synonym(classes[before[0]]), "after": first_synonym(classes[after[0]])}
+    return say(language, "temper.order_first", order=order, **first)

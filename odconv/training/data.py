@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
 
@@ -26,7 +22,6 @@ from tqdm import tqdm
 
 from odconv import images
 
-FEW = 500  # pictures that are decoded before other processes have started
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 ANNOTATIONS = "val_annotations.txt"  # of Tiny-ImageNet
 LAYOUT = "train/<class>/ and val/<class>/ with pictures, or Tiny-ImageNet's own layout, are needed"
@@ -167,32 +162,25 @@ def load_pictures(dataset: Dataset, split: Split, size: int, cache: Path, resize
     """
     examples: Examples = getattr(dataset, split)
     path = cache / f"{split}_{size}px_of_{resize or size}px_{dataset.digest(split)}.npy"
-    decode = partial(_decode, size=size, resize=resize or size)
     if not path.is_file():
         try:
             cache.mkdir(parents=True, exist_ok=True)
-            write_whole(path, lambda new: _decode_all(decode, [file for file, _ in examples], size, new))
+            write_whole(path, lambda new: _decode(examples, size, resize or size, new))
         except OSError as error:
             raise DataError(f"Decoded pictures cannot be written to {cache}: {error.strerror}.") from error
     return Pictures(np.load(path, mmap_mode="r"), np.array([label for _, label in examples]), dataset.names)
 
 
-def _decode_all(decode: Callable[[Path], np.ndarray], files: Sequence[Path], size: int, path: Path) -> None:
-    needed, free = len(files) * size * size * 3, shutil.disk_usage(path.parent).free
-    if needed > free:  # a full disk under a memory map ends the process without a word
-        raise DataError(f"{path.parent} has {free / 1e9:.1f} GB free; the decoded pictures need {needed / 1e9:.1f} GB.")
-    pixels = np.lib.format.open_memmap(path, "w+", np.uint8, (len(files), size, size, 3))
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:  # which starts none before it is asked
-        decoded = map(decode, files) if len(files) <= FEW else pool.map(decode, files, chunksize=100)
-        for index, picture in enumerate(tqdm(decoded, "Decoding", len(files), mininterval=1)):
-            pixels[index] = picture
-
-
-def _decode(file: Path, size: int, resize: int) -> np.ndarray:
-    try:
-        return np.asarray(images.crop(images.decode(file.read_bytes()), size, resize))
-    except (images.PictureError, OSError) as error:
-        raise DataError(f"The picture {file} cannot be used. {error}") from error
+def _decode(examples: Examples, size: int, resize: int, path: Path) -> None:
+    with path.open("wb") as file:  # not through a memory map: there, a full disk ends the process without a word
+        header = {"descr": "|u1", "fortran_order": False, "shape": (len(examples), size, size, 3)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for picture, _ in tqdm(examples, "Decoding", mininterval=1):
+            try:
+                pixels = np.asarray(images.crop(images.decode(picture.read_bytes()), size, resize))
+            except (images.PictureError, OSError) as error:
+                raise DataError(f"The picture {picture} cannot be used. {error}") from error
+            file.write(pixels.tobytes())
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

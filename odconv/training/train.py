@@ -125,9 +125,6 @@ def make_parser() -> argparse.ArgumentParser:
         how = {"choices": get_args(kind)} if get_args(kind) else {"type": kind}
         words = f"{words} (default: {getattr(Recipe, name)})"
         group.add_argument(flag(name), default=argparse.SUPPRESS, help=words, **how)
-    # The commands of the bundled networks say these, and nothing else was any good.
-    for name, only in (("--attention-affine", "fixed"), ("--temperature-fall", "geometric")):
-        group.add_argument(name, choices=[only], default=argparse.SUPPRESS, help=f"{only} in any case")
     return parser
 
 

@@ -13,7 +13,7 @@ from odconv.ui import connection, engine, lifetime, navigation, view
 from odconv.ui.link import Offer
 from odconv.ui.pictures import samples
 
-SIDEBAR = 256  # px; it is folded away on a phone
+SIDEBAR = 264  # px; it is folded away on a phone
 
 
 def bootstrap() -> None:

@@ -38,9 +38,12 @@ def choose(engine: Engine, pictures: Sequence[Picture]) -> Picture:
             }
             for member, picture in zip(sources.members(chosen), pictures, strict=True)
         ]
-        components.strip(entries, shown.key, say("page.picture_shown"), _with(sources.look_at), _with(sources.take_out))
-        if sentence := several.opening():
-            st.caption(sentence)
+        with st.container(key="chosen", horizontal=True, vertical_alignment="center", gap="medium"):
+            components.strip(
+                entries, shown.key, say("page.picture_shown"), _with(sources.look_at), _with(sources.take_out)
+            )
+            if sentence := several.opening():
+                st.caption(sentence)
     return looked_at(engine)
 
 

@@ -1,10 +1,12 @@
 import subprocess
 import sys
+import urllib.request
 
 import pytest
 
 from tests.browser.server import Server, chromium
 
+KEPT = 4  # seconds for which the server remembers a browser that is gone
 VIEWPORT = {"width": 1360, "height": 900}
 
 
@@ -18,8 +20,19 @@ def browser_type_launch_args(browser_type_launch_args):
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    with Server(log=tmp_path_factory.mktemp("server") / "log") as running:
+    """One for all tests, which has opened the page before. It soon forgets browsers that are gone."""
+    forgets = ["--server.disconnectedSessionTTL", str(KEPT)]
+    with Server(log=tmp_path_factory.mktemp("server") / "log", options=forgets) as running:
+        urllib.request.urlopen(f"{running.url}_stcore/script-health-check")  # runs the page once
         yield running
+
+
+@pytest.fixture
+def frail(server):
+    """The same, for a test that stops it. For the next test it is there again, at the same address."""
+    yield server
+    if not server.answers():
+        server.start()
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from odconv.ui import engine
 from odconv.ui.pictures import FOLDER
 
 expect.set_options(timeout=20_000)
+COLD = 120_000  # ms that a server which was just started may take for its first page
 FIRST = "layer1.0.conv1"
 
 ROOT = """(key) => document.querySelector(`.st-key-${key} [data-testid=stBidiComponentIsolated]`)?.shadowRoot
@@ -66,7 +67,7 @@ def expect_numbers(page, record, layer=FIRST):
 
 def open_page(page, url):
     page.goto(url)
-    expect(page.get_by_role("listbox", name="at a glance")).to_be_visible()
+    expect(page.get_by_role("listbox", name="at a glance")).to_be_visible(timeout=COLD)
     expect(page.locator(".st-key-layer h4")).to_have_count(4)
     return page
 

@@ -10,22 +10,11 @@ from playwright.sync_api import expect
 from odconv import Settings
 from odconv.ui.dials import STOPS
 from odconv.words import say
-from tests.browser.explore import expect_numbers, open_page, photo, query, record_of, sample, upload
-from tests.browser.server import Server
+from tests.browser.conftest import KEPT
+from tests.browser.explore import COLD, expect_numbers, open_page, photo, query, record_of, sample, upload
 
-KEPT = 4  # seconds for which this server remembers a browser that is gone
 OUTAGE = ("Failed to load resource", "Client Error in reaching server", "server is not responding", "WebSocket")
-COLD = 120_000  # ms that a server which was just started may take for its first page
 LOST, BACK = say("en", "connection.lost"), say("en", "connection.back")
-
-
-@pytest.fixture(scope="module")
-def frail(tmp_path_factory):
-    """A server that forgets quickly, and that a test may stop and start."""
-    log = tmp_path_factory.mktemp("frail") / "log"
-    with Server(log=log, options=["--server.disconnectedSessionTTL", str(KEPT)]) as running:
-        urllib.request.urlopen(f"{running.url}_stcore/script-health-check")  # runs the page once
-        yield running
 
 
 def one_step_up(temperature):

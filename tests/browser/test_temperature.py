@@ -93,7 +93,7 @@ def test_each_head_has_a_dial_and_the_epoch_sets_all(server, new_page):
     page.get_by_label("T, kernel", exact=True).press("End")
     page.wait_for_url(re.compile(r"[?&]t=30&tempered=spatial(,|%2C)kernel"))
     expect_bars(page, "prediction", first_five(record_of(sample("espresso"), Settings(30.0, ("spatial", "kernel")))))
-    epoch = page.get_by_label("Epoch of training", exact=True)
+    epoch = page.get_by_label("Epoch", exact=True)
     epoch.press("Home")
     for _ in range(3):
         epoch.press("ArrowRight")
