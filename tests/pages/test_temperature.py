@@ -103,6 +103,15 @@ def test_four_temperatures_in_a_link_have_four_dials_and_one_takes_the_furthest_
     assert not {"t", "compensate"} & set(app.query_params)
 
 
+def test_explore_shows_four_temperatures_that_it_has_no_dials_for():
+    app = AppTest.from_file(APP, default_timeout=60)
+    app.query_params["t"] = "20,1,1,0.1"
+    app.run()
+    assert not app.exception
+    assert "In force: temperature spatial 20, channel 1, filter 1, kernel 0.1." in captions(app)
+    assert app.query_params["t"] == "20,1,1,0.1"
+
+
 def test_settings_of_other_pages_are_left_aside_and_that_is_said(shown):
     app = shown(od_resnet18(5, width=8, stem="small"), kernels="2", ablate="channel", t="3")
     assert whole(app)
