@@ -414,6 +414,46 @@ def test_a_visitor_who_waits_for_the_device_keeps_nobody_from_what_is_cached(fol
     waiting.join()
 
 
+# --- the sweep of a stimulus ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def batches(monkeypatch):
+    """Sizes and settings of every batch that the response to a stimulus is really computed from."""
+    made, respond = [], inference.respond
+
+    def counted(model, batch, settings):
+        made.append((len(batch), settings))
+        return respond(model, batch, settings)
+
+    monkeypatch.setattr(inference, "respond", counted)
+    return made
+
+
+def test_a_response_is_one_batch_and_the_same_for_all_who_ask_it(folder, batches):
+    engine = open_engine(NAME, "cpu")
+    first = inference.ask_response(engine, "grating", None, Settings(kernels=4))
+    again = inference.ask_response(engine, "grating", None, Settings())
+    assert batches == [(19, Settings())]
+    for name, layer in first.layers.items():
+        np.testing.assert_array_equal(layer.shares, again.layers[name].shares)
+    inference.ask_response(engine, "grating", None, Settings(2.0))
+    blurred = [inference.ask_response(engine, "blur", picture(n), Settings()) for n in (0, 1)]
+    assert batches[1:] == [(19, Settings(2.0)), (21, Settings()), (21, Settings())]
+    shares = [one.layers["layer1.0.conv1"].shares for one in blurred]
+    assert not np.array_equal(*shares)
+    alone = ask(engine, picture(), Settings()).explanation.layers["layer1.0.conv1"].attention.kernel
+    np.testing.assert_allclose(shares[0][:1], alone, rtol=1e-4)  # a blur of 0 is the photo itself
+
+
+def test_a_response_waits_for_its_turn_like_all_others(folder, monkeypatch):
+    engine = open_engine(NAME, "cpu")
+    monkeypatch.setattr(inference, "PATIENCE", 0.02)
+    with hold(), pytest.raises(BusyError):
+        inference.ask_response(engine, "grating", None, Settings())
+    assert inference.ask_response(engine, "grating", None, Settings()).layers
+
+
 # --- one kernel -------------------------------------------------------------------------------------------------------
 
 

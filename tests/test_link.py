@@ -38,6 +38,7 @@ def views(draw):
         source=source,
         samples=tuple(draw(st.lists(st.sampled_from(SAMPLES), unique=True, max_size=MOST_PICTURES))),
         compare=draw(st.booleans()),
+        compared=tuple(draw(st.lists(st.sampled_from(SOURCES), unique=True))),
         stimulus=stimulus,
         knob=knob,
         shown=draw(st.integers(1, MOST_PICTURES)),
