@@ -98,12 +98,12 @@ def show_choices(engine: Engine) -> None:
             required=True,
             help=say("setting.gain_help"),
         )
-        st.button(
-            say("setting.reset"),
-            key="temper_reset",
-            on_click=lambda: view.change(temperature=1.0, tempered=HEADS, compensate=False),
-            disabled=engine.normalize(settings()) == Settings(),
-        )
+        # Never disabled: a button that is takes the keyboard's focus with it.
+        st.button(say("setting.reset"), key="temper_reset", on_click=_reset)
+
+
+def _reset() -> None:
+    view.change(temperature=1.0, tempered=HEADS, compensate=False)
 
 
 def _choose_dials(which: str) -> None:

@@ -88,10 +88,18 @@ _connection = _widget(
 )
 
 # Keys of what is computed from the controls. It is marked as not computed while it does not belong to what they show.
-FIGURES = ("photo", "prediction", "glance", "layer", "kernel", "side_by_side", "spread", "response", "tempered")
+_SWEPT = (
+    "suffers",
+    "curves",
+    "shrinking",
+)  # of a picture over all temperatures: no dial for a temperature changes them
+FIGURES = (
+    *("photo", "prediction", "glance", "layer", "kernel", "side_by_side", "spread", "response", "output", "tempered"),
+    *_SWEPT,
+)
 _LAST = ("kernel", "side_by_side", "spread")
 # Of these, what follows the release of a widget, and not a drag of it.
-LATER = {"dials": (*_LAST, "response"), "knob": _LAST, "response": _LAST}
+LATER = {"dials": (*_LAST, "response"), "knob": (*_LAST, *_SWEPT), "response": _LAST}
 
 
 def photo(data: dict[str, str], *, key: str = "photo") -> None:
