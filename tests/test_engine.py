@@ -19,6 +19,7 @@ from PIL import Image
 
 from odconv import HEADS, Settings
 from odconv.atlas import atlas_path
+from odconv.attention import Heads
 from odconv.backbones import od_resnet18, resnet18
 from odconv.checkpoint import CheckpointError, save_checkpoint
 from odconv.ui import engine as engines
@@ -540,3 +541,36 @@ def test_settings_of_other_layers_leave_a_forging_as_trained(folder):
     told = inference.ask_forging(engine, picture(), elsewhere, "layer4.0.conv1", 0, 0)
     assert told.layer.settings == Settings(3.0)
     assert told.layer.difference < 1e-4
+
+
+# --- curves -----------------------------------------------------------------------------------------------------------
+
+
+def test_each_point_of_a_curve_is_a_pass_of_its_own_read_once(folder, monkeypatch):
+    engine, made, free = open_engine(NAME, "cpu"), [], []
+    take = inference.take_reading
+    monkeypatch.setattr(inference, "take_reading", lambda *args: made.append(args[2]) or take(*args))
+    wanted = [Settings(), Settings(30.0), Settings(Heads(30.0, 1.0, 1.0, 2.0)), Settings(1.0, compensate=True)]
+    readings = []
+    for reading in inference.read_each(engine, picture(), wanted):
+        readings.append(reading)
+        with hold():  # between two points the device is free
+            free.append(True)
+    assert made == wanted[:3]
+    assert len(readings) == len(free) == 4
+    for settings, reading in zip(wanted, readings, strict=True):
+        np.testing.assert_array_equal(reading.logits, ask(engine, picture(), settings).explanation.logits[0])
+    again = list(inference.read_each(engine, picture(), wanted))
+    assert made == wanted[:3]
+    np.testing.assert_array_equal(again[1].logits, readings[1].logits)
+
+
+def test_who_waits_too_long_for_a_point_keeps_those_before(folder, monkeypatch):
+    engine = open_engine(NAME, "cpu")
+    points = inference.read_each(engine, picture(), [Settings(), Settings(2.0)])
+    next(points)
+    monkeypatch.setattr(inference, "PATIENCE", 0.0)
+    with hold():
+        with pytest.raises(BusyError):
+            next(points)
+        next(inference.read_each(engine, picture(), [Settings()]))

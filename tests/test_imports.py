@@ -34,6 +34,7 @@ ALLOWED = {
     "explain": {"attention", "forms", "layer", "probe"},
     "response": {"attention", "card", "explain", "images", "stimuli"},
     "normalize": {"attention", "layer"},
+    "tempering": {"attention", "explain", "forge", "layer"},
     "drawings": {
         "attention",
         "cost",
@@ -44,6 +45,7 @@ ALLOWED = {
         "kernel_view",
         "response",
         "stimuli",
+        "tempering",
         "words",
     },
     "atlas": {"attention"},

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -24,6 +25,7 @@ from odconv.forging_view import ForgingView, LayerForging, forge_layer, view_for
 from odconv.kernel_view import KernelView, pick_slice, view_kernel
 from odconv.layer import ODConv2d
 from odconv.response import LayerResponse, draw_sweep, respond
+from odconv.tempering import Reading, take_reading
 from odconv.ui.engine import DEVICES, Engine, Identity, load_atlas_for, open_on
 from odconv.ui.pictures import Picture
 from odconv.words import SayableError
@@ -36,6 +38,7 @@ HOUR = 3600.0  # seconds for which an answer is kept: it holds attentions and lo
 ANSWERS = "64MB"  # of answers are kept: 1,700 of the bundled network, 80 of a ResNet-101
 MINUTE = 60.0  # seconds for which a kernel view or a layer's forging is kept: a photo could be recognised in its maps
 VIEWS = "16MB"
+READINGS = "16MB"  # 100 pictures' curves of the bundled network
 RESPONSES = "16MB"  # kept for as long as answers: they hold nothing of a photo
 
 
@@ -375,6 +378,35 @@ def _respond(
     values, batch = draw_sweep(stimulus, _engine.checkpoint.card, None if _photo is None else _photo.image)
     with _wait_for_device(_engine.device, _deadline):
         return Response(values, respond(_engine.checkpoint.model, batch, settings))
+
+
+# --- curves over settings ---------------------------------------------------------------------------------------------
+
+
+def read_each(engine: Engine, picture: Picture, settings: Sequence[Settings]) -> Iterator[Reading]:
+    """What one pass under each of ``settings`` says of ``picture``, one after the other.
+
+    Each is cached by itself, and between two of them the device is free for others.
+
+    Raises:
+        BusyError: others have kept the device for too long; what was read before is not lost.
+    """
+    for one in settings:
+        reading, _ = _else_on_cpu(engine, partial(_read_under, picture, engine.normalize(one)))
+        yield reading
+
+
+def _read_under(picture: Picture, settings: Settings, engine: Engine) -> Reading:
+    return _read(engine.identity, picture.digest, settings, engine, picture, time.monotonic() + PATIENCE)
+
+
+@st.cache_data(ttl=HOUR, max_size=READINGS, show_spinner=False)
+def _read(
+    identity: Identity, digest: str, settings: Settings, _engine: Engine, _picture: Picture, _deadline: float
+) -> Reading:
+    image = images.prepare(_picture.image, _engine.checkpoint.card)
+    with _wait_for_device(_engine.device, _deadline):
+        return take_reading(_engine.checkpoint.model, image, settings)
 
 
 # --- the queue --------------------------------------------------------------------------------------------------------------

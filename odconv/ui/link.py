@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
-from odconv.attention import HEADS, Settings
+from odconv.attention import HEADS, Heads, Settings
 from odconv.forging_view import STEPS
 from odconv.stimuli import STIMULI, clamp_knob
 from odconv.words import LANGUAGES
@@ -44,6 +44,8 @@ class View:
     forge_step: str = STEPS[0]  # of the lesson on forging, or ``ALL_STEPS``
     place: tuple[int, int] | None = None  # row and column of a layer's output, from 0; None: where it is largest
     present: bool = False  # whether the page is shown to a room: large text, no sidebar
+    dials: str = "one"  # of the temperature lesson: "one" for all heads, or "four"
+    suffers: str = ""  # the head that the visitor thinks a high temperature harms most; empty: not asked yet
     difference: bool = False  # whether attention is shown minus the typical, where there is an atlas
     settings: Settings = field(default_factory=Settings)
 
@@ -110,6 +112,18 @@ def _number(low: float, high: float) -> Callable[[str, Offer], float]:
     return parse
 
 
+def _temperature(text: str, offer: Offer) -> float | Heads[float]:
+    """One number, or four with commas between them: one for each head."""
+    numbers = [_number(*TEMPERATURES)(number, offer) for number in text.split(",")]
+    if len(numbers) not in (1, len(HEADS)):
+        raise ValueError(text)
+    return numbers[0] if len(numbers) == 1 else Heads(*numbers)
+
+
+def _write_temperature(value: float | Heads[float]) -> str:
+    return ",".join(f"{number:g}" for number in (value if isinstance(value, tuple) else (value,)))
+
+
 def _whole(low: int, high: int) -> Callable[[str, Offer], int]:
     def parse(text: str, offer: Offer) -> int:
         if not (text.isascii() and text.isdigit() and len(text) <= len(str(high)) and low <= int(text) <= high):
@@ -157,7 +171,9 @@ PARAMETERS = (
     Parameter("place", "place", _place, _format_place),
     Parameter("show", "difference", _switch("difference"), lambda on: "difference"),
     Parameter("present", "present", _switch("1"), lambda on: "1"),
-    Parameter("t", "temperature", _number(*TEMPERATURES), _as_number),
+    Parameter("t", "temperature", _temperature, _write_temperature),
+    Parameter("dials", "dials", _one_of(["one", "four"])),
+    Parameter("suffers", "suffers", _one_of(HEADS)),
     Parameter("tempered", "tempered", _heads, _join),
     Parameter("kernels", "kernels", _whole(1, MOST_KERNELS)),
     Parameter("keep", "keep", _one_of(["strongest", "first"])),
