@@ -9,13 +9,11 @@ from odconv.ui import (
     controls,
     familiar,
     invitations,
-    kernel,
     knob,
     layer,
+    on_release,
     photo,
-    response,
     several,
-    takeaway,
     view,
 )
 from odconv.ui import static_network as static
@@ -24,8 +22,7 @@ from odconv.ui.pictures import Picture
 
 bootstrap()
 engine, pictures = beginning.begin("page.title", "page.intro")
-if len(pictures) < 2:
-    invitations.show()
+invitations.show(pictures)
 
 
 @st.fragment(key="stage")
@@ -39,7 +36,7 @@ def stage(engine: Engine, pictures: list[Picture]) -> None:
     with left:
         photo.show(engine, picture, reply.answers)
         familiar.show(engine, picture, reply.answers)
-        knob.show()
+        knob.show(engine, reply.answers)
     with right:
         if dynamic:
             controls.show_dials(engine)
@@ -52,7 +49,6 @@ def stage(engine: Engine, pictures: list[Picture]) -> None:
         controls.show_more(engine)
         if reply.answers:
             layer.show_layer(engine, reply.answers)
-            response.show(engine, reply.answers)
     if not st.session_state.get("dragging"):
         view.write_link()
 
@@ -60,14 +56,5 @@ def stage(engine: Engine, pictures: list[Picture]) -> None:
 if engine and pictures:
     several.choose_layer(engine, pictures)
     stage(engine, pictures)
-    reply = asking.ask(engine, pictures, "all")
-    if len(pictures) > 1:
-        asking.show_busy(reply, "all")
-    if reply.answers:
-        if engine.checkpoint.dynamic:
-            kernel.show(engine, pictures, reply.answers)
-            if len(pictures) > 1:
-                several.show(engine, pictures, reply.answers)
-        with st.container(key="takeaway"):
-            takeaway.show(engine, pictures, reply.answers)
+    on_release.show(engine, pictures)
 view.write_link()
