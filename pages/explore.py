@@ -13,7 +13,6 @@ from odconv.ui import (
     knob,
     layer,
     photo,
-    response,
     several,
     takeaway,
     view,
@@ -39,7 +38,7 @@ def stage(engine: Engine, pictures: list[Picture]) -> None:
     with left:
         photo.show(engine, picture, reply.answers)
         familiar.show(engine, picture, reply.answers)
-        knob.show()
+        knob.show(engine, reply.answers)
     with right:
         if dynamic:
             controls.show_dials(engine)
@@ -52,7 +51,6 @@ def stage(engine: Engine, pictures: list[Picture]) -> None:
         controls.show_more(engine)
         if reply.answers:
             layer.show_layer(engine, reply.answers)
-            response.show(engine, reply.answers)
     if not st.session_state.get("dragging"):
         view.write_link()
 
