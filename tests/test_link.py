@@ -6,8 +6,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from odconv.attention import HEADS, Heads, Settings
+from odconv.forging_view import STEPS
 from odconv.stimuli import STIMULI
-from odconv.ui.link import MOST_PICTURES, PARAMETERS, SETTINGS, SOURCES, TEMPERATURES, Offer, View, from_query, to_query
+from odconv.ui.link import (
+    ALL_STEPS,
+    MOST_PICTURES,
+    PARAMETERS,
+    SETTINGS,
+    SOURCES,
+    TEMPERATURES,
+    Offer,
+    View,
+    from_query,
+    to_query,
+)
 from odconv.words import LANGUAGES
 
 OFFER = Offer(["first.safetensors", "second.pth"], [f"picture-{i}" for i in range(12)])
@@ -45,6 +57,8 @@ def views(draw):
         layer=draw(st.sampled_from(["", "layer1.0.conv1", "features.3.conv.1.0", "layer1.0.conv2#2"])),
         filter=draw(st.none() | st.integers(0, 2048)),
         channel=draw(st.none() | st.integers(0, 2048)),
+        forge_step=draw(st.sampled_from([*STEPS, ALL_STEPS])),
+        place=draw(st.none() | st.tuples(st.integers(0, 9_998), st.integers(0, 9_998))),
         dials=draw(st.sampled_from(["one", "four"])),
         suffers=draw(st.sampled_from(["", *HEADS])),
         present=draw(st.booleans()),
@@ -99,6 +113,8 @@ def test_a_temperature_is_what_the_page_can_show_of_it(shown):
         *[("sample", value) for value in ("nope", "picture-1,nope", ",", "picture-1,", "picture-1;picture-2")],
         *[(name, value) for name in ("tempered", "ablate") for value in ("", "spatial,", "Kernel", "none,kernel")],
         *[(name, value) for name in ("compensate", "compare") for value in ("0", "true", "")],
+        *[("forge", value) for value in ("", "1", "Pool", "every")],
+        *[("place", value) for value in ("", "3", "0,1", "1,0", "1,2,3", "-1,2", "1.5,2", "1, 2", "²,1", "1,10000")],
         *[("knob", value) for value in ("abc", "1e9", "-1e9", "nan", "inf")],
         *[("lang", value) for value in ("tlh", "EN", "")],
         ("source", "zzz"),

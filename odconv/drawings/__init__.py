@@ -9,6 +9,7 @@ from odconv.drawings.colours import COLOURS
 from odconv.drawings.curves import Sweep, curves_data, shrinking_data
 from odconv.drawings.describe import Spread, describe_settings, describe_spread, temperatures_text
 from odconv.drawings.differences import scale_end_of
+from odconv.drawings.forging import forging_data
 from odconv.drawings.glance import glance_data
 from odconv.drawings.kernel import kernel_data
 from odconv.drawings.kernel_use import kernel_use_data
@@ -33,6 +34,7 @@ __all__ = [
     "describe_settings",
     "describe_spread",
     "first_synonym",
+    "forging_data",
     "glance_data",
     "kernel_data",
     "kernel_use_data",

@@ -92,5 +92,5 @@ def _choose_difference() -> None:
 def choose(name: object) -> None:
     """A layer was chosen; ``name`` comes from a browser. Whether there is such a layer is checked by ``chosen``."""
     if isinstance(name, str) and name.isprintable() and len(name) <= 100:
-        view.change(layer=name, filter=None, channel=None)
+        view.choose_layer(name)
         st.rerun()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 from odconv.attention import HEADS, Heads, Settings
+from odconv.forging_view import STEPS
 from odconv.stimuli import STIMULI, clamp_knob
 from odconv.words import LANGUAGES
 
@@ -19,6 +20,8 @@ TEMPERATURES = (0.1, 30.0)
 MOST_KERNELS = 64  # more than any network has; a network takes no more than its own K
 MOST_PICTURES = 8
 LONGEST_NAME = 100  # of a layer
+ALL_STEPS = "all"  # in place of one step: all at once
+LONGEST_SIDE = 9_999  # of a layer's output, in a link
 MOST_CHANNELS = 99_999  # a link can name; which ones a layer has is known when there is a network
 
 
@@ -38,6 +41,8 @@ class View:
     layer: str = ""  # empty: the first one, or where several pictures differ most
     filter: int | None = None  # whose kernel is shown, from 0; None: where kernels differ most
     channel: int | None = None  # the same, of the input channels that the filter sees
+    forge_step: str = STEPS[0]  # of the lesson on forging, or ``ALL_STEPS``
+    place: tuple[int, int] | None = None  # row and column of a layer's output, from 0; None: where it is largest
     present: bool = False  # whether the page is shown to a room: large text, no sidebar
     dials: str = "one"  # of the temperature lesson: "one" for all heads, or "four"
     suffers: str = ""  # the head that the visitor thinks a high temperature harms most; empty: not asked yet
@@ -128,6 +133,16 @@ def _whole(low: int, high: int) -> Callable[[str, Offer], int]:
     return parse
 
 
+def _place(text: str, offer: Offer) -> tuple[int, int]:
+    """Row and column, in a link from 1, as pages write them."""
+    row, column = (_whole(1, LONGEST_SIDE)(part, offer) - 1 for part in text.split(","))
+    return row, column
+
+
+def _format_place(place: tuple[int, int]) -> str:
+    return f"{place[0] + 1},{place[1] + 1}"
+
+
 def _name(text: str, offer: Offer) -> str:
     """A layer's name, of any network: whether the network here has it is checked later."""
     if not (text.isprintable() and len(text) <= LONGEST_NAME):
@@ -152,6 +167,8 @@ PARAMETERS = (
     Parameter("layer", "layer", _name),
     Parameter("filter", "filter", _whole(0, MOST_CHANNELS)),
     Parameter("channel", "channel", _whole(0, MOST_CHANNELS)),
+    Parameter("forge", "forge_step", _one_of((*STEPS, ALL_STEPS))),
+    Parameter("place", "place", _place, _format_place),
     Parameter("show", "difference", _switch("difference"), lambda on: "difference"),
     Parameter("present", "present", _switch("1"), lambda on: "1"),
     Parameter("t", "temperature", _temperature, _write_temperature),

@@ -39,7 +39,7 @@ def show_predictions(engine: Engine, picture: Picture, answers: Answers | None) 
         left, middle, right = st.columns([3, 4, 4], gap="medium")
     with left:
         photo.show_picture(engine, picture)
-        knob.show(engine, None)  # without the response curve, which is of other settings, too
+        knob.show(engine, None)  # the knob alone: this page is about another curve
     with middle:
         st.markdown(say("temper.attention_title"))
         photo.show_prediction(engine, answers)

@@ -49,6 +49,12 @@ _glance = _widget(
 )
 _layer = _widget("layer", script("layer"), style(), "drawLayer(root, data)")
 _kernel = _widget("kernel", script("kernel_use", "kernel"), style(), "drawKernel(root, data)")
+_forging = _widget(
+    "forging",
+    script("kernel", "forging"),
+    style("forging"),
+    "drawForging(root, data, { go: (v) => send('setTriggerValue', 'went', v) })",
+)
 _response = _widget(
     "response",
     script("response") + _text("pacing.js") + _text("response.js"),
@@ -88,14 +94,11 @@ _connection = _widget(
 )
 
 # Keys of what is computed from the controls. It is marked as not computed while it does not belong to what they show.
-_SWEPT = (
-    "suffers",
-    "curves",
-    "shrinking",
-)  # of a picture over all temperatures: no dial for a temperature changes them
+# Of a picture over all temperatures: no dial for a temperature changes them.
+_SWEPT = ("suffers", "curves", "shrinking")
 FIGURES = (
-    *("photo", "prediction", "glance", "layer", "kernel", "side_by_side", "spread", "response", "output", "tempered"),
-    *_SWEPT,
+    *("photo", "prediction", "glance", "layer", "kernel", "forging", "side_by_side", "spread", "response"),
+    *("output", "tempered", *_SWEPT),
 )
 _LAST = ("kernel", "side_by_side", "spread")
 # Of these, what follows the release of a widget, and not a drag of it.
@@ -125,6 +128,14 @@ def layer(data: dict[str, Any], *, key: str = "layer") -> None:
 def kernel(data: dict[str, Any], *, key: str = "kernel") -> None:
     """One slice of a layer's kernel; ``data`` from ``drawings.kernel``."""
     _kernel(key=key, data=data | {"key": key})
+
+
+def forging(data: dict[str, Any], on_go: Callable[[object], None], *, key: str = "forging") -> None:
+    """One layer's work, step by step; ``data`` from ``drawings.forging``.
+
+    ``on_go`` gets {step, row, column: None where the visitor chose none}, when a step or a place has come to rest.
+    """
+    _forging(key=key, data=data | {"key": key}, on_went_change=lambda: on_go(_sent(key, "went")))
 
 
 def response(
