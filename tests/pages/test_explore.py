@@ -263,7 +263,7 @@ def test_presentation_is_in_the_link_and_can_be_left():
 
 @pytest.mark.parametrize("name", INVITATIONS)
 def test_an_invitation_sets_everything_that_it_promises(name):
-    changed = {"t": "5", "ablate": "kernel", "shown": "2", "filter": "3"}
+    changed = {"t": "5", "ablate": "kernel", "shown": "2", "filter": "3", "compared": "stimuli"}
     app = opened(model="od_resnet18_w32_1x_tiny_imagenet.safetensors", **changed)
     app.button(key=f"invite-{name}").click().run()
     assert works(app)
