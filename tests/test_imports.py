@@ -32,6 +32,8 @@ ALLOWED = {
     "cost": {"layer"},
     "explain": {"attention", "forms", "layer", "probe"},
     "response": {"attention", "card", "explain", "images", "stimuli"},
+    "tasks": {"attention", "words"},
+    "start": {"attention", "forge", "layer", "tasks", "words"},
     "normalize": {"attention", "layer"},
     "drawings": {
         "attention",
@@ -41,7 +43,9 @@ ALLOWED = {
         "kernel_use",
         "kernel_view",
         "response",
+        "start",
         "stimuli",
+        "tasks",
         "words",
     },
     "atlas": {"attention"},

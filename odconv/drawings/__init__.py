@@ -5,6 +5,7 @@ A Plotly chart is rebuilt from scratch at every change and would flicker. The dr
 and gives every text, in the visitor's language. No torch and no streamlit here.
 """
 
+from odconv.drawings.cases import cases_data
 from odconv.drawings.colours import COLOURS
 from odconv.drawings.describe import Spread, describe_settings, describe_spread
 from odconv.drawings.differences import scale_end_of
@@ -18,10 +19,12 @@ from odconv.drawings.prediction import prediction_data
 from odconv.drawings.response import knob_text, response_data
 from odconv.drawings.side_by_side import side_by_side_data
 from odconv.drawings.source import script, style
+from odconv.drawings.task import task_data
 
 __all__ = [
     "COLOURS",
     "Spread",
+    "cases_data",
     "clean_name",
     "count_text",
     "describe_settings",
@@ -38,4 +41,5 @@ __all__ = [
     "script",
     "side_by_side_data",
     "style",
+    "task_data",
 ]

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 from odconv.attention import HEADS, Settings
+from odconv.start import STEPS
 from odconv.stimuli import STIMULI, clamp_knob
+from odconv.tasks import check_answers, format_answers
 from odconv.words import LANGUAGES
 
 SOURCES = ("samples", "upload", "camera", "stimuli")
@@ -38,6 +40,8 @@ class View:
     layer: str = ""  # empty: the first one, or where several pictures differ most
     filter: int | None = None  # whose kernel is shown, from 0; None: where kernels differ most
     channel: int | None = None  # the same, of the input channels that the filter sees
+    step: int = 1  # of the path through the first lesson, from 1
+    answers: tuple[tuple[str, str], ...] = ()  # (task, answer): what the visitor said before the network did
     present: bool = False  # whether the page is shown to a room: large text, no sidebar
     difference: bool = False  # whether attention is shown minus the typical, where there is an atlas
     settings: Settings = field(default_factory=Settings)
@@ -138,6 +142,8 @@ PARAMETERS = (
     Parameter("layer", "layer", _name),
     Parameter("filter", "filter", _whole(0, MOST_CHANNELS)),
     Parameter("channel", "channel", _whole(0, MOST_CHANNELS)),
+    Parameter("step", "step", _whole(1, len(STEPS))),
+    Parameter("answers", "answers", lambda text, offer: check_answers(text), format_answers),
     Parameter("show", "difference", _switch("difference"), lambda on: "difference"),
     Parameter("present", "present", _switch("1"), lambda on: "1"),
     Parameter("t", "temperature", _number(*TEMPERATURES), _as_number),

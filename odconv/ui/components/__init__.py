@@ -44,6 +44,8 @@ _glance = _widget(
 )
 _layer = _widget("layer", script("layer"), style(), "drawLayer(root, data)")
 _kernel = _widget("kernel", script("kernel_use", "kernel"), style(), "drawKernel(root, data)")
+_cases = _widget("cases", script("kernel", "cases"), style("cases"), "drawCases(root, data)")
+_task = _widget("task", script("task"), style("task"), "drawTask(root, data)")
 _response = _widget(
     "response",
     script("response") + _text("pacing.js") + _text("response.js"),
@@ -102,6 +104,16 @@ def layer(data: dict[str, Any], *, key: str = "layer") -> None:
 def kernel(data: dict[str, Any], *, key: str = "kernel") -> None:
     """One slice of a layer's kernel; ``data`` from ``drawings.kernel``."""
     _kernel(key=key, data=data | {"key": key})
+
+
+def cases(data: dict[str, Any], *, key: str = "cases") -> None:
+    """Pictures or settings side by side in one layer; ``data`` from ``drawings.cases``."""
+    _cases(key=key, data=data | {"key": key})
+
+
+def task(data: dict[str, Any], *, key: str) -> None:
+    """What the network answers to a task; ``data`` from ``drawings.task``."""
+    _task(key=key, data=data | {"key": key})
 
 
 def response(
