@@ -521,6 +521,27 @@ def test_a_busy_server_leaves_the_page_whole_says_one_sentence_and_is_asked_agai
     assert app.session_state["answers-all"][1].now.settings.ablate == ("kernel",)
 
 
+def test_while_others_keep_the_network_a_stimulus_keeps_its_knob_and_the_curve_comes_when_it_is_asked_for_again(
+    monkeypatch,
+):
+    app = opened(source="stimuli", stimulus="plain")
+    drawn = [caption for caption in captions(app) if "Each dot" in caption]
+    assert len(drawn) == 1
+    monkeypatch.setattr(inference, "PATIENCE", 0.01)
+    with inference._wait_for_device(engine.pick_device("auto"), time.monotonic() + 1):
+        app.button_group(key="ablate").set_value(["channel"]).run()
+        assert works(app)
+        assert not any("Each dot" in caption for caption in captions(app))
+        assert set(sentences(app)) == {
+            say("en", "busy.network"),
+            f"{say('en', 'busy.network')} {say('en', 'busy.before')}",
+        }
+    app.button(key="again-response").click().run()
+    assert works(app)
+    assert sentences(app) == []
+    assert [caption for caption in captions(app) if "Each dot" in caption] == drawn
+
+
 # --- what a picture really is -------------------------------------------------------------------------------------------
 
 
