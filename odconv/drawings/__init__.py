@@ -17,17 +17,22 @@ from odconv.drawings.numbers import count_text
 from odconv.drawings.prediction import prediction_data
 from odconv.drawings.response import knob_text, response_data
 from odconv.drawings.side_by_side import side_by_side_data
+from odconv.drawings.sides import Side, describe_comparison, differences_data, heads_data, side_data
 from odconv.drawings.source import script, style
 
 __all__ = [
     "COLOURS",
+    "Side",
     "Spread",
     "clean_name",
     "count_text",
+    "describe_comparison",
     "describe_settings",
     "describe_spread",
+    "differences_data",
     "first_synonym",
     "glance_data",
+    "heads_data",
     "kernel_data",
     "kernel_use_data",
     "knob_text",
@@ -37,5 +42,6 @@ __all__ = [
     "scale_end_of",
     "script",
     "side_by_side_data",
+    "side_data",
     "style",
 ]

@@ -7,7 +7,7 @@ import numpy as np
 from odconv.drawings import knob_text
 from odconv.stimuli import STIMULI
 from odconv.ui import live, sources, text, view
-from odconv.ui.live import Dial, Turn
+from odconv.ui.live import Dial, Parse, Turn
 from odconv.ui.text import say
 
 MARKED = {
@@ -24,7 +24,12 @@ def show() -> None:
     chosen = view.current()
     if sources.shown_member(chosen).source != "stimuli":
         return
-    name, value = chosen.stimulus, sources.knob(chosen)
+    name = chosen.stimulus
+    draw(name, sources.knob(chosen), lambda sent: parse_turn(sent, name), "knob")
+
+
+def draw(name: str, value: float, parse: Parse, key: str) -> None:
+    """Draw the knob of the stimulus ``name``; ``key`` names the widget."""
     stops, language = STIMULI[name].stops, text.language()
     dial = Dial(
         id=name,
@@ -37,7 +42,7 @@ def show() -> None:
         minor=MARKED[name][1:-1],
         nearest=int(np.abs(np.array(stops) - value).argmin()),
     )
-    live.show([dial], lambda sent: parse_turn(sent, name), "knob")
+    live.show([dial], parse, key)
 
 
 def parse_turn(sent: object, name: str) -> Turn:
