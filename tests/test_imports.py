@@ -31,10 +31,12 @@ ALLOWED = {
     "checkpoint": {"architecture", "backbones", "card", "refusal", "weights_file"},
     "cost": {"layer"},
     "explain": {"attention", "forms", "layer", "probe"},
+    "comparison": {"attention", "explain"},
     "response": {"attention", "card", "explain", "images", "stimuli"},
     "normalize": {"attention", "layer"},
     "drawings": {
         "attention",
+        "comparison",
         "cost",
         "drawings",
         "explain",

@@ -94,5 +94,5 @@ const drawSides = (root, data) =>
     root.innerHTML = `<div class="sides${wide ? " wide" : ""}" style="--gutter:${gutter}px;--gap:${gap}px">
       <div class="sides-row heading"><span></span>${data.titles.map((title) => `<h4>${esc(title)}</h4>`).join("")}</div>
       ${data.rows.map(row).join("")}</div>
-      <div class="foot"><p class="tones">${toneKey(data)}</p><p class="note">${esc(data.note)}</p></div>`;
+      <div class="foot"><p class="tones">${data.compared ? toneKey(data) : ""}</p><p class="note">${esc(data.note)}</p></div>`;
   });

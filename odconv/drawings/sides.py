@@ -208,26 +208,23 @@ def heads_data(language: str, a: Side, b: Side) -> dict[str, Any]:
         "span": end,
         "top": top,
         "tones": list(DIVERGING),
+        "compared": any(head is not None for head in own),
         "note": join_sentences(
-            language,
-            [
-                say(language, "sides.scale", top=f"{top:.3g}", end=f"{end:g}"),
-                say(language, "glance.fitted"),
-                *_warnings(language, a, b),
-            ],
+            language, [say(language, "sides.scale", top=f"{top:.3g}"), *_notes(language, a, b, own, end)]
         ),
         "words": {key.partition(".")[2]: texts(language)[key] for key in TEMPLATES}
         | {key: say(language, f"sides.{key}") for key in ("below", "above")},
     }
 
 
-def _warnings(language: str, a: Side, b: Side) -> list[str]:
-    """What to beware of: an entry of the same number need not be the same thing on both sides."""
-    if not (a.layer and b.layer):
+def _notes(language: str, a: Side, b: Side, difference: Attention, end: float) -> list[str]:
+    """The scale of differences, where there are some, and that an entry of the same number can be another thing on B."""
+    if all(head is None for head in difference):
         return []
+    notes = [say(language, "sides.difference_scale", end=f"{end:g}"), say(language, "glance.fitted")]
     if a.layer != b.layer:
-        return [say(language, "sides.two_layers")]
-    return [say(language, "sides.two_networks")] if a.network != b.network else []
+        return [*notes, say(language, "sides.two_layers")]
+    return [*notes, say(language, "sides.two_networks")] if a.network != b.network else notes
 
 
 def _side_title(language: str, letter: str, side: Side) -> str:

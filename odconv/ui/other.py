@@ -142,7 +142,7 @@ def _show_on_a(chosen: View, other: Other) -> None:
     """Show on side A what is on side B of the view ``chosen``, and on side B what ``other`` says."""
     shown = member(chosen)
     view.change(
-        model=model(chosen),
+        model=chosen.b.model or chosen.model,
         layer=chosen.b.layer or chosen.layer,
         knob=knob(chosen) if shown.source == "stimuli" else chosen.knob,
         b=other,
