@@ -13,7 +13,6 @@ from odconv.ui import (
     knob,
     layer,
     photo,
-    response,
     several,
     takeaway,
     view,
@@ -24,7 +23,8 @@ from odconv.ui.pictures import Picture
 
 bootstrap()
 engine, pictures = beginning.begin("page.title", "page.intro")
-invitations.show()
+if len(pictures) < 2:
+    invitations.show()
 
 
 @st.fragment(key="stage")
@@ -38,20 +38,19 @@ def stage(engine: Engine, pictures: list[Picture]) -> None:
     with left:
         photo.show(engine, picture, reply.answers)
         familiar.show(engine, picture, reply.answers)
-        knob.show()
+        knob.show(engine, reply.answers)
+    with right:
         if dynamic:
             controls.show_dials(engine)
-    with right:
-        if not dynamic:
+        else:
             static.show(engine, pictures)
-        elif reply.answers:
+        if dynamic and reply.answers:
             layer.show_glance(engine, reply.answers)
     asking.show_busy(reply, "stage")
     if dynamic:
         controls.show_more(engine)
         if reply.answers:
             layer.show_layer(engine, reply.answers)
-            response.show(engine, reply.answers)
     if not st.session_state.get("dragging"):
         view.write_link()
 

@@ -54,11 +54,11 @@ def kernel_data(
     difference = None if other is None else view.own.forged - other.forged
     map_difference = None if other is None else view.own.map - other.map
     sides = [view.own] if other is None else [view.own, other]
-    end = _scale_end(
+    end = largest_size(
         view.candidates, difference, *(side for one in sides for side in (one.mixed, one.tapped, one.forged))
     )
-    map_end = _scale_end(map_difference, *(one.map for one in sides))
-    digits = _digits(end)
+    map_end = largest_size(map_difference, *(one.map for one in sides))
+    digits = weight_digits(end)
     name = say(language, "forge.typical") if other_title is None else clean_name(other_title)
     rows = [_row(language, view, view.own, clean_name(title), map_end) | {"map_caption": say(language, "forge.map")}]
     if other is not None:
@@ -80,15 +80,16 @@ def kernel_data(
         "channel": view.input_channel,
         "sentence": _sentence(language, view, difference, name, digits),
         "scale": say(language, "forge.scale", end=f"{end:g}", map_end=f"{map_end:g}"),
-        "slice": say(
-            language,
-            ("forge.picked" if other is not None else "forge.picked_largest") if picked else "forge.slice",
-            filter=view.filter,
-            channel=view.input_channel,
-        ),
+        "slice": describe_slice(language, view, picked, other is not None),
         "words": words | heads,
         "use": use,
     }
+
+
+def describe_slice(language: str, view: KernelView, picked: bool, compared: bool) -> str:
+    """Which slice is shown, and how it was picked where the program did. ``compared``: with another picture's kernel."""
+    key = "forge.slice" if not picked else "forge.picked" if compared else "forge.picked_largest"
+    return say(language, key, filter=view.filter, channel=view.input_channel)
 
 
 def _row(language: str, view: KernelView, side: ForgedSlice, title: str, map_end: float) -> dict[str, Any]:
@@ -131,7 +132,7 @@ def _map(language: str, values: np.ndarray, end: float, alt: str, **names: Any) 
     }
 
 
-def _scale_end(*arrays: np.ndarray | None) -> float:
+def largest_size(*arrays: np.ndarray | None) -> float:
     """How far one scale for all these reaches to either side: their largest size, rounded up to two digits."""
     largest = max(float(np.abs(np.nan_to_num(array)).max()) for array in arrays if array is not None)
     if not 0 < largest < 1e30:
@@ -140,7 +141,7 @@ def _scale_end(*arrays: np.ndarray | None) -> float:
     return float(f"{math.ceil(largest / step - 1e-9) * step:.2g}")
 
 
-def _digits(end: float) -> int:
+def weight_digits(end: float) -> int:
     """Digits after the point, so that the largest weights have three that count."""
     return min(max(2, 2 - math.floor(math.log10(end))), 6)
 

@@ -126,7 +126,7 @@ def _entry_text(language: str, largest: Largest) -> str:
     if largest.head == "spatial":
         return say(language, "sides.tap", row=largest.entry[0] + 1, column=largest.entry[1] + 1)
     if largest.head == "kernel":
-        return f"W{largest.entry[0] + 1}"
+        return say(language, "sides.kernel", kernel=largest.entry[0] + 1)
     return say(language, "sides.channel", channel=largest.entry[0])
 
 

@@ -16,8 +16,8 @@ def script(*names: str) -> str:
 
 
 @cache
-def style() -> str:
-    """The drawings' CSS. Colours come from the page's theme, or else from the visitor's system; on paper, dark on white."""
+def style(*names: str) -> str:
+    """The shared CSS and that of the named drawings that have their own. Colours come from the page's theme, or else from the visitor's system; on paper, dark on white."""
     theme = f""".od {{
   color-scheme: light dark;
   --paper: var(--st-background-color, light-dark({PAPER[0]}, {PAPER[1]}));
@@ -32,4 +32,6 @@ def style() -> str:
     on_paper = (
         f"@media print {{ .od {{ color-scheme: light; --paper: {PAPER[0]}; --ink: {INK[0]}; --accent: #0072b2; }} }}\n"
     )
-    return theme + heads + "}\n" + on_paper + (files("odconv.drawings") / "style.css").read_text(encoding="utf-8")
+    folder = files("odconv.drawings")
+    rules = "\n".join((folder / f"{name}.css").read_text(encoding="utf-8") for name in ("style", *names))
+    return theme + heads + "}\n" + on_paper + rules

@@ -26,6 +26,7 @@ from odconv.ui import (
     photo,
     several,
     sidebar,
+    sources,
     text,
     view,
 )
@@ -178,18 +179,20 @@ def _then_rerun(act: Any) -> None:
 
 
 def _show_half_a(a: Half, sides: tuple[Side, Side] | None) -> None:
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+    with st.container(key="sides_head_a", horizontal=True, vertical_alignment="center", gap="small"):
         st.subheader("A", anchor=False, width="content")
         if sides and sides[0].layer:
             _choose_layer(list(sides[0].record.layers), sides[0].layer)
     if sides:
         components.side(_side_data("B", a, *sides), key="side_a")
     _show_dials(a, _turn_a(a.engine), "a")
-    knobs.show()
+    if sources.shown_member(view.current()).source == "stimuli":
+        name = view.current().stimulus
+        knobs.show_dial(name, sources.knob(view.current()), lambda sent: knobs.parse_turn(sent, name), "knob")
 
 
 def _show_half_b(b: Half, sides: tuple[Side, Side] | None) -> None:
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+    with st.container(key="sides_head_b", horizontal=True, vertical_alignment="center", gap="small"):
         st.subheader("B", anchor=False, width="content")
         other.choose_picture()
         other.choose_model()
@@ -200,7 +203,7 @@ def _show_half_b(b: Half, sides: tuple[Side, Side] | None) -> None:
     _show_dials(b, _turn_b(b.engine), "b")
     name = view.current().b.picture
     if name in STIMULI:
-        knobs.draw(str(name), other.knob(view.current()), lambda sent: _turn_knob_b(sent, str(name)), "b_knob")
+        knobs.show_dial(str(name), other.knob(view.current()), lambda sent: _turn_knob_b(sent, str(name)), "b_knob")
 
 
 def _choose_layer(layers: list[str], shown: str) -> None:
@@ -209,7 +212,7 @@ def _choose_layer(layers: list[str], shown: str) -> None:
         say("sides.layer_a"),
         key="a_layer",
         value=shown,
-        then=lambda name: view.change(layer=name, filter=None, channel=None),
+        then=view.choose_layer,
         options={name: clean_name(name) for name in layers},
         label_visibility="collapsed",
         width=220,
@@ -280,7 +283,7 @@ def _show_differences(engine: Engine, a: Side, b: Side) -> None:
 def _choose_both(name: object) -> None:
     """A layer was chosen for both sides; ``name`` comes from a browser. Whether there is such a layer is checked later."""
     if isinstance(name, str) and name.isprintable() and len(name) <= 100:
-        view.change(layer=name, filter=None, channel=None)
+        view.choose_layer(name)
         other.change(layer=None)
 
 
