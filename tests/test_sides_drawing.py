@@ -10,7 +10,15 @@ from odconv import Settings, explain
 from odconv.attention import HEADS
 from odconv.backbones import od_resnet18, resnet18
 from odconv.comparison import find_largest
-from odconv.drawings import Side, describe_comparison, differences_data, heads_data, side_data
+from odconv.drawings import (
+    Side,
+    describe_agreement,
+    describe_comparison,
+    differences_data,
+    heads_data,
+    network_data,
+    side_data,
+)
 from odconv.words import LANGUAGES, say
 
 CLASSES = ["tabby, tabby cat", "espresso", "<b>rocket</b>", "dahlia", "goose"]
@@ -183,3 +191,13 @@ def test_numbers_beyond_all_bounds_are_not_called_a_prediction(sides):
     a, b = sides
     broken = replace(b, record=replace(b.record, logits=np.full((1, 5), np.nan, np.float32)))
     assert say("en", "page.beyond_bounds") in describe_comparison("en", a, broken)
+
+
+def test_networks_that_say_the_same_agree_and_others_are_listed(sides, single):
+    a = sides[0]
+    assert describe_agreement("en", [a, a, a]) == f"All say {a.first[0]}."
+    certain = [replace(a, record=replace(a.record, logits=np.eye(5, dtype=np.float32)[[i]])) for i in (1, 3, 1)]
+    assert describe_agreement("en", certain) == "They do not agree: espresso, dahlia."
+    data = network_data("en", single, "ODConv, 1 kernel", "Right in 50 %")
+    assert data["prediction"]["rows"][0]["name"] == single.first[0]
+    assert (data["picture"]["title"], data["caption"]) == ("ODConv, 1 kernel", "Right in 50 %")

@@ -19,7 +19,15 @@ from odconv.drawings.numbers import count_text
 from odconv.drawings.prediction import prediction_data
 from odconv.drawings.response import knob_text, response_data
 from odconv.drawings.side_by_side import side_by_side_data
-from odconv.drawings.sides import Side, describe_comparison, differences_data, heads_data, side_data
+from odconv.drawings.sides import (
+    Side,
+    describe_agreement,
+    describe_comparison,
+    differences_data,
+    heads_data,
+    network_data,
+    side_data,
+)
 from odconv.drawings.source import script, style
 from odconv.drawings.suffers import Alone, suffers_data
 from odconv.drawings.tempered import output_data, tempered_data
@@ -33,6 +41,7 @@ __all__ = [
     "clean_name",
     "count_text",
     "curves_data",
+    "describe_agreement",
     "describe_comparison",
     "describe_settings",
     "describe_spread",
@@ -45,6 +54,7 @@ __all__ = [
     "kernel_use_data",
     "knob_text",
     "layer_data",
+    "network_data",
     "output_data",
     "prediction_data",
     "response_data",

@@ -6,7 +6,8 @@ const drawSide = (root, data) => {
     root.innerHTML = `<div class="side"><img><div><p class="side-title"></p><p class="faint"></p><div class="said"></div></div></div>`;
   }
   const image = root.querySelector("img"), { thumbnail, alt, title } = data.picture;
-  if (image.src !== thumbnail) image.src = thumbnail;
+  image.hidden = !thumbnail;
+  if (thumbnail && image.src !== thumbnail) image.src = thumbnail;
   image.alt = alt;
   root.querySelector(".side-title").textContent = title;
   root.querySelector(".faint").textContent = data.caption;

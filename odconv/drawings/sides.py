@@ -66,9 +66,29 @@ def side_data(
         caption: the network and its settings.
         most: how many classes, at least 1.
     """
-    shares = own.record.probabilities[0]
     compared = list(own.classes) == list(other.classes)
-    others = other.record.probabilities[0] if compared else None
+    prediction = _prediction(language, own, other.record if compared else None, most) | {
+        "note": say(language, "sides.ghost" if compared else "sides.other_classes", side=letter),
+        "compared": True,
+        "words": {"as_trained": say(language, "sides.on", side=letter)},
+    }
+    shown = dict(picture) | {"title": clean_name(picture["title"])}
+    return {"picture": shown, "caption": caption, "prediction": prediction}
+
+
+def network_data(language: str, own: Side, name: str, caption: str, most: int = 3) -> dict[str, Any]:
+    """What one of several networks says to a picture, which stands elsewhere; ``name`` and ``caption``: of the network."""
+    prediction = _prediction(language, own, None, most) | {"note": "", "compared": False, "words": {"as_trained": ""}}
+    return {
+        "picture": {"thumbnail": "", "alt": "", "title": clean_name(name)},
+        "caption": caption,
+        "prediction": prediction,
+    }
+
+
+def _prediction(language: str, own: Side, other: Explanation | None, most: int) -> dict[str, Any]:
+    shares = own.record.probabilities[0]
+    others = None if other is None else other.probabilities[0]
     rows = [
         {
             "name": first_synonym(own.classes[i]),
@@ -78,18 +98,15 @@ def side_data(
         for i in map(int, np.argsort(-shares, kind="stable")[:most])
     ]
     listed = join_list(language, (f"{row['name']} {row['probability']:.2f}" for row in rows))
-    note = say(language, "sides.ghost" if compared else "sides.other_classes", side=letter)
-    return {
-        "picture": dict(picture) | {"title": clean_name(picture["title"])},
-        "caption": caption,
-        "prediction": {
-            "rows": rows,
-            "note": note,
-            "compared": True,
-            "alt": say(language, "prediction.alt", classes=listed),
-            "words": {"as_trained": say(language, "sides.on", side=letter)},
-        },
-    }
+    return {"rows": rows, "alt": say(language, "prediction.alt", classes=listed)}
+
+
+def describe_agreement(language: str, networks: Sequence[Side]) -> str:
+    """Whether networks say the same first, in a sentence."""
+    firsts = list(dict.fromkeys(one.first[0] for one in networks))
+    if len(firsts) == 1:
+        return say(language, "sides.agree", name=firsts[0])
+    return say(language, "sides.disagree", names=join_list(language, firsts))
 
 
 # --- how far they differ -----------------------------------------------------------------------------------------------

@@ -305,6 +305,39 @@ def _say_more(a: Half, b: Half, one: Side, two: Side) -> None:
     st.caption(say("sides.own_pictures"))
 
 
+# --- all networks ------------------------------------------------------------------------------------------------------
+
+
+@st.fragment(key="networks_part")
+def show_networks(engine: Engine, pictures: Sequence[Picture]) -> None:
+    """Draw, in a fold, what every network here says to side A's picture, as trained; they are opened when the fold is."""
+    names = [engine.path.name, *(name for name in engines.weights() if name != engine.path.name)][: MOST_OFFERED + 1]
+    fold = st.expander(say("sides.networks"), key="networks", on_change="rerun")
+    if not fold.open or len(names) == 1:
+        return
+    picture = sources.picture(sources.shown_member(view.current()), view.current(), engine.checkpoint.card.resize)
+    asked = []
+    try:
+        for name in names:
+            one = engines.open_engine(name, engine.device)
+            record = inference.ask(one, picture, Settings()).explanation
+            asked.append((one, Side(record, one.checkpoint.card.classes, None, name)))
+    except (CheckpointError, BusyError) as error:
+        fold.warning(text.refusal(error))
+    if not asked:
+        return
+    with fold:
+        st.markdown(f"**{text.escape_markdown(drawings.describe_agreement(language(), [side for _, side in asked]))}**")
+        for column, (i, (one, side)) in zip(st.columns(len(asked)), enumerate(asked), strict=True):
+            label = sidebar.model_labels().get(side.network, side.network)
+            measured = sidebar.accuracy(one.checkpoint.card.measured)
+            with column:
+                components.side(drawings.network_data(language(), side, label, measured), key=f"network_{i}")
+
+
+# --- settings that are seldom needed ------------------------------------------------------------------------------------
+
+
 def _show_rare(engine: Engine, beside: Engine) -> None:
     """Draw the fold with the settings of both sides that are seldom needed."""
     if not (engine.checkpoint.dynamic or beside.checkpoint.dynamic):

@@ -269,3 +269,18 @@ def test_the_page_speaks_chinese():
 def test_a_layer_that_a_browser_makes_up_changes_nothing(monkeypatch, sent):
     monkeypatch.setattr(sides.view, "change", lambda **some: pytest.fail("changed"))
     sides._choose_both(sent)
+
+
+def test_every_network_here_says_what_it_sees_when_the_fold_is_opened(drawn):
+    app = opened(sample="espresso")
+    assert "network_0" not in drawn
+    app.session_state["networks"] = True
+    app.run()
+    assert not app.exception
+    assert [drawn[f"network_{i}"]["picture"]["title"] for i in range(3)] == [
+        "ODConv, 4 kernels",
+        "ODConv, 1 kernel",
+        "Static: ordinary convolutions",
+    ]
+    assert all("of 10,000 validation pictures" in drawn[f"network_{i}"]["caption"] for i in range(3))
+    assert "**All say espresso\\.**" in [one.value for one in app.main.markdown]
