@@ -32,6 +32,7 @@ ALLOWED = {
     "checkpoint": {"architecture", "backbones", "card", "refusal", "weights_file"},
     "cost": {"layer"},
     "explain": {"attention", "forms", "layer", "probe"},
+    "comparison": {"attention", "explain"},
     "response": {"attention", "card", "explain", "images", "stimuli"},
     "tasks": {"attention", "words"},
     "start": {"attention", "forge", "layer", "tasks", "words"},
@@ -39,6 +40,7 @@ ALLOWED = {
     "tempering": {"attention", "explain", "forge", "layer"},
     "drawings": {
         "attention",
+        "comparison",
         "cost",
         "drawings",
         "explain",

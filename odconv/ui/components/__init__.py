@@ -64,6 +64,15 @@ _response = _widget(
     "drawLiveResponse(root, data, { turn: (v) => send('setStateValue', 'turned', v) })",
 )
 _side_by_side = _widget("side_by_side", script("side_by_side"), style(), "drawSideBySide(root, data)")
+_SIDES = script("prediction", "side_by_side", "sides")
+_side = _widget("side", _SIDES, style(), "drawSide(root, data)")
+_differences = _widget(
+    "differences",
+    _SIDES,
+    style(),
+    "drawDifferences(root, data, { choose: (n) => send('setTriggerValue', 'layer', n) })",
+)
+_sides = _widget("sides", _SIDES, style(), "drawSides(root, data)")
 _dials = _widget(
     "dials",
     script() + _text("pacing.js") + _text("dials.js"),
@@ -100,6 +109,7 @@ _connection = _widget(
 _SWEPT = ("suffers", "curves", "shrinking")
 FIGURES = (
     *("photo", "prediction", "glance", "layer", "kernel", "forging", "side_by_side", "spread", "response"),
+    *("side_a", "side_b", "differences", "sides"),
     *("output", "tempered", *_SWEPT),
 )
 _LAST = ("kernel", "side_by_side", "spread")
@@ -171,6 +181,21 @@ def response(
 def side_by_side(data: dict[str, Any], *, key: str = "side_by_side") -> None:
     """One layer for several pictures; ``data`` from ``drawings.side_by_side``."""
     _side_by_side(key=key, data=data | {"key": key})
+
+
+def side(data: dict[str, Any], *, key: str) -> None:
+    """One side of a comparison; ``data`` from ``drawings.side_data``."""
+    _side(key=key, data=data | {"key": key})
+
+
+def differences(data: dict[str, Any], on_choose: Callable[[str], None], *, key: str = "differences") -> None:
+    """How far two sides differ in every layer; ``on_choose`` gets the layer that was chosen, as in ``glance``."""
+    _differences(key=key, data=data | {"key": key}, on_layer_change=lambda: _pass_text(key, "layer", on_choose))
+
+
+def sides(data: dict[str, Any], *, key: str = "sides") -> None:
+    """One layer of two sides and their difference; ``data`` from ``drawings.heads_data``."""
+    _sides(key=key, data=data | {"key": key})
 
 
 def dials(
