@@ -13,7 +13,7 @@ from odconv.attention import HEADS
 from odconv.stimuli import draw
 from odconv.ui import engine
 from odconv.words import say
-from tests.browser.explore import COLD, FIRST, ROOT, network, photo, query, record_of, sample, upload
+from tests.browser.explore import COLD, FIRST, ROOT, network, photo, query, record_of, sample, upload, wait_for_server
 
 # Of every case: kernel shares, taps row by row, and the probabilities of three classes.
 NUMBERS = f"""(key) => [...(({ROOT})(key)?.querySelectorAll("section") ?? [])].map((one) => [
@@ -44,6 +44,7 @@ def expect_cases(page, *records, key="cases"):
 
 
 def answer(page, task, choice):
+    wait_for_server(page)
     page.get_by_test_id("stButtonGroup").get_by_text(say("en", f"task.{task}_{choice}"), exact=True).click()
 
 
