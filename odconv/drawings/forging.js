@@ -264,7 +264,7 @@ const FOLLOW_PLACE = ["meet", "output"]; // steps that are drawn with the place,
 
 const forgingStage = (state, step, number, room) => {
   const panel = room >= 520 ? (room - 24) / 2 : room;
-  return `<section class="forge-stage" data-stage="${step.name}" aria-label="${number}. ${esc(step.title)}">
+  return `<section class="forge-stage" data-stage="${step.name}" aria-label="${esc(step.title)}">
     <h4>${number}. ${esc(step.title)}</h4><p class="${step.passed ? "why" : "forge-text"}">${esc(step.text)}</p>
     <div class="forge-content">${FOLLOW_PLACE.includes(step.name) ? "" : forgingSteps[step.name](state, room, panel)}</div>
     ${forgingLines[step.name] && !step.passed ? `<p class="forge-line forge-tap" data-tap-line="${step.name}" aria-live="polite"></p>` : ""}</section>`;
