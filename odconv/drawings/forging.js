@@ -1,7 +1,9 @@
 // One layer at work on one picture, step by step: the formula, the steps, and beside them the two maps on which the place is
 // chosen. A step, a tap and a place are changed here; the page is told when they have come to rest.
 
-const GATE_TERMS = ["channel", "filter"].join(" "); // of the formula, lit together
+// Parts of the formula that are lit together.
+const GATE_TERMS = ["channel", "filter"].join(" ");
+const INPUT_TERMS = ["x", "pool"].join(" ");
 const FORGING_REST = 350; // ms after the last change before the page is told, so that a walk makes one entry in the history
 const FORGING_PATIENCE = 3000; // ms after which a change that was not answered is given up
 const LINE_LIMIT = 8; // kernels in one line of arithmetic
@@ -298,7 +300,7 @@ const forgingNav = (state) => {
 const forgingMap = (state, name, side, [height, width], [above, beside], caption, attributes) => {
   const rows = height + 2 * above, columns = width + 2 * beside, scale = side / Math.max(rows, columns);
   const share = (part, whole) => `${((100 * part) / whole).toFixed(3)}%`;
-  return `<figure class="forge-map-figure" data-map="${name}" data-term="${name === "input" ? "x pool" : "y"}"><div class="forge-map" style="width:${at(columns * scale)}px;aspect-ratio:${columns}/${rows}" ${attributes}>
+  return `<figure class="forge-map-figure" data-map="${name}" data-term="${name === "input" ? INPUT_TERMS : "y"}"><div class="forge-map" style="width:${at(columns * scale)}px;aspect-ratio:${columns}/${rows}" ${attributes}>
     <canvas width="${width}" height="${height}" style="left:${share(beside, columns)};top:${share(above, rows)};width:${share(width, columns)};height:${share(height, rows)}"></canvas>
     <svg viewBox="0 0 ${columns} ${rows}" preserveAspectRatio="none" aria-hidden="true"></svg></div><figcaption>${esc(caption)}</figcaption></figure>`;
 };
