@@ -5,6 +5,7 @@ A Plotly chart is rebuilt from scratch at every change and would flicker. The dr
 and gives every text, in the visitor's language. No torch and no streamlit here.
 """
 
+from odconv.drawings.cases import cases_data
 from odconv.drawings.colours import COLOURS
 from odconv.drawings.curves import Sweep, curves_data, shrinking_data
 from odconv.drawings.describe import Spread, describe_settings, describe_spread, temperatures_text
@@ -30,6 +31,7 @@ from odconv.drawings.sides import (
 )
 from odconv.drawings.source import script, style
 from odconv.drawings.suffers import Alone, suffers_data
+from odconv.drawings.task import task_data
 from odconv.drawings.tempered import output_data, tempered_data
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "Side",
     "Spread",
     "Sweep",
+    "cases_data",
     "clean_name",
     "count_text",
     "curves_data",
@@ -65,6 +68,7 @@ __all__ = [
     "side_data",
     "style",
     "suffers_data",
+    "task_data",
     "temperatures_text",
     "tempered_data",
 ]

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
+from odconv import start
 from odconv.attention import HEADS, Heads, Keep, Settings
 from odconv.forging_view import STEPS
 from odconv.stimuli import STIMULI, clamp_knob
+from odconv.tasks import check_answers, format_answers
 from odconv.words import LANGUAGES
 
 SOURCES = ("samples", "upload", "camera", "stimuli")
@@ -65,6 +67,8 @@ class View:
     channel: int | None = None  # the same, of the input channels that the filter sees
     forge_step: str = STEPS[0]  # of the lesson on forging, or ``ALL_STEPS``
     place: tuple[int, int] | None = None  # row and column of a layer's output, from 0; None: where it is largest
+    step: int = 1  # of the path through the first lesson, from 1
+    answers: tuple[tuple[str, str], ...] = ()  # (task, answer): what the visitor said before the network did
     present: bool = False  # whether the page is shown to a room: large text, no sidebar
     dials: str = "one"  # of the temperature lesson: "one" for all heads, or "four"
     suffers: str = ""  # the head that the visitor thinks a high temperature harms most; empty: not asked yet
@@ -206,6 +210,8 @@ PARAMETERS = (
     Parameter("channel", "channel", _whole(0, MOST_CHANNELS)),
     Parameter("forge", "forge_step", _one_of((*STEPS, ALL_STEPS))),
     Parameter("place", "place", _place, _format_place),
+    Parameter("step", "step", _whole(1, len(start.STEPS))),
+    Parameter("answers", "answers", lambda text, offer: check_answers(text), format_answers),
     Parameter("show", "difference", _switch("difference"), lambda on: "difference"),
     Parameter("present", "present", _switch("1"), lambda on: "1"),
     Parameter("t", "temperature", _temperature, _write_temperature),

@@ -55,6 +55,8 @@ _forging = _widget(
     style("forging"),
     "drawForging(root, data, { go: (v) => send('setTriggerValue', 'went', v) })",
 )
+_cases = _widget("cases", script("kernel", "cases"), style("cases"), "drawCases(root, data)")
+_task = _widget("task", script("task"), style("task"), "drawTask(root, data)")
 _response = _widget(
     "response",
     script("response") + _text("pacing.js") + _text("response.js"),
@@ -146,6 +148,16 @@ def forging(data: dict[str, Any], on_go: Callable[[object], None], *, key: str =
     ``on_go`` gets {step, row, column: None where the visitor chose none}, when a step or a place has come to rest.
     """
     _forging(key=key, data=data | {"key": key}, on_went_change=lambda: on_go(_sent(key, "went")))
+
+
+def cases(data: dict[str, Any], *, key: str = "cases") -> None:
+    """Pictures or settings side by side in one layer; ``data`` from ``drawings.cases``."""
+    _cases(key=key, data=data | {"key": key})
+
+
+def task(data: dict[str, Any], *, key: str) -> None:
+    """What the network answers to a task; ``data`` from ``drawings.task``."""
+    _task(key=key, data=data | {"key": key})
 
 
 def response(
