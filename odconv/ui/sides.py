@@ -22,6 +22,7 @@ from odconv.ui import (
     dials,
     familiar,
     inference,
+    offers,
     other,
     photo,
     several,
@@ -34,14 +35,12 @@ from odconv.ui import engine as engines
 from odconv.ui import knob as knobs
 from odconv.ui.engine import Engine
 from odconv.ui.inference import BusyError
-from odconv.ui.link import SAME, Other, other_settings
+from odconv.ui.link import other_settings
 from odconv.ui.live import Parse, Turn
 from odconv.ui.pictures import Picture
 from odconv.ui.text import language, say
 
 PART = "sides"
-HOT = 30.0  # the temperature of an offered comparison: the first of the authors' training
-MOST_OFFERED = 3  # networks
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def show(engine: Engine, beside: Engine, pictures: Sequence[Picture]) -> None:
         engine, beside: the networks of side A and side B.
         pictures: those of the visitor's view; side A has the one that is shown.
     """
-    _offer_changes(engine)
+    offers.show(engine)
     a = Half(engine, photo.choose(engine, pictures), view.current().settings)
     b = _half_b(beside)
     records, busy = _ask(a, b)
@@ -136,43 +135,6 @@ def _sides(a: Half, b: Half, one: Explanation, two: Explanation) -> tuple[Side, 
 def _find_layer(record: Explanation, wanted: str) -> str | None:
     """The wanted layer, or the first where there is none of that name; None in a static network."""
     return wanted if wanted in record.layers else next(iter(record.layers), None)
-
-
-# --- what can be done with the sides -----------------------------------------------------------------------------------
-
-
-def _offer_changes(engine: Engine) -> None:
-    """Draw the buttons that swap and copy, and comparisons to begin with, in which one thing differs."""
-    with st.container(key="sides_actions", horizontal=True, vertical_alignment="center", gap="small"):
-        for name, act in (("swap", other.swap), ("copy_to_b", other.copy_to_b), ("copy_to_a", other.copy_to_a)):
-            st.button(say(f"sides.{name}"), key=f"sides_{name}", on_click=_then_rerun, args=(act,))
-        st.markdown(say("sides.offer"), width="content")
-        for i, (label, offered) in enumerate(_offers(engine).items()):
-            st.button(
-                text.escape_markdown(label), key=f"sides_offer_{i}", type="tertiary", on_click=_take, args=(offered,)
-            )
-
-
-def _offers(engine: Engine) -> dict[str, Other]:
-    """What an offer is called -> side B; all but one thing is as on side A."""
-    models = {name: label for name, label in sidebar.model_labels().items() if name != engine.path.name}
-    offers = {say("sides.offer_picture"): Other()}
-    offers |= {label: Other(picture=SAME, model=name) for name, label in list(models.items())[:MOST_OFFERED]}
-    if engine.checkpoint.dynamic:
-        offers[say("sides.offer_temperature", temperature=f"{HOT:g}")] = Other(picture=SAME, temperature=HOT)
-    if engine.num_kernels > 1:
-        offers[say("sides.offer_kernels")] = Other(picture=SAME, kernels=1)
-    return offers
-
-
-def _take(offered: Other) -> None:
-    _then_rerun(lambda: view.change(b=offered, layer=""))
-
-
-def _then_rerun(act: Any) -> None:
-    """The whole page follows: the layer that it opens at, and what stands outside of this part."""
-    act()
-    st.rerun()
 
 
 # --- the sides ---------------------------------------------------------------------------------------------------------
@@ -303,36 +265,6 @@ def _say_more(a: Half, b: Half, one: Side, two: Side) -> None:
         if sentence := familiar.to_sentence(half.picture, trained.logits, half.engine.checkpoint.card):
             st.caption(f"{letter}: {sentence}")
     st.caption(say("sides.own_pictures"))
-
-
-# --- all networks ------------------------------------------------------------------------------------------------------
-
-
-@st.fragment(key="networks_part")
-def show_networks(engine: Engine, pictures: Sequence[Picture]) -> None:
-    """Draw, in a fold, what every network here says to side A's picture, as trained; they are opened when the fold is."""
-    names = [engine.path.name, *(name for name in engines.weights() if name != engine.path.name)][: MOST_OFFERED + 1]
-    fold = st.expander(say("sides.networks"), key="networks", on_change="rerun")
-    if not fold.open or len(names) == 1:
-        return
-    picture = sources.picture(sources.shown_member(view.current()), view.current(), engine.checkpoint.card.resize)
-    asked = []
-    try:
-        for name in names:
-            one = engines.open_engine(name, engine.device)
-            record = inference.ask(one, picture, Settings()).explanation
-            asked.append((one, Side(record, one.checkpoint.card.classes, None, name)))
-    except (CheckpointError, BusyError) as error:
-        fold.warning(text.refusal(error))
-    if not asked:
-        return
-    with fold:
-        st.markdown(f"**{text.escape_markdown(drawings.describe_agreement(language(), [side for _, side in asked]))}**")
-        for column, (i, (one, side)) in zip(st.columns(len(asked)), enumerate(asked), strict=True):
-            label = sidebar.model_labels().get(side.network, side.network)
-            measured = sidebar.accuracy(one.checkpoint.card.measured)
-            with column:
-                components.side(drawings.network_data(language(), side, label, measured), key=f"network_{i}")
 
 
 # --- settings that are seldom needed ------------------------------------------------------------------------------------

@@ -39,18 +39,20 @@ def view(app):
 
 
 @pytest.fixture
-def drawn(monkeypatch):
+def drawn():
     """Widget key -> the data that its last drawing got."""
     data = {}
-    for name in ("side", "differences", "sides"):
-        kept = getattr(components, name)
+    # No ``monkeypatch``: nothing stands in for a network, so that those which are open can stay open.
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("side", "differences", "sides"):
+            kept = getattr(components, name)
 
-        def draw(one, *more, key=name, kept=kept, **others):
-            data[key] = one
-            return kept(one, *more, key=key, **others)
+            def draw(one, *more, key=name, kept=kept, **others):
+                data[key] = one
+                return kept(one, *more, key=key, **others)
 
-        monkeypatch.setattr(components, name, draw)
-    return data
+            patch.setattr(components, name, draw)
+        yield data
 
 
 def titles(drawn):
