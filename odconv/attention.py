@@ -35,7 +35,8 @@ class Settings:
     """The settings of one pass through a network. The default is the trained model, untouched.
 
     Attributes:
-        temperature: finite and above 0; divides the logits of the heads in ``tempered``.
+        temperature: finite and above 0; divides the logits of the heads in ``tempered``. One number, or one for each head:
+            ``Heads(spatial=30.0, channel=1.0, filter=1.0, kernel=0.5)``.
         tempered: heads whose logits the temperature divides. The released code: all four.
         kernels: how many of the K kernels stay, at least 1; ``None`` for all. Clamped per layer to its K.
         keep: which kernels stay: the ``"strongest"`` per picture and layer, by raw logit, ties to the lower index, or the
@@ -50,7 +51,7 @@ class Settings:
         ValueError: a value is not allowed; the message says what came and what is allowed.
     """
 
-    temperature: float = 1.0
+    temperature: float | Heads[float] = 1.0
     tempered: tuple[str, ...] = HEADS
     kernels: int | None = None
     keep: Keep = "strongest"
@@ -59,9 +60,13 @@ class Settings:
     layers: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        number = isinstance(self.temperature, (int, float)) and math.isfinite(self.temperature)
-        if not (number and self.temperature > 0):
-            raise ValueError(f"temperature={self.temperature!r}: a finite number above 0 is needed")
+        each = self.temperature if isinstance(self.temperature, (tuple, list)) else (self.temperature,) * len(HEADS)
+        if len(each) != len(HEADS) or not all(map(_is_temperature, each)):
+            raise ValueError(
+                f"temperature={self.temperature!r}: a finite number above 0, or one for each of {HEADS}, is needed"
+            )
+        # One number where they are equal, so that settings that mean the same are equal and share a cache entry.
+        object.__setattr__(self, "temperature", each[0] if len(set(each)) == 1 else Heads(*each))
         if self.kernels is not None and not (type(self.kernels) is int and self.kernels >= 1):
             raise ValueError(f"kernels={self.kernels!r}: a whole number of at least 1, or None, is needed")
         if self.keep not in get_args(Keep):
@@ -70,7 +75,7 @@ class Settings:
             named = getattr(self, field)
             if not isinstance(named, (tuple, list)) or not set(named) <= set(HEADS):
                 raise ValueError(f"{field}={named!r}: a tuple of heads out of {HEADS} is needed")
-            # One order, so that settings that mean the same are equal and share a cache entry.
+            # One order, for the same reason.
             object.__setattr__(self, field, tuple(head for head in HEADS if head in named))
         if self.layers is not None:
             if not isinstance(self.layers, (tuple, list)) or not all(isinstance(name, str) for name in self.layers):
@@ -82,11 +87,38 @@ class Settings:
         return self if self.layers is None or name in self.layers else Settings()
 
     def divisor(self, head: str) -> float:
-        """The number that the logits of ``head`` are divided by: the temperature or 1.
+        """The number that the logits of ``head`` are divided by: its temperature or 1.
 
         Bounded so that float32 can hold it; beyond 1e30 the result no longer changes.
         """
-        return min(max(self.temperature, 1e-30), 1e30) if head in self.tempered else 1.0
+        if head not in self.tempered:
+            return 1.0
+        own = self.temperature if isinstance(self.temperature, (int, float)) else getattr(self.temperature, head)
+        return float(min(max(own, 1e-30), 1e30))
+
+    @property
+    def divisors(self) -> Heads[float]:
+        """``divisor`` of every head."""
+        return Heads(*map(self.divisor, HEADS))
+
+
+def _is_temperature(value: object) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value) and value > 0
+
+
+def fewest_temperatures(divisors: Heads[float]) -> tuple[float | Heads[float], tuple[str, ...]]:
+    """``temperature`` and ``tempered`` of the simplest ``Settings`` that divide the logits of each head by these numbers.
+
+    Example:
+        >>> fewest_temperatures(Heads(2.0, 1.0, 1.0, 2.0))
+        (2.0, ('spatial', 'kernel'))
+    """
+    divided = {head: getattr(divisors, head) for head in HEADS if getattr(divisors, head) != 1}
+    if not divided:
+        return 1.0, HEADS
+    if len(set(divided.values())) == 1:
+        return next(iter(divided.values())), tuple(divided)
+    return divisors, HEADS
 
 
 def attend(logits: Heads[Tensor], settings: Settings) -> Heads[Tensor]:

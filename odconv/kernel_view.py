@@ -23,6 +23,7 @@ class ForgedSlice:
     """How the slice is made for one picture; ``None``: the layer has no such head."""
 
     shares: np.ndarray | None  # (K,)
+    weighted: np.ndarray  # (K, k, k): each candidate times its share
     mixed: np.ndarray  # (k, k): the candidates times their shares, summed
     taps: np.ndarray | None  # (k, k)
     tapped: np.ndarray  # (k, k): times the taps
@@ -58,7 +59,8 @@ def view_kernel(
 
     Args:
         layer: whose kernel it is.
-        x: the layer's input for the picture that is looked at, (1, C_in, H, W). Both maps are made of it.
+        x: the layer's input for the picture that is looked at, (1, C_in, H, W). Both maps are made of it. Everything is
+            computed in its number type.
         own: that picture's attention in this layer, as it was applied (N = 1).
         other: another picture's (N = 1), or ``None``.
         filter: from 0.
@@ -71,15 +73,16 @@ def view_kernel(
     if not 0 <= filter < filters:
         raise IndexError(f"filter={filter}: the layer has {filters}, counted from 0")
     first = filter // (filters // layer.groups) * channels
-    weight = layer.weight[:, [filter]].detach().float().cpu()  # (K, 1, C_in / groups, k, k)
     seen = torch.from_numpy(x[:, first : first + channels])
+    weight = layer.weight[:, [filter]].detach().cpu().to(seen.dtype)  # (K, 1, C_in / groups, k, k)
 
     def forged_slice(attention: Heads[np.ndarray]) -> ForgedSlice:
-        heads = _of_filter(attention, filter, slice(first, first + channels))
+        heads = attention_of_filter(attention, filter, slice(first, first + channels), seen.dtype)
         steps = forge_steps(weight, heads, 0, channel)
         made = F.conv2d(seen, forge(weight, heads), None, layer.stride, layer.padding, layer.dilation)
         return ForgedSlice(
             shares=None if steps.shares is None else steps.shares.numpy(),
+            weighted=steps.weighted.numpy(),
             mixed=steps.mixed.numpy(),
             taps=None if steps.taps is None else steps.taps.numpy(),
             tapped=steps.tapped.numpy(),
@@ -117,9 +120,9 @@ def pick_slice(
     """
     weight = layer.weight.detach().float().cpu()
     with torch.inference_mode():
-        kernel = forge(weight, _tensors(own), layer.groups)
+        kernel = forge(weight, _tensors(own, weight.dtype), layer.groups)
         if other is not None:
-            kernel = kernel - forge(weight, _tensors(other), layer.groups)
+            kernel = kernel - forge(weight, _tensors(other, weight.dtype), layer.groups)
         largest = np.nan_to_num(kernel.abs().amax((2, 3)).numpy())  # (C_out, C_in / groups)
     filters = range(len(largest)) if filter is None else [filter]
     channels = range(largest.shape[1]) if channel is None else [channel]
@@ -127,9 +130,9 @@ def pick_slice(
     return filters[best // len(channels)], channels[best % len(channels)]
 
 
-def _of_filter(attention: Heads[np.ndarray], filter: int, seen: slice) -> Heads[Tensor]:
+def attention_of_filter(attention: Heads[np.ndarray], filter: int, seen: slice, dtype: torch.dtype) -> Heads[Tensor]:
     """The attention of a layer with this filter alone, and with the input channels that it sees."""
-    spatial, channel, gate, kernel = _tensors(attention)
+    spatial, channel, gate, kernel = _tensors(attention, dtype)
     return Heads(
         spatial,
         None if channel is None else channel[:, seen],
@@ -138,5 +141,5 @@ def _of_filter(attention: Heads[np.ndarray], filter: int, seen: slice) -> Heads[
     )
 
 
-def _tensors(attention: Heads[np.ndarray]) -> Heads[Tensor]:
-    return Heads(*(None if head is None else torch.from_numpy(head) for head in attention))
+def _tensors(attention: Heads[np.ndarray], dtype: torch.dtype) -> Heads[Tensor]:
+    return Heads(*(None if head is None else torch.from_numpy(head).to(dtype) for head in attention))

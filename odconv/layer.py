@@ -94,8 +94,14 @@ class AttentionBranch(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor) -> Heads[Tensor]:  # x (N, C_in, H, W)
-        squeezed = F.linear(x.mean((2, 3)), self.fc.weight.flatten(1))  # (N, hidden)
-        hidden = F.relu(self._normalize(squeezed[:, :, None, None])).flatten(1)
+        return self.logits(F.relu(self.normalize(self.squeeze(x.mean((2, 3))))))
+
+    def squeeze(self, pooled: Tensor) -> Tensor:
+        """From the mean of every input channel, (N, C_in), to (N, hidden): a 1x1 convolution of a 1x1 map is a linear map."""
+        return F.linear(pooled, self.fc.weight.flatten(1))
+
+    def logits(self, hidden: Tensor) -> Heads[Tensor]:
+        """What every head makes of (N, hidden), the numbers after BatchNorm and ReLU."""
         spatial = _head(self.spatial_fc, hidden)
         return Heads(
             None if spatial is None else spatial.unflatten(1, (self.kernel_size, self.kernel_size)),
@@ -104,16 +110,19 @@ class AttentionBranch(nn.Module):
             _head(self.kernel_fc, hidden),
         )
 
-    def _normalize(self, squeezed: Tensor) -> Tensor:
-        """BatchNorm. A single picture in train mode has no batch statistics: it uses the running ones and does not update them."""
+    def normalize(self, squeezed: Tensor) -> Tensor:
+        """BatchNorm of (N, hidden).
+
+        A single picture in train mode has no batch statistics: it uses the running ones and does not update them.
+        """
         bn = self.bn
         if self.training and len(squeezed) == 1 and bn.running_mean is not None:
             return F.batch_norm(squeezed, bn.running_mean, bn.running_var, bn.weight, bn.bias, False, eps=bn.eps)
-        return bn(squeezed)
+        return bn(squeezed[:, :, None, None]).flatten(1)
 
 
 def _head(fc: nn.Conv2d | None, hidden: Tensor) -> Tensor | None:
-    """A 1x1 convolution of a 1x1 map is a linear map: (N, hidden) -> (N, entries)."""
+    """(N, hidden) -> (N, entries)."""
     return None if fc is None else F.linear(hidden, fc.weight.flatten(1), fc.bias)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from odconv.attention import HEADS, Settings
+from odconv.attention import HEADS, Heads, Settings, fewest_temperatures
 from odconv.layer import ODConv2d
 
 Sizes = dict[str, int]  # head -> number of entries that it attends over; heads that a layer has
@@ -70,7 +70,6 @@ def _narrow(settings: Settings, layers: Collection[Sizes]) -> Settings:
     kernels = settings.kernels if settings.kernels is not None and settings.kernels < most else None
     settings = replace(
         settings,
-        temperature=float(settings.divisor(settings.tempered[0])) if settings.tempered else 1.0,
         kernels=kernels,
         keep="strongest" if kernels is None else settings.keep,
         # One entry is its own mean, and one kernel that stays has all.
@@ -78,11 +77,11 @@ def _narrow(settings: Settings, layers: Collection[Sizes]) -> Settings:
             head for head in settings.ablate if _has(layers, head, 2) and not (head == "kernel" and kernels == 1)
         ),
     )
-    tempered = tuple(head for head in settings.tempered if _temperature_matters(head, settings, layers))
-    if settings.temperature == 1.0 or not tempered:
-        return replace(settings, temperature=1.0, tempered=HEADS, compensate=False)
-    compensate = settings.compensate and tempered != ("kernel",)
-    return replace(settings, tempered=tempered, compensate=compensate)
+    matters = (_temperature_matters(head, settings, layers) for head in HEADS)
+    divisors = (d if does else 1.0 for d, does in zip(settings.divisors, matters, strict=True))
+    temperature, tempered = fewest_temperatures(Heads(*divisors))
+    compensate = settings.compensate and temperature != 1.0 and tempered != ("kernel",)
+    return replace(settings, temperature=temperature, tempered=tempered, compensate=compensate)
 
 
 def _widen(settings: Settings, layers: Collection[Sizes]) -> Settings:

@@ -13,7 +13,7 @@ from odconv.ui import (
     knob,
     layer,
     photo,
-    response,
+    questions,
     several,
     takeaway,
     view,
@@ -39,7 +39,7 @@ def stage(engine: Engine, pictures: list[Picture]) -> None:
     with left:
         photo.show(engine, picture, reply.answers)
         familiar.show(engine, picture, reply.answers)
-        knob.show()
+        knob.show(engine, reply.answers)
     with right:
         if dynamic:
             controls.show_dials(engine)
@@ -52,7 +52,6 @@ def stage(engine: Engine, pictures: list[Picture]) -> None:
         controls.show_more(engine)
         if reply.answers:
             layer.show_layer(engine, reply.answers)
-            response.show(engine, reply.answers)
     if not st.session_state.get("dragging"):
         view.write_link()
 
@@ -68,6 +67,7 @@ if engine and pictures:
             kernel.show(engine, pictures, reply.answers)
             if len(pictures) > 1:
                 several.show(engine, pictures, reply.answers)
+            questions.show(engine, photo.looked_at(engine), questions.EXPLORE)
         with st.container(key="takeaway"):
             takeaway.show(engine, pictures, reply.answers)
 view.write_link()

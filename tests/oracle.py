@@ -100,13 +100,16 @@ def attend(
     """Order of operations: keep, divide, squash, compensate, ablate; one picture and one head at a time, in numpy.
 
     ``heads``: head -> logits of shape (N, ...). ``tempered`` must be given: nothing here has a default worth testing.
+    ``temperature``: a number, or four: of spatial, channel, filter and kernel attention.
     """
+    order = ("spatial", "channel", "filter", "kernel")
+    of = dict(zip(order, temperature, strict=True)) if np.ndim(temperature) else dict.fromkeys(order, temperature)
     return {
         head: np.stack(
             [
-                _shares(one, head, temperature, tempered, kernels, keep, ablate)
+                _shares(one, head, of[head], tempered, kernels, keep, ablate)
                 if head == "kernel"
-                else _gates(one, head, temperature, tempered, compensate, ablate)
+                else _gates(one, head, of[head], tempered, compensate, ablate)
                 for one in np.asarray(values, dtype=np.float64)
             ]
         )

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from odconv.attention import HEADS, Heads, Settings, attend, kept_kernels
+from odconv.attention import HEADS, Heads, Settings, attend, fewest_temperatures, kept_kernels
 from tests import oracle
 
 GATES = ("spatial", "channel", "filter")
@@ -35,10 +35,13 @@ def many_heads(draw, reach=6):
     }
 
 
+one_temperature = st.sampled_from([0.25, 0.5, 1.0, 1.5, 3.0, 30.0, 1e4])
+
+
 @st.composite
 def many_settings(draw):
     return Settings(
-        temperature=draw(st.sampled_from([0.25, 0.5, 1.0, 1.5, 3.0, 30.0, 1e4])),
+        temperature=draw(one_temperature | st.builds(Heads, *[one_temperature] * len(HEADS))),
         tempered=draw(subsets),
         kernels=draw(st.none() | st.integers(1, 8)),
         keep=draw(st.sampled_from(["first", "strongest"])),
@@ -292,6 +295,12 @@ def test_huge_logits_give_finite_attentions(size):
         ("temperature", math.inf),
         ("temperature", "2"),
         ("temperature", None),
+        ("temperature", ()),
+        ("temperature", (1.0, 2.0, 3.0)),
+        ("temperature", Heads(1.0, 2.0, 3.0, None)),
+        ("temperature", Heads(1.0, 2.0, 3.0, 0.0)),
+        ("temperature", [1.0, 2.0, 3.0, math.inf]),
+        ("temperature", {"spatial": 2.0}),
         ("kernels", 0),
         ("kernels", -1),
         ("kernels", 2.5),
@@ -334,6 +343,22 @@ def test_settings_that_mean_the_same_are_equal_and_hash_alike():
     assert one.tempered == ("spatial", "kernel")
     assert one.ablate == ("channel", "filter")
     assert Settings(layers=["b", "a", "b"]) == Settings(layers=("a", "b"))
+
+
+def test_four_temperatures_are_one_where_they_are_equal_and_each_is_its_heads():
+    assert Settings(temperature=Heads(2.0, 2.0, 2.0, 2.0)) == Settings(2.0)
+    assert Settings(temperature=[1.0, 1, 1.0, 1]) == Settings()
+    four = Settings(temperature=[30, 1, 2, 0.5], tempered=("spatial", "kernel"))
+    assert four == Settings(temperature=Heads(30.0, 1.0, 2.0, 0.5), tempered=("kernel", "spatial"))
+    assert hash(four) == hash(Settings(temperature=Heads(30.0, 1.0, 2.0, 0.5), tempered=("kernel", "spatial")))
+    assert four.divisors == Heads(30.0, 1.0, 1.0, 0.5)
+
+
+@given(st.builds(Heads, *[one_temperature] * len(HEADS)))
+def test_the_fewest_temperatures_divide_as_the_four_do(divisors):
+    temperature, tempered = fewest_temperatures(divisors)
+    assert Settings(temperature=temperature, tempered=tempered).divisors == divisors
+    assert isinstance(temperature, tuple) == (len(set(divisors) - {1.0}) > 1)
 
 
 def test_settings_default_to_the_trained_model_and_are_frozen():

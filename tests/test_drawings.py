@@ -178,6 +178,12 @@ def test_side_by_side_gives_each_picture_its_own_numbers(small_model, images):
             Settings(temperature=3, compensate=True, kernels=2, keep="strongest"),
             "temperature 3 on all heads, gain kept; strongest kernels kept: 2",
         ),
+        (Settings(temperature=(30, 1, 1, 0.5)), "temperature spatial 30, channel 1, filter 1, kernel 0.5"),
+        (
+            Settings(temperature=(30, 1, 2, 1), compensate=True),
+            "temperature spatial 30, channel 1, filter 2, kernel 1, gain kept",
+        ),
+        (Settings(temperature=(3, 1, 1, 3)), "temperature 3 on spatial, kernel attention only"),
         (Settings(keep="first"), "as trained"),
         (Settings(temperature=3, tempered=()), "as trained"),
         (Settings(temperature=3, tempered=("kernel",), compensate=True), "temperature 3 on kernel attention only"),
@@ -590,7 +596,7 @@ def test_javascript_says_nothing_of_its_own(name):
     """Single words in strings are ids and events here; what is drawn of them, tests/browser reads on a Chinese page."""
     symbols = set("yxaWifscwΣ") | {"nbsp"}  # of the equation
     found = literals(SCRIPTS[name])
-    assert len(found) > 3
+    assert len(found) > 2 or not re.search("<[a-z]", SCRIPTS[name])  # a file without HTML can do without
     for text in found:
         for attribute, value in re.findall(r'(aria-label|title|alt)="([^"]*)"', text):
             assert value in (HOLE, ""), (attribute, value)  # an empty one: the text stands beside the picture

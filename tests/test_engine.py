@@ -19,6 +19,7 @@ from PIL import Image
 
 from odconv import HEADS, Settings
 from odconv.atlas import atlas_path
+from odconv.attention import Heads
 from odconv.backbones import od_resnet18, resnet18
 from odconv.checkpoint import CheckpointError, save_checkpoint
 from odconv.ui import engine as engines
@@ -413,6 +414,46 @@ def test_a_visitor_who_waits_for_the_device_keeps_nobody_from_what_is_cached(fol
     waiting.join()
 
 
+# --- the sweep of a stimulus ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def batches(monkeypatch):
+    """Sizes and settings of every batch that the response to a stimulus is really computed from."""
+    made, respond = [], inference.respond
+
+    def counted(model, batch, settings):
+        made.append((len(batch), settings))
+        return respond(model, batch, settings)
+
+    monkeypatch.setattr(inference, "respond", counted)
+    return made
+
+
+def test_a_response_is_one_batch_and_the_same_for_all_who_ask_it(folder, batches):
+    engine = open_engine(NAME, "cpu")
+    first = inference.ask_response(engine, "grating", None, Settings(kernels=4))
+    again = inference.ask_response(engine, "grating", None, Settings())
+    assert batches == [(19, Settings())]
+    for name, layer in first.layers.items():
+        np.testing.assert_array_equal(layer.shares, again.layers[name].shares)
+    inference.ask_response(engine, "grating", None, Settings(2.0))
+    blurred = [inference.ask_response(engine, "blur", picture(n), Settings()) for n in (0, 1)]
+    assert batches[1:] == [(19, Settings(2.0)), (21, Settings()), (21, Settings())]
+    shares = [one.layers["layer1.0.conv1"].shares for one in blurred]
+    assert not np.array_equal(*shares)
+    alone = ask(engine, picture(), Settings()).explanation.layers["layer1.0.conv1"].attention.kernel
+    np.testing.assert_allclose(shares[0][:1], alone, rtol=1e-4)  # a blur of 0 is the photo itself
+
+
+def test_a_response_waits_for_its_turn_like_all_others(folder, monkeypatch):
+    engine = open_engine(NAME, "cpu")
+    monkeypatch.setattr(inference, "PATIENCE", 0.02)
+    with hold(), pytest.raises(BusyError):
+        inference.ask_response(engine, "grating", None, Settings())
+    assert inference.ask_response(engine, "grating", None, Settings()).layers
+
+
 # --- one kernel -------------------------------------------------------------------------------------------------------
 
 
@@ -465,3 +506,71 @@ def test_another_pictures_kernel_is_what_it_is_when_that_one_is_looked_at(folder
 def test_a_layer_that_is_not_there_is_named(folder):
     with pytest.raises(KeyError, match="conv9"):
         inference.ask_kernel(open_engine(NAME, "cpu"), picture(), Settings(), "conv9")
+
+
+# --- a layer's forging ------------------------------------------------------------------------------------------------
+
+
+def test_a_forging_is_compared_with_what_the_layer_put_out_in_the_pass_and_costs_one(folder, passes):
+    engine, settings, taken = open_engine(NAME, "cpu"), Settings(2.0, kernels=3), {}
+    module = engine.checkpoint.model.get_submodule("layer2.0.conv1")
+    hook = module.register_forward_hook(lambda _, inputs, output: taken.setdefault("pass", output.clone()))
+    view = inference.ask_forging(engine, picture(), settings, "layer2.0.conv1", 3, 5, (1, 2))
+    hook.remove()
+    np.testing.assert_array_equal(view.layer.output, taken["pass"][0])
+    assert view.layer.difference < 1e-4
+    assert (view.kernel.filter, view.kernel.channel, view.row, view.column) == (3, 5, 1, 2)
+    record = ask(engine, picture(), settings).explanation.layers["layer2.0.conv1"]
+    assert record.input is None  # nothing of the photo is kept with the answers
+    inference.ask_forging(engine, picture(), settings, "layer2.0.conv1", 4, 6, (0, 0))
+    assert passes == [settings, settings]  # the network, and the layer alone
+
+
+def test_a_forging_is_of_the_slice_that_the_kernel_page_shows(folder):
+    engine = open_engine(NAME, "cpu")
+    shown = inference.ask_kernel(engine, picture(), Settings(), "layer2.0.conv1", other=picture(1))
+    view = inference.ask_forging(engine, picture(), Settings(), "layer2.0.conv1", other=picture(1))
+    assert (view.kernel.filter, view.kernel.channel) == (shown.filter, shown.channel)
+    np.testing.assert_allclose(view.kernel.own.forged, shown.own.forged, atol=1e-6)
+
+
+def test_settings_of_other_layers_leave_a_forging_as_trained(folder):
+    engine, elsewhere = open_engine(NAME, "cpu"), Settings(3.0, layers=("layer4.0.conv1",))
+    view = inference.ask_forging(engine, picture(), elsewhere, "layer1.0.conv1", 0, 0)
+    assert view.layer.settings == Settings()
+    told = inference.ask_forging(engine, picture(), elsewhere, "layer4.0.conv1", 0, 0)
+    assert told.layer.settings == Settings(3.0)
+    assert told.layer.difference < 1e-4
+
+
+# --- curves -----------------------------------------------------------------------------------------------------------
+
+
+def test_each_point_of_a_curve_is_a_pass_of_its_own_read_once(folder, monkeypatch):
+    engine, made, free = open_engine(NAME, "cpu"), [], []
+    take = inference.take_reading
+    monkeypatch.setattr(inference, "take_reading", lambda *args: made.append(args[2]) or take(*args))
+    wanted = [Settings(), Settings(30.0), Settings(Heads(30.0, 1.0, 1.0, 2.0)), Settings(1.0, compensate=True)]
+    readings = []
+    for reading in inference.read_each(engine, picture(), wanted):
+        readings.append(reading)
+        with hold():  # between two points the device is free
+            free.append(True)
+    assert made == wanted[:3]
+    assert len(readings) == len(free) == 4
+    for settings, reading in zip(wanted, readings, strict=True):
+        np.testing.assert_array_equal(reading.logits, ask(engine, picture(), settings).explanation.logits[0])
+    again = list(inference.read_each(engine, picture(), wanted))
+    assert made == wanted[:3]
+    np.testing.assert_array_equal(again[1].logits, readings[1].logits)
+
+
+def test_who_waits_too_long_for_a_point_keeps_those_before(folder, monkeypatch):
+    engine = open_engine(NAME, "cpu")
+    points = inference.read_each(engine, picture(), [Settings(), Settings(2.0)])
+    next(points)
+    monkeypatch.setattr(inference, "PATIENCE", 0.0)
+    with hold():
+        with pytest.raises(BusyError):
+            next(points)
+        next(inference.read_each(engine, picture(), [Settings()]))

@@ -9,7 +9,7 @@ from torch import nn
 
 from odconv import HEADS, ODConv2d, Settings, explain, probe
 from odconv.backbones import od_mobilenetv2, od_resnet50, resnet18
-from odconv.explain import effective_kernels, entropy, softmax, spread, stack
+from odconv.explain import effective_kernels, entropy, layer_spread, softmax, spread, stack
 
 SETTINGS = [
     Settings(),
@@ -306,3 +306,12 @@ def test_the_input_that_is_kept_is_of_before_later_layers_wrote_into_it():
 def test_a_layer_that_is_not_there_has_no_input_to_keep(small_model, images):
     with pytest.raises(ValueError, match="layer9"):
         explain(small_model, images, keep_input_of="layer9")
+
+
+def test_a_layers_spread_is_the_mean_over_the_heads_that_it_has(small_model, images):
+    layer = explain(small_model, images).layers["layer2.0.conv1"]
+    heads = [head.reshape(len(images), -1) for head in layer.attention]
+    by_head = [np.mean([entries.std() for entries in head.T]) for head in heads]
+    assert layer_spread(layer) == pytest.approx(np.mean(by_head), rel=1e-5)
+    without = dataclasses.replace(layer, attention=layer.attention._replace(kernel=None))
+    assert layer_spread(without) == pytest.approx(np.mean(by_head[:3]), rel=1e-5)

@@ -152,7 +152,13 @@ def test_the_npz_holds_the_records_arrays_and_opens_without_pickle(record):
 
 
 @pytest.mark.parametrize(
-    "settings", [Settings(), SETTINGS, Settings(tempered=("kernel",), keep="first", layers=("a", "b"))]
+    "settings",
+    [
+        Settings(),
+        SETTINGS,
+        Settings(tempered=("kernel",), keep="first", layers=("a", "b")),
+        Settings(temperature=(30.0, 1.0, 2.0, 0.5)),
+    ],
 )
 def test_settings_as_json_hold_what_they_change_and_give_the_settings_back(settings):
     text = settings_json(settings)

@@ -44,7 +44,7 @@ def test_every_slice_is_made_by_the_steps_of_the_whole_layer(made):
             for side, record in ((view.own, own), (view.other, other)):
                 steps = forge_steps(layer.weight, tensors(record.attention), filter, channel, layer.groups)
                 np.testing.assert_array_equal(view.candidates, steps.candidates)
-                for name in ("shares", "mixed", "taps", "tapped", "channel_gate", "filter_gate", "forged"):
+                for name in ("shares", "weighted", "mixed", "taps", "tapped", "channel_gate", "filter_gate", "forged"):
                     np.testing.assert_array_equal(getattr(side, name), getattr(steps, name), name)
             group = filter // (layer.weight.shape[1] // layer.groups)
             assert view.input_channel == group * layer.weight.shape[2] + channel

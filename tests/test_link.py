@@ -5,9 +5,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from odconv.attention import HEADS, Settings
+from odconv.attention import HEADS, Heads, Settings
+from odconv.forging_view import STEPS
 from odconv.stimuli import STIMULI
-from odconv.ui.link import MOST_PICTURES, PARAMETERS, SETTINGS, SOURCES, TEMPERATURES, Offer, View, from_query, to_query
+from odconv.ui.link import (
+    ALL_STEPS,
+    MOST_PICTURES,
+    PARAMETERS,
+    SETTINGS,
+    SOURCES,
+    TEMPERATURES,
+    Offer,
+    View,
+    from_query,
+    to_query,
+)
 from odconv.words import LANGUAGES
 
 OFFER = Offer(["first.safetensors", "second.pth"], [f"picture-{i}" for i in range(12)])
@@ -18,7 +30,7 @@ temperatures = st.floats(math.log10(TEMPERATURES[0]), math.log10(TEMPERATURES[1]
 some_heads = st.lists(st.sampled_from(HEADS), unique=True).map(tuple)
 settings = st.builds(
     Settings,
-    temperature=temperatures,
+    temperature=temperatures | st.builds(Heads, *[temperatures] * len(HEADS)),
     tempered=some_heads,
     kernels=st.none() | st.integers(1, 64),
     keep=st.sampled_from(["first", "strongest"]),
@@ -38,12 +50,17 @@ def views(draw):
         source=source,
         samples=tuple(draw(st.lists(st.sampled_from(SAMPLES), unique=True, max_size=MOST_PICTURES))),
         compare=draw(st.booleans()),
+        compared=tuple(draw(st.lists(st.sampled_from(SOURCES), unique=True))),
         stimulus=stimulus,
         knob=knob,
         shown=draw(st.integers(1, MOST_PICTURES)),
         layer=draw(st.sampled_from(["", "layer1.0.conv1", "features.3.conv.1.0", "layer1.0.conv2#2"])),
         filter=draw(st.none() | st.integers(0, 2048)),
         channel=draw(st.none() | st.integers(0, 2048)),
+        forge_step=draw(st.sampled_from([*STEPS, ALL_STEPS])),
+        place=draw(st.none() | st.tuples(st.integers(0, 9_998), st.integers(0, 9_998))),
+        dials=draw(st.sampled_from(["one", "four"])),
+        suffers=draw(st.sampled_from(["", *HEADS])),
         present=draw(st.booleans()),
         difference=draw(st.booleans()),
         settings=draw(settings),
@@ -72,6 +89,8 @@ def test_a_temperature_is_what_the_page_can_show_of_it(shown):
     assert from_query({"t": shown}, OFFER) == (View(), [])
     assert from_query({"t": "15.04"}, OFFER)[0].settings.temperature == 15
     assert to_query(from_query({"t": "1.02"}, OFFER)[0]) == {"t": "1.02"}
+    assert from_query({"t": "30,1,2.004,.5"}, OFFER)[0].settings.temperature == Heads(30, 1, 2, 0.5)
+    assert to_query(View(settings=Settings((30, 1, 2, 0.5)))) == {"t": "30,1,2,0.5"}
 
 
 @pytest.mark.parametrize(
@@ -82,6 +101,11 @@ def test_a_temperature_is_what_the_page_can_show_of_it(shown):
             ("t", value)
             for value in ("", "abc", "nan", "inf", "-inf", "-1", "0", "1e9", "0x1", "1,5", "9" * 5000, "1_5", "１５")
         ],
+        *[
+            ("t", value)
+            for value in ("1,2,3", "1,2,3,", "1,2,3,4,5", "1,2,3,31", "1,2,3,nan", "1,,,", ",".join("1" * 999))
+        ],
+        *[(name, value) for name in ("dials", "suffers") for value in ("", "1", "taps", "spatial,kernel")],
         *[("kernels", value) for value in ("", "0", "65", "-1", "2.5", "²", "٣", "1e1", "nan", "9" * 5000)],
         *[(name, value) for name in ("filter", "channel") for value in ("", "-1", "1.5", "²", "100000", "9" * 5000)],
         *[("shown", value) for value in ("", "0", "9", "-1", "²", "9" * 5000)],
@@ -89,6 +113,8 @@ def test_a_temperature_is_what_the_page_can_show_of_it(shown):
         *[("sample", value) for value in ("nope", "picture-1,nope", ",", "picture-1,", "picture-1;picture-2")],
         *[(name, value) for name in ("tempered", "ablate") for value in ("", "spatial,", "Kernel", "none,kernel")],
         *[(name, value) for name in ("compensate", "compare") for value in ("0", "true", "")],
+        *[("forge", value) for value in ("", "1", "Pool", "every")],
+        *[("place", value) for value in ("", "3", "0,1", "1,0", "1,2,3", "-1,2", "1.5,2", "1, 2", "²,1", "1,10000")],
         *[("knob", value) for value in ("abc", "1e9", "-1e9", "nan", "inf")],
         *[("lang", value) for value in ("tlh", "EN", "")],
         ("source", "zzz"),
@@ -105,7 +131,7 @@ def test_a_parameter_that_is_not_understood_is_named_and_leaves_the_default(name
 def test_no_text_in_a_link_raises_or_gets_out_of_range(query):
     view, ignored = from_query(query, OFFER)
     assert set(ignored) <= set(query)
-    assert TEMPERATURES[0] <= view.settings.temperature <= TEMPERATURES[1]
+    assert all(TEMPERATURES[0] <= temperature <= TEMPERATURES[1] for temperature in view.settings.divisors)
     assert view.settings.kernels is None or 1 <= view.settings.kernels <= 64
     assert 1 <= view.shown <= MOST_PICTURES
     assert set(view.samples) <= set(SAMPLES)

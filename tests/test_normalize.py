@@ -51,9 +51,10 @@ def networks(shake):
 
 
 heads = st.lists(st.sampled_from(HEADS), unique=True).map(tuple)
+one_temperature = st.sampled_from([1, 1.0, 0.5, 2, 30.0, 1e-35, 1e35])
 some_settings = st.builds(
     Settings,
-    temperature=st.sampled_from([1, 1.0, 0.5, 2, 30.0, 1e-35, 1e35]),
+    temperature=one_temperature | st.builds(Heads, *[one_temperature] * len(HEADS)),
     tempered=st.one_of(st.just(HEADS), heads),
     kernels=st.sampled_from([None, 1, 2, 3, 4, 64]),
     keep=st.sampled_from(["strongest", "first"]),
@@ -87,7 +88,8 @@ def test_the_pass_under_the_normal_form_is_the_same_to_the_last_bit(networks, na
     for what, values in one.items():
         np.testing.assert_array_equal(values, other[what], err_msg=f"{what} under {settings} and {normal}")
     assert normalize(normal, model) == normal
-    assert type(normal.temperature) is float
+    several = normal.temperature if isinstance(normal.temperature, tuple) else [normal.temperature]
+    assert all(type(temperature) is float for temperature in several)
 
 
 def attentions(logits, settings):
@@ -121,7 +123,7 @@ def test_settings_have_the_same_normal_form_exactly_where_they_give_the_same_att
     for _ in range(3000):
         tempered, ablate = (tuple(head for head in HEADS if draw.random() < share) for share in (0.6, 0.25))
         settings = Settings(
-            temperature=draw.choice([1.0, 2.0]),
+            temperature=draw.choice([1.0, 2.0, Heads(*(draw.choice([1.0, 2.0, 3.0]) for _ in HEADS))]),
             tempered=tempered,
             kernels=draw.choice([None, 1, 2, 3, 4, 5]),
             keep=draw.choice(["strongest", "first"]),
@@ -171,8 +173,15 @@ def test_what_changes_a_network_stays_as_it_is(small_model):
         Settings(ablate=("channel", "kernel")),
         Settings(2.0, ablate=("channel",), compensate=True),
         Settings(2.0, layers=("layer1.0.conv1",)),
+        Settings(Heads(2.0, 1.0, 3.0, 1.0)),
     ):
         assert normalize(settings, small_model) == settings
+
+
+def test_four_temperatures_are_one_where_they_divide_alike(small_model, networks):
+    assert normalize(Settings(Heads(2.0, 1.0, 1.0, 2.0)), small_model) == Settings(2.0, ("spatial", "kernel"))
+    assert normalize(Settings(Heads(2.0, 1.0, 3.0, 4.0), ("spatial",)), small_model) == Settings(2.0, ("spatial",))
+    assert normalize(Settings(Heads(9.0, 2.0, 2.0, 2.0)), networks["single"]) == Settings(2.0)  # has no taps
 
 
 def test_all_layers_by_name_are_all_layers(small_model):

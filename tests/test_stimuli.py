@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from odconv.images import crop
-from odconv.stimuli import STIMULI, blur, checkerboard, clamp_knob, draw, grating, noise, plain
+from odconv.stimuli import STIMULI, blur, checkerboard, clamp_knob, draw, grating, noise, plain, sweep
 
 
 @pytest.mark.parametrize("angle", [0, 30, 45, 90, 120, 175])
@@ -148,3 +148,16 @@ def test_an_unknown_stimulus_is_refused_with_the_known_ones():
 def test_blur_without_a_photo_is_refused():
     with pytest.raises(ValueError, match="blur needs a photo"):
         draw("blur", 1)
+
+
+@pytest.mark.parametrize("name", STIMULI)
+def test_a_knob_stops_from_end_to_end_in_equal_steps_and_a_sweep_takes_some_of_the_stops(name):
+    stimulus = STIMULI[name]
+    assert (stimulus.stops[0], stimulus.stops[-1]) == (stimulus.low, stimulus.high)
+    assert set(np.diff(stimulus.stops)) == {stimulus.step}
+    assert all(clamp_knob(name, stop) == stop for stop in stimulus.stops)
+    for most in (2, 9, 25):
+        values = sweep(name, most)
+        assert 2 <= len(values) <= most
+        assert set(values) <= set(stimulus.stops)
+        assert len(set(np.diff(values))) == 1

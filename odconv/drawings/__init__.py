@@ -7,8 +7,10 @@ and gives every text, in the visitor's language. No torch and no streamlit here.
 
 from odconv.drawings.cases import cases_data
 from odconv.drawings.colours import COLOURS
-from odconv.drawings.describe import Spread, describe_settings, describe_spread
+from odconv.drawings.curves import Sweep, curves_data, shrinking_data
+from odconv.drawings.describe import Spread, describe_settings, describe_spread, temperatures_text
 from odconv.drawings.differences import scale_end_of
+from odconv.drawings.forging import forging_data
 from odconv.drawings.glance import glance_data
 from odconv.drawings.kernel import kernel_data
 from odconv.drawings.kernel_use import kernel_use_data
@@ -19,27 +21,38 @@ from odconv.drawings.prediction import prediction_data
 from odconv.drawings.response import knob_text, response_data
 from odconv.drawings.side_by_side import side_by_side_data
 from odconv.drawings.source import script, style
+from odconv.drawings.suffers import Alone, suffers_data
 from odconv.drawings.task import task_data
+from odconv.drawings.tempered import output_data, tempered_data
 
 __all__ = [
     "COLOURS",
+    "Alone",
     "Spread",
+    "Sweep",
     "cases_data",
     "clean_name",
     "count_text",
+    "curves_data",
     "describe_settings",
     "describe_spread",
     "first_synonym",
+    "forging_data",
     "glance_data",
     "kernel_data",
     "kernel_use_data",
     "knob_text",
     "layer_data",
+    "output_data",
     "prediction_data",
     "response_data",
     "scale_end_of",
     "script",
+    "shrinking_data",
     "side_by_side_data",
     "style",
+    "suffers_data",
     "task_data",
+    "temperatures_text",
+    "tempered_data",
 ]

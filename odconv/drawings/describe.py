@@ -12,7 +12,7 @@ from functools import reduce
 
 import numpy as np
 
-from odconv.attention import HEADS, Heads, Settings
+from odconv.attention import HEADS, Heads, Settings, fewest_temperatures
 from odconv.cost import LayerCost
 from odconv.drawings.differences import Typical, subtract_typical
 from odconv.drawings.names import clean_name
@@ -236,15 +236,25 @@ def describe_cost(language: str, record: LayerRecord, cost: LayerCost) -> str:
     )
 
 
+def temperatures_text(language: str, temperatures: Heads[float]) -> str:
+    """The temperature of each head: ``"spatial 30, channel 1, filter 1, kernel 0.5"``."""
+    each = zip(HEADS, temperatures, strict=True)
+    return join_list(language, (f"{head_name(language, head)} {temperature:g}" for head, temperature in each))
+
+
 def describe_settings(language: str, settings: Settings) -> str:
     """Settings in words; fields that have no effect are left out."""
     parts = []
-    if settings.temperature != 1 and settings.tempered:
-        key = "takeaway.temperature" if settings.tempered == HEADS else "takeaway.temperature_on"
-        if settings.compensate and settings.tempered != ("kernel",):
+    temperature, tempered = fewest_temperatures(settings.divisors)
+    if isinstance(temperature, tuple):
+        key = "takeaway.temperatures_kept" if settings.compensate else "takeaway.temperatures"
+        parts.append(say(language, key, each=temperatures_text(language, temperature)))
+    elif temperature != 1:
+        key = "takeaway.temperature" if tempered == HEADS else "takeaway.temperature_on"
+        if settings.compensate and tempered != ("kernel",):
             key += "_kept"
-        heads = join_list(language, (head_name(language, head) for head in settings.tempered))
-        parts.append(say(language, key, temperature=f"{settings.temperature:g}", heads=heads))
+        heads = join_list(language, (head_name(language, head) for head in tempered))
+        parts.append(say(language, key, temperature=f"{temperature:g}", heads=heads))
     if settings.kernels is not None:
         parts.append(say(language, f"takeaway.{settings.keep}_kernels", count=settings.kernels))
     if settings.ablate:

@@ -15,7 +15,7 @@ const kernelCells = (values, side, label, paint) => {
     const plateWidth = Math.min(2.6 * size, cell - 4);
     const plate = ink ? "" : `<rect x="${at(cx - plateWidth / 2)}" y="${at(cy - 0.75 * size)}" width="${at(plateWidth)}" height="${at(1.5 * size)}" rx="4" class="plate"/>`;
     const number = text ? `${plate}<text x="${cx}" y="${at(cy + 0.36 * size)}" class="middle weight" style="font-size:${at(size)}px${ink ? `;fill:${ink}` : ""}">${text}</text>` : "";
-    return `<rect x="${at(x * cell)}" y="${at(y * cell)}" width="${at(cell)}" height="${at(cell)}" class="tap" style="fill:${color}"><title>${esc(title)}</title></rect>${number}`;
+    return `<rect x="${at(x * cell)}" y="${at(y * cell)}" width="${at(cell)}" height="${at(cell)}" class="tap" data-tap="${y},${x}" style="fill:${color}"><title>${esc(title)}</title></rect>${number}`;
   }));
   return svgOf(k * cell, k * cell, `role="img" aria-label="${esc(label)}"`, cells.join(""));
 };
@@ -47,17 +47,23 @@ const gateChips = (gates, data) => ["channel", "filter"]
 
 const mapCanvas = (map) => `<canvas width="${map.width}" height="${map.height}" data-levels="${esc(map.levels)}" role="img" aria-label="${esc(map.alt)}"></canvas>`;
 
-const paintMaps = (root, tones) => {
-  const table = Array.from({ length: 256 }, (_, level) => divergingTone((level - 128) / 127, tones)); // few tones, many pixels
-  for (const canvas of root.querySelectorAll("canvas")) {
-    const levels = Uint8Array.from(atob(canvas.dataset.levels), (c) => c.charCodeAt(0));
-    const context = canvas.getContext("2d"), image = context.createImageData(canvas.width, canvas.height);
-    for (let i = 0, place = 0; i < levels.length; i++) {
-      for (const part of table[levels[i]]) image.data[place++] = part;
-      image.data[place++] = 255;
-    }
-    context.putImageData(image, 0, 0);
+// Of each level, 1 to 255 for minus to plus the end of the scale and 128 for 0: few tones, many pixels.
+const toneTable = (tones) => Array.from({ length: 256 }, (_, level) => divergingTone((level - 128) / 127, tones));
+
+const paintLevels = (canvas, levels, table) => {
+  const context = canvas.getContext("2d"), image = context.createImageData(canvas.width, canvas.height);
+  for (let i = 0, place = 0; i < levels.length; i++) {
+    for (const part of table[levels[i]]) image.data[place++] = part;
+    image.data[place++] = 255;
   }
+  context.putImageData(image, 0, 0);
+};
+
+const decoded = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)); // of Base64
+
+const paintMaps = (root, tones) => {
+  const table = toneTable(tones);
+  for (const canvas of root.querySelectorAll("canvas")) paintLevels(canvas, decoded(canvas.dataset.levels), table);
 };
 
 const kernelStep = (name, caption, content) =>

@@ -80,15 +80,16 @@ def kernel_data(
         "channel": view.input_channel,
         "sentence": _sentence(language, view, difference, name, digits),
         "scale": say(language, "forge.scale", end=f"{end:g}", map_end=f"{map_end:g}"),
-        "slice": say(
-            language,
-            ("forge.picked" if other is not None else "forge.picked_largest") if picked else "forge.slice",
-            filter=view.filter,
-            channel=view.input_channel,
-        ),
+        "slice": describe_slice(language, view, picked, other is not None),
         "words": words | heads,
         "use": use,
     }
+
+
+def describe_slice(language: str, view: KernelView, picked: bool, compared: bool) -> str:
+    """Which slice is shown, and how it was picked where the program did. ``compared``: with another picture's kernel."""
+    key = "forge.slice" if not picked else "forge.picked" if compared else "forge.picked_largest"
+    return say(language, key, filter=view.filter, channel=view.input_channel)
 
 
 def _row(language: str, view: KernelView, side: ForgedSlice, title: str, map_end: float) -> dict[str, Any]:

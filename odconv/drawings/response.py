@@ -9,6 +9,7 @@ import numpy as np
 from odconv.attention import HEADS, Heads
 from odconv.drawings.describe import SAME, head_name, join_list, join_sentences
 from odconv.drawings.differences import LEAST_END, round_up
+from odconv.drawings.names import clean_name
 from odconv.drawings.numbers import json_number, json_numbers
 from odconv.response import LayerResponse, distance_from
 from odconv.stimuli import STIMULI
@@ -17,6 +18,7 @@ from odconv.words import say
 
 def response_data(
     language: str,
+    layer: str,
     stimulus: str,
     values: np.ndarray,
     response: LayerResponse,
@@ -25,8 +27,11 @@ def response_data(
 ) -> dict[str, Any]:
     """The data of ``response.js``: the kernel shares of one layer against the knob; how far each head moves, where K = 1.
 
+    ``sentence`` and ``note`` are for the page to say under it.
+
     Args:
         language: one of ``odconv.words.LANGUAGES``; all texts in the data are in it.
+        layer: its name.
         stimulus: one of ``odconv.stimuli.STIMULI``.
         values: of the knob (M).
         response: of the layer, at these values.
@@ -45,11 +50,17 @@ def response_data(
     top = 1.0 if kind == "kernel" else _top(lines)
     knob = STIMULI[stimulus]
     keys = present if kind == "distance" else [None] * len(names)
-    readings = [f"{name} {number:.2f}" for name, number in zip(names, now, strict=True)]
     sentence = _what_moves(language, stimulus, kind, names, values, lines)
+    shown = {"layer": clean_name(layer), "names": join_list(language, names)}
     return {
         "lines": [
-            {"name": name, "head": head, "values": json_numbers(line), "now": json_number(number)}
+            {
+                "name": name,
+                "head": head,
+                "values": json_numbers(line),
+                "now": json_number(number),
+                "reading": f"{json_number(number):.2f}",
+            }
             for name, head, line, number in zip(names, keys, lines, now, strict=True)
         ],
         "values": json_numbers(values),
@@ -59,15 +70,8 @@ def response_data(
         "joined": knob.ordered,
         "top": top,
         "ticks": [f"{number:g}" for number in (0, top / 2, top)],
-        "ends": [knob_text(language, stimulus, end) for end in (knob.low, knob.high)],
-        "axis": say(language, f"source.knob_{stimulus}"),
-        "measure": say(language, f"response.measure_{kind}"),
-        "reading": say(
-            language,
-            "response.reading",
-            value=knob_text(language, stimulus, value),
-            readings=join_list(language, readings),
-        ),
+        "title": say(language, f"response.title_{kind}", **shown),
+        "alt": join_sentences(language, [say(language, f"response.alt_{kind}", **shown), sentence]),
         "sentence": sentence,
         "note": join_sentences(
             language,
@@ -76,9 +80,6 @@ def response_data(
                 say(language, "response.joined" if knob.ordered else "response.not_joined"),
                 say(language, f"response.about_{kind}"),
             ],
-        ),
-        "alt": join_sentences(
-            language, [say(language, f"response.alt_{kind}", names=join_list(language, names)), sentence]
         ),
     }
 

@@ -75,7 +75,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _temperatures(text: str) -> tuple[float, ...]:
-    return tuple(Settings(float(number)).temperature for number in text.split(","))
+    temperatures = tuple(map(float, text.split(",")))
+    for temperature in temperatures:
+        Settings(temperature)  # refuses what is none
+    return temperatures
 
 
 if __name__ == "__main__":

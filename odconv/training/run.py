@@ -140,27 +140,20 @@ def reopen(folder: Path, given: Mapping[str, Any], data: Path | None, device: to
         DataError: the data set cannot be used.
     """
     path = folder / "checkpoint.pt"
-    damaged = RunError(f"{path} is damaged and cannot be used.")
-    try:
-        kept = torch.load(path, map_location=device, weights_only=True)
-        recipe, where = Recipe(**kept["recipe"]), data or Path(kept["data"])
-    except FileNotFoundError as error:
-        raise RunError(f"{folder} holds no run to resume or export.") from error
-    except Exception as error:  # a damaged file can lead to any
-        raise damaged from error
+    if not path.is_file():
+        raise RunError(f"{folder} holds no run to resume or export.")
+    kept = torch.load(path, map_location=device, weights_only=True)
+    recipe, where = Recipe(**kept["recipe"]), data or Path(kept["data"])
     for name, value in given.items():
         was = getattr(recipe, name)
         if value != was and (name, value) != ("precision", "auto"):
             raise RunError(f"{folder} was begun with {flag(name)} {was}, which cannot become {value} on the way.")
     run = new_run(folder, recipe, find_dataset(where), device)
-    if kept.get("digests") != run.digests:
+    if kept["digests"] != run.digests:
         raise RunError(f"{folder} was begun on other pictures than those in {where}.")
-    try:
-        for part in PARTS:
-            getattr(run, part).load_state_dict(kept[part])
-        return replace(run, before=kept["before"], rows=kept["rows"], step=len(kept["rows"]) * run.per_epoch)
-    except Exception as error:
-        raise damaged from error
+    for part in PARTS:
+        getattr(run, part).load_state_dict(kept[part])
+    return replace(run, before=kept["before"], rows=kept["rows"], step=len(kept["rows"]) * run.per_epoch)
 
 
 def flag(name: str) -> str:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import streamlit as st
 
+from odconv.attention import Settings
 from odconv.ui import inference, text, view
 from odconv.ui.engine import Engine
 from odconv.ui.inference import Answers, BusyError
@@ -21,14 +22,14 @@ class Reply(NamedTuple):
     busy: BusyError | None  # why they are of the settings before; None where they are of the visitor's
 
 
-def ask(engine: Engine, pictures: Sequence[Picture], part: str) -> Reply:
-    """What the network makes of ``pictures`` under the visitor's settings.
+def ask(engine: Engine, pictures: Sequence[Picture], part: str, settings: Settings | None = None) -> Reply:
+    """What the network makes of ``pictures`` under ``settings``, or else under the visitor's.
 
     While others keep the network, what this ``part`` of the page has shown of the same pictures before.
     """
     asked = (engine.identity, tuple(picture.digest for picture in pictures))
     try:
-        answers = inference.ask_both(engine, pictures, view.current().settings)
+        answers = inference.ask_both(engine, pictures, settings or view.current().settings)
     except BusyError as error:
         before, answers = st.session_state.get(f"answers-{part}", (None, None))
         return Reply(answers if before == asked else None, error)

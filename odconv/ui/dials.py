@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
-from odconv.attention import Settings
+from odconv.attention import HEADS, Settings
+from odconv.drawings import temperatures_text
 from odconv.ui import live
 from odconv.ui.live import Dial, Turn
-from odconv.ui.text import say
+from odconv.ui.text import language, say
 
 # The temperatures that the dial stops at: 50 steps to a decade, as far as two digits can tell them apart.
 STOPS = tuple(sorted({float(f"{10 ** (step / 50):.2g}") for step in range(-50, 75)}))
@@ -23,13 +24,20 @@ MARKED = {
 
 def show(settings: Settings, most: int) -> None:
     """Draw both dials, or one where there is one kernel; ``most``: the largest K of the network."""
-    dials = [_temperature_dial(settings.temperature)]
+    dials = [_temperature_dial(settings)]
     if most > 1:
         dials.append(_kernels_dial(min(settings.kernels or most, most), most))
     live.show(dials, lambda sent: parse_turn(sent, most), "dials")
 
 
-def _temperature_dial(temperature: float) -> Dial:
+def _temperature_dial(settings: Settings) -> Dial:
+    if isinstance(
+        settings.temperature, tuple
+    ):  # one dial cannot show four: it stands between them, and its text names them
+        temperature = math.prod(map(settings.divisor, HEADS)) ** (1 / len(HEADS))
+        text = temperatures_text(language(), settings.divisors)
+    else:
+        temperature, text = settings.temperature, _temperature(settings.temperature)
     away = [abs(math.log(stop / temperature)) for stop in STOPS]
     return Dial(
         id="temperature",
@@ -39,7 +47,7 @@ def _temperature_dial(temperature: float) -> Dial:
         marks=[(stop, say(MARKED[stop]) if MARKED[stop] else f"{stop:g}") for stop in MARKED],
         minor=[stop for stop in MARKED if not MARKED[stop]],
         value=temperature,
-        text=_temperature(temperature),
+        text=text,
         nearest=away.index(min(away)),
     )
 

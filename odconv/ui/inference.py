@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -19,10 +20,13 @@ import torch
 
 from odconv import images
 from odconv.attention import Heads, Settings
-from odconv.explain import Explanation, explain, stack
+from odconv.explain import Explanation, LayerRecord, explain, stack
+from odconv.findings import shuffle_input
+from odconv.forging_view import ForgingView, LayerForging, forge_layer, view_forging
 from odconv.kernel_view import KernelView, pick_slice, view_kernel
 from odconv.layer import ODConv2d
 from odconv.response import LayerResponse, draw_sweep, respond
+from odconv.tempering import Reading, take_reading
 from odconv.ui.engine import DEVICES, Engine, Identity, load_atlas_for, open_on
 from odconv.ui.pictures import Picture
 from odconv.words import SayableError
@@ -33,8 +37,9 @@ PATIENCE = 15.0  # seconds in the queue after which a visitor is told that the s
 
 HOUR = 3600.0  # seconds for which an answer is kept: it holds attentions and logits, and nothing of the photo
 ANSWERS = "64MB"  # of answers are kept: 1,700 of the bundled network, 80 of a ResNet-101
-MINUTE = 60.0  # seconds for which a kernel view is kept: it holds a map in which a photo could be recognised
+MINUTE = 60.0  # seconds for which a kernel view or a layer's forging is kept: a photo could be recognised in its maps
 VIEWS = "16MB"
+READINGS = "16MB"  # 100 pictures' curves of the bundled network
 RESPONSES = "16MB"  # kept for as long as answers: they hold nothing of a photo
 
 
@@ -171,36 +176,84 @@ def ask_kernel(
     """
     deadline = time.monotonic() + PATIENCE
     settings = engine.normalize(settings)
-    filters, channels = _module(engine, layer).weight.shape[1:3]
-    filter = filter if filter is not None and filter < filters else None
-    channel = channel if channel is not None and channel < channels else None
-
-    # Asked for only where what depends on it is not in a cache: reading a record takes milliseconds of each frame of a drag.
-    def trained() -> Explanation:
-        return _ask(engine, picture, Settings(), deadline).explanation
-
-    def compared(settings: Settings) -> Heads[np.ndarray] | None:
-        if other is None:
-            return _typical(engine.identity, layer, engine, trained)
-        return _ask(engine, other, settings, deadline).explanation.layers[layer].attention
-
     pair = (picture.digest, None if other is None else other.digest)
-    if filter is None or channel is None:
-        filter, channel = _pick(
-            engine.identity,
-            pair,
-            layer,
-            filter,
-            channel,
-            engine,
-            lambda: (trained().layers[layer].attention, compared(Settings())),
-        )
-    against, where = compared(settings), (layer, filter, channel)
+    filter, channel = _choose_slice(engine, picture, layer, filter, channel, other, deadline)
+    against = _attention_to_compare(engine, picture, settings, layer, other, deadline)
+    where = (layer, filter, channel)
     view, _ = _else_on_cpu(
         engine,
         lambda there: _view_kernel(there.identity, pair, settings, where, there, picture, against, deadline),
     )
     return view
+
+
+def ask_forging(
+    engine: Engine,
+    picture: Picture,
+    settings: Settings,
+    layer: str,
+    filter: int | None = None,
+    channel: int | None = None,
+    place: tuple[int, int] | None = None,
+    other: Picture | None = None,
+) -> ForgingView:
+    """Every step from the input of ``layer`` to its output for ``picture`` under ``settings``, of one slice at one place.
+
+    Args:
+        filter, channel, other: which slice, as in :func:`ask_kernel`. ``other`` only tells where it differs.
+        place: of the output map, see :func:`odconv.forging_view.view_forging`.
+
+    Raises:
+        BusyError: others have kept the device for too long.
+        KeyError: the network has no such layer.
+    """
+    deadline = time.monotonic() + PATIENCE
+    settings = engine.normalize(settings)
+    filter, channel = _choose_slice(engine, picture, layer, filter, channel, other, deadline)
+    made, _ = _else_on_cpu(
+        engine, lambda there: _forge_layer(there.identity, picture.digest, settings, layer, there, picture, deadline)
+    )
+    return view_forging(_module(engine, layer), made, filter, channel, place)
+
+
+def _choose_slice(
+    engine: Engine,
+    picture: Picture,
+    layer: str,
+    filter: int | None,
+    channel: int | None,
+    other: Picture | None,
+    deadline: float,
+) -> tuple[int, int]:
+    """The filter and channel that are asked for; what is ``None`` or not there is picked. See :func:`ask_kernel`."""
+    filters, channels = _module(engine, layer).weight.shape[1:3]
+    filter = filter if filter is not None and filter < filters else None
+    channel = channel if channel is not None and channel < channels else None
+    if filter is not None and channel is not None:
+        return filter, channel
+    pair = (picture.digest, None if other is None else other.digest)
+    return _pick(
+        engine.identity,
+        pair,
+        layer,
+        filter,
+        channel,
+        engine,
+        lambda: (
+            _ask(engine, picture, Settings(), deadline).explanation.layers[layer].attention,
+            _attention_to_compare(engine, picture, Settings(), layer, other, deadline),
+        ),
+    )
+
+
+def _attention_to_compare(
+    engine: Engine, picture: Picture, settings: Settings, layer: str, other: Picture | None, deadline: float
+) -> Heads[np.ndarray] | None:
+    """The attention in one layer of the picture to compare ``picture`` with, see :func:`ask_kernel`."""
+    if other is not None:
+        return _ask(engine, other, settings, deadline).explanation.layers[layer].attention
+    # Asked for only where what depends on it is not in a cache: reading a record takes milliseconds of each frame of a drag.
+    return _typical(engine.identity, layer, engine, lambda: _ask(engine, picture, Settings(), deadline).explanation)
 
 
 def _module(engine: Engine, layer: str) -> ODConv2d:
@@ -248,14 +301,44 @@ def _view_kernel(
     layer, filter, channel = where
     image = images.prepare(_picture.image, _engine.checkpoint.card)
     with _wait_for_device(_engine.device, _deadline):
-        found = explain(_engine.checkpoint.model, image, settings, keep_input_of=layer)
-    record = found.layers[layer]
+        found, record = _explain_with_input(_engine, image, settings, layer)
+    _explain(identity, pair[0], settings, _engine, _picture, _deadline, found)
     assert record.input is not None
-    # The same pass answers what is asked next: what the network makes of this picture. A second one would halve the frames
-    # of a drag. The photo's input stays here.
-    answer = replace(found, layers=found.layers | {layer: replace(record, input=None)})
-    _explain(identity, pair[0], settings, _engine, _picture, _deadline, answer)
     return view_kernel(_module(_engine, layer), record.input, record.attention, _against, filter, channel)
+
+
+@st.cache_data(ttl=MINUTE, max_size=VIEWS, show_spinner=False)
+def _forge_layer(
+    identity: Identity,
+    digest: str,
+    settings: Settings,
+    layer: str,
+    _engine: Engine,
+    _picture: Picture,
+    _deadline: float,
+) -> LayerForging:
+    module = _module(_engine, layer)
+    here = replace(settings.for_layer(layer.partition("#")[0]), layers=None)
+    image = images.prepare(_picture.image, _engine.checkpoint.card)
+    with _wait_for_device(_engine.device, _deadline):
+        found, record = _explain_with_input(_engine, image, settings, layer)
+        assert record.input is not None
+        output = explain(module, torch.from_numpy(record.input), here).logits[0]  # what the layer itself puts out
+    _explain(identity, digest, settings, _engine, _picture, _deadline, found)
+    return forge_layer(module, record.input, output, here)
+
+
+def _explain_with_input(
+    engine: Engine, image: torch.Tensor, settings: Settings, layer: str
+) -> tuple[Explanation, LayerRecord]:
+    """What the network makes of ``image``, and the record of one layer with its input. For who holds the device.
+
+    The same pass answers what is asked next: what the network makes of this picture. A second one would halve the frames of
+    a drag. The photo's input is in the record alone.
+    """
+    found = explain(engine.checkpoint.model, image, settings, keep_input_of=layer)
+    record = found.layers[layer]
+    return replace(found, layers=found.layers | {layer: replace(record, input=None)}), record
 
 
 # --- the sweep of a stimulus ------------------------------------------------------------------------------------------
@@ -296,6 +379,63 @@ def _respond(
     values, batch = draw_sweep(stimulus, _engine.checkpoint.card, None if _photo is None else _photo.image)
     with _wait_for_device(_engine.device, _deadline):
         return Response(values, respond(_engine.checkpoint.model, batch, settings))
+
+
+# --- curves over settings ---------------------------------------------------------------------------------------------
+
+
+def read_each(engine: Engine, picture: Picture, settings: Sequence[Settings]) -> Iterator[Reading]:
+    """What one pass under each of ``settings`` says of ``picture``, one after the other.
+
+    Each is cached by itself, and between two of them the device is free for others.
+
+    Raises:
+        BusyError: others have kept the device for too long; what was read before is not lost.
+    """
+    for one in settings:
+        reading, _ = _else_on_cpu(engine, partial(_read_under, picture, engine.normalize(one)))
+        yield reading
+
+
+def _read_under(picture: Picture, settings: Settings, engine: Engine) -> Reading:
+    return _read(engine.identity, picture.digest, settings, engine, picture, time.monotonic() + PATIENCE)
+
+
+@st.cache_data(ttl=HOUR, max_size=READINGS, show_spinner=False)
+def _read(
+    identity: Identity, digest: str, settings: Settings, _engine: Engine, _picture: Picture, _deadline: float
+) -> Reading:
+    image = images.prepare(_picture.image, _engine.checkpoint.card)
+    with _wait_for_device(_engine.device, _deadline):
+        return take_reading(_engine.checkpoint.model, image, settings)
+
+
+# --- an input that is shuffled --------------------------------------------------------------------------------------
+
+
+def ask_shuffle(engine: Engine, picture: Picture, layer: str) -> tuple[Heads[float], float]:
+    """What changes in ``layer`` when the places of its input for ``picture`` are shuffled, see :func:`shuffle_input`.
+
+    Raises:
+        BusyError: others have kept the device for too long.
+        KeyError: the network has no such layer.
+    """
+    deadline = time.monotonic() + PATIENCE
+    found, _ = _else_on_cpu(
+        engine, lambda there: _shuffle(there.identity, picture.digest, layer, there, picture, deadline)
+    )
+    return found
+
+
+@st.cache_data(ttl=HOUR, max_entries=1000, show_spinner=False)
+def _shuffle(
+    identity: Identity, digest: str, layer: str, _engine: Engine, _picture: Picture, _deadline: float
+) -> tuple[Heads[float], float]:
+    image = images.prepare(_picture.image, _engine.checkpoint.card)
+    with _wait_for_device(_engine.device, _deadline):
+        record = explain(_engine.checkpoint.model, image, keep_input_of=layer).layers[layer]
+        assert record.input is not None
+        return shuffle_input(_module(_engine, layer), record.input)
 
 
 # --- the queue --------------------------------------------------------------------------------------------------------------

@@ -30,4 +30,6 @@ def show() -> None:
 
 
 def _accept(name: str) -> None:
-    view.change(**(SETTINGS | {"model": "", "shown": 1, "filter": None, "channel": None} | INVITATIONS[name]))
+    view.change(
+        **(SETTINGS | {"model": "", "compared": (), "shown": 1, "filter": None, "channel": None} | INVITATIONS[name])
+    )

@@ -27,18 +27,14 @@ def show(engine: Engine, pictures: Sequence[Picture], answers: Answers) -> None:
     It follows a dial on its release: forging for every step of a drag would slow the figures that show the drag.
     """
     chosen, name = view.current(), layer.chosen(answers.now)
-    picture, other = _shown(pictures), _other(pictures)
+    picture, other = _shown(pictures), other_picture(pictures)
     try:
         found = inference.ask_kernel(engine, picture, chosen.settings, name, chosen.filter, chosen.channel, other)
     except BusyError:
         return  # the page has said so, and asks again
     st.subheader(text.markdown("forge.heading", layer=name), anchor=False)
     st.caption(say("forge.intro"))
-    asked = ((chosen.filter, found.filters), (chosen.channel, found.channels))
-    picked = not any(index is not None and index < count for index, count in asked)
-    if any(index is not None and index >= count for index, count in asked):
-        st.info(say("forge.no_slice", filters=found.filters - 1, channels=found.channels - 1))
-    _choose_slice(found, picked)
+    picked = choose_slice(found, found.other is not None)
     components.kernel(
         drawings.kernel_data(
             text.language(),
@@ -73,11 +69,26 @@ def _shown(pictures: Sequence[Picture]) -> Picture:
     return pictures[min(view.current().shown, len(pictures)) - 1]
 
 
-def _other(pictures: Sequence[Picture]) -> Picture | None:
+def other_picture(pictures: Sequence[Picture]) -> Picture | None:
+    """The picture that the one shown is compared with: the next one; None where it is alone."""
     return None if len(pictures) == 1 else pictures[(pictures.index(_shown(pictures)) + 1) % len(pictures)]
 
 
-def _choose_slice(found: KernelView, picked: bool) -> None:
+def choose_slice(found: KernelView, compared: bool) -> bool:
+    """Draw the choice of filter and input channel, and say so where a link asks for what the layer does not have.
+
+    Args:
+        found: the slice that is shown.
+        compared: whether there is another picture's kernel for it to differ from.
+
+    Returns:
+        Whether the program chose the slice, since the visitor named neither.
+    """
+    chosen = view.current()
+    asked = ((chosen.filter, found.filters), (chosen.channel, found.channels))
+    picked = not any(index is not None and index < count for index, count in asked)
+    if any(index is not None and index >= count for index, count in asked):
+        st.info(say("forge.no_slice", filters=found.filters - 1, channels=found.channels - 1))
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         for field, shown, count in (
             ("filter", found.filter, found.filters),
@@ -85,11 +96,12 @@ def _choose_slice(found: KernelView, picked: bool) -> None:
         ):
             _choose_index(field, shown, count, {"filter": found.filter, "channel": found.channel})
         st.button(
-            say("forge.most" if found.other else "forge.most_largest"),
+            say("forge.most" if compared else "forge.most_largest"),
             key="most",
             on_click=lambda: view.change(filter=None, channel=None),
             disabled=picked,
         )
+    return picked
 
 
 def _choose_index(field: str, shown: int, count: int, both: dict[str, int]) -> None:

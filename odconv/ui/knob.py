@@ -1,16 +1,22 @@
-"""The knob of the stimulus, which acts while it is dragged."""
+"""The knob of the stimulus, which acts while it is dragged, and above it what the chosen layer does along it."""
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from odconv.drawings import knob_text
+import numpy as np
+import streamlit as st
+
+from odconv import drawings
 from odconv.stimuli import STIMULI
-from odconv.ui import live, sources, text, view
+from odconv.ui import asking, components, connection, inference, layer, live, sources, text, view
+from odconv.ui.asking import Reply
+from odconv.ui.engine import Engine
+from odconv.ui.inference import Answers, BusyError
 from odconv.ui.live import Dial, Turn
 from odconv.ui.text import say
 
-MARKED = {
+MARKED = {  # stops that are marked along the knob
     "grating": (0, 45, 90, 135, 180),
     "checkerboard": (4, 32, 64, 96, 128),
     "plain": (0, 60, 120, 180, 240, 300, 360),
@@ -19,25 +25,76 @@ MARKED = {
 }
 
 
-def show() -> None:
-    """Draw the knob, where a stimulus is the picture that is shown."""
+def show(engine: Engine, answers: Answers | None) -> None:
+    """Draw knob and response, where a stimulus is the picture that is shown.
+
+    ``answers``: of that picture, or None where there are none yet.
+    """
     chosen = view.current()
     if sources.shown_member(chosen).source != "stimuli":
         return
-    name, value = chosen.stimulus, sources.knob(chosen)
+    response = _response(engine, answers) if answers and engine.checkpoint.dynamic else None
+    draw(chosen.stimulus, sources.knob(chosen), response)
+
+
+def draw(stimulus: str, value: float, response: dict[str, Any] | None) -> None:
+    """Draw the knob of ``stimulus`` at ``value``, and above it a layer's response, by which it can be turned, too.
+
+    ``response``: from ``drawings.response_data``; None where there is none.
+    """
+    with st.container(key="stimulus"):
+        if response:
+            components.response(
+                response,
+                STIMULI[stimulus].stops,
+                stimulus,
+                live.answered("response"),
+                connection.session(),
+                lambda sent: live.receive(sent, lambda sent: parse_turn(sent, stimulus), "response"),
+            )
+        live.show([_dial(stimulus, value)], lambda sent: parse_turn(sent, stimulus), "knob")
+        if response:
+            st.markdown(f"**{response['sentence']}**")
+            st.caption(response["note"])
+
+
+def _response(engine: Engine, answers: Answers) -> dict[str, Any] | None:
+    """The data of the curve; None while others keep the network.
+
+    It follows a dial on its release: a pass of many pictures for every step of a drag would slow the figures that show it.
+    """
+    chosen, name = view.current(), layer.chosen(answers.now)
+    if not st.session_state.get("dragging"):
+        st.session_state["settings_at_rest"] = chosen.settings
+    settings = st.session_state.get("settings_at_rest", chosen.settings)
+    try:
+        found = inference.ask_response(engine, chosen.stimulus, sources.stimulus_photo(chosen), settings)
+    except BusyError as error:
+        asking.show_busy(Reply(None, error), "response")
+        return None
+    return drawings.response_data(
+        text.language(),
+        name,
+        chosen.stimulus,
+        found.values,
+        found.layers[name],
+        sources.knob(chosen),
+        answers.now.layers[name].attention,
+    )
+
+
+def _dial(name: str, value: float) -> Dial:
     stops, language = STIMULI[name].stops, text.language()
-    dial = Dial(
+    return Dial(
         id=name,
         label=say(f"source.knob_{name}"),
         stops=stops,
-        texts=[knob_text(language, name, stop) for stop in stops],
+        texts=[drawings.knob_text(language, name, stop) for stop in stops],
         marks=[(stop, f"{stop:g}") for stop in MARKED[name]],
         value=value,
-        text=knob_text(language, name, value),
-        minor=MARKED[name][1:-1],
+        text=drawings.knob_text(language, name, value),
         nearest=int(np.abs(np.array(stops) - value).argmin()),
     )
-    live.show([dial], lambda sent: parse_turn(sent, name), "knob")
 
 
 def parse_turn(sent: object, name: str) -> Turn:

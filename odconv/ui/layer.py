@@ -38,7 +38,7 @@ def show_glance(engine: Engine, answers: Answers) -> None:
         st.info(say("page.no_atlas"))
     components.glance(
         drawings.glance_data(language, record, reference, name, places(engine, record), typical),
-        _choose_layer,
+        choose,
     )
 
 
@@ -89,8 +89,8 @@ def _choose_difference() -> None:
     )
 
 
-def _choose_layer(name: object) -> None:
+def choose(name: object) -> None:
     """A layer was chosen; ``name`` comes from a browser. Whether there is such a layer is checked by ``chosen``."""
     if isinstance(name, str) and name.isprintable() and len(name) <= 100:
-        view.change(layer=name, filter=None, channel=None)
+        view.choose_layer(name)
         st.rerun()

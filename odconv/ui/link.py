@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
-from odconv.attention import HEADS, Settings
-from odconv.start import STEPS
+from odconv.attention import HEADS, Heads, Settings
+from odconv.forging_view import STEPS
+from odconv.start import STEPS as LESSON_STEPS
 from odconv.stimuli import STIMULI, clamp_knob
-from odconv.tasks import check_answers, format_answers
+from odconv.tasks import TASKS, check_answers, format_answers
 from odconv.words import LANGUAGES
 
 SOURCES = ("samples", "upload", "camera", "stimuli")
@@ -21,6 +22,8 @@ TEMPERATURES = (0.1, 30.0)
 MOST_KERNELS = 64  # more than any network has; a network takes no more than its own K
 MOST_PICTURES = 8
 LONGEST_NAME = 100  # of a layer
+ALL_STEPS = "all"  # in place of one step: all at once
+LONGEST_SIDE = 9_999  # of a layer's output, in a link
 MOST_CHANNELS = 99_999  # a link can name; which ones a layer has is known when there is a network
 
 
@@ -42,7 +45,12 @@ class View:
     channel: int | None = None  # the same, of the input channels that the filter sees
     step: int = 1  # of the path through the first lesson, from 1
     answers: tuple[tuple[str, str], ...] = ()  # (task, answer): what the visitor said before the network did
+    forge_step: str = STEPS[0]  # of the lesson on forging, or ``ALL_STEPS``
+    place: tuple[int, int] | None = None  # row and column of a layer's output, from 0; None: where it is largest
+    question: str = ""  # which one is open in the fold at the foot of a page; empty: the fold is closed
     present: bool = False  # whether the page is shown to a room: large text, no sidebar
+    dials: str = "one"  # of the temperature lesson: "one" for all heads, or "four"
+    suffers: str = ""  # the head that the visitor thinks a high temperature harms most; empty: not asked yet
     difference: bool = False  # whether attention is shown minus the typical, where there is an atlas
     settings: Settings = field(default_factory=Settings)
 
@@ -109,6 +117,18 @@ def _number(low: float, high: float) -> Callable[[str, Offer], float]:
     return parse
 
 
+def _temperature(text: str, offer: Offer) -> float | Heads[float]:
+    """One number, or four with commas between them: one for each head."""
+    numbers = [_number(*TEMPERATURES)(number, offer) for number in text.split(",")]
+    if len(numbers) not in (1, len(HEADS)):
+        raise ValueError(text)
+    return numbers[0] if len(numbers) == 1 else Heads(*numbers)
+
+
+def _write_temperature(value: float | Heads[float]) -> str:
+    return ",".join(f"{number:g}" for number in (value if isinstance(value, tuple) else (value,)))
+
+
 def _whole(low: int, high: int) -> Callable[[str, Offer], int]:
     def parse(text: str, offer: Offer) -> int:
         if not (text.isascii() and text.isdigit() and len(text) <= len(str(high)) and low <= int(text) <= high):
@@ -116,6 +136,16 @@ def _whole(low: int, high: int) -> Callable[[str, Offer], int]:
         return int(text)
 
     return parse
+
+
+def _place(text: str, offer: Offer) -> tuple[int, int]:
+    """Row and column, in a link from 1, as pages write them."""
+    row, column = (_whole(1, LONGEST_SIDE)(part, offer) - 1 for part in text.split(","))
+    return row, column
+
+
+def _format_place(place: tuple[int, int]) -> str:
+    return f"{place[0] + 1},{place[1] + 1}"
 
 
 def _name(text: str, offer: Offer) -> str:
@@ -142,11 +172,16 @@ PARAMETERS = (
     Parameter("layer", "layer", _name),
     Parameter("filter", "filter", _whole(0, MOST_CHANNELS)),
     Parameter("channel", "channel", _whole(0, MOST_CHANNELS)),
-    Parameter("step", "step", _whole(1, len(STEPS))),
+    Parameter("step", "step", _whole(1, len(LESSON_STEPS))),
+    Parameter("question", "question", _one_of(list(TASKS))),
     Parameter("answers", "answers", lambda text, offer: check_answers(text), format_answers),
+    Parameter("forge", "forge_step", _one_of((*STEPS, ALL_STEPS))),
+    Parameter("place", "place", _place, _format_place),
     Parameter("show", "difference", _switch("difference"), lambda on: "difference"),
     Parameter("present", "present", _switch("1"), lambda on: "1"),
-    Parameter("t", "temperature", _number(*TEMPERATURES), _as_number),
+    Parameter("t", "temperature", _temperature, _write_temperature),
+    Parameter("dials", "dials", _one_of(["one", "four"])),
+    Parameter("suffers", "suffers", _one_of(HEADS)),
     Parameter("tempered", "tempered", _heads, _join),
     Parameter("kernels", "kernels", _whole(1, MOST_KERNELS)),
     Parameter("keep", "keep", _one_of(["strongest", "first"])),

@@ -44,7 +44,13 @@ def choose(engine: Engine, pictures: Sequence[Picture]) -> Picture:
             )
             if sentence := several.opening():
                 st.caption(sentence)
-    return sources.picture(shown, chosen, engine.checkpoint.card.resize)
+    return looked_at(engine)
+
+
+def looked_at(engine: Engine) -> Picture:
+    """The picture that is looked into, as ``choose`` gives it."""
+    chosen = view.current()
+    return sources.picture(sources.shown_member(chosen), chosen, engine.checkpoint.card.resize)
 
 
 def _with(act: Callable[[Member], None]) -> Callable[[str], None]:
@@ -61,8 +67,18 @@ def _with(act: Callable[[Member], None]) -> Callable[[str], None]:
 
 def show(engine: Engine, picture: Picture, answers: Answers | None) -> None:
     """Draw the photo and the prediction; ``answers`` is None where there are none yet."""
+    show_picture(engine, picture)
+    show_prediction(engine, answers)
+
+
+def show_picture(engine: Engine, picture: Picture) -> None:
+    """Draw the photo and the pixels that the network sees of it."""
+    components.photo(_photo(picture, engine.checkpoint.card))
+
+
+def show_prediction(engine: Engine, answers: Answers | None) -> None:
+    """Draw the most likely classes; ``answers`` is None where there are none yet."""
     card = engine.checkpoint.card
-    components.photo(_photo(picture, card))
     st.markdown(text.markdown("page.prediction", count=len(card.classes)))
     if answers:
         components.prediction(drawings.prediction_data(text.language(), answers.now, answers.reference, card.classes))

@@ -97,6 +97,11 @@ def change(**changes: Any) -> None:
     st.session_state["acted"] = True
 
 
+def choose_layer(name: str) -> None:
+    """Look into another layer; what was chosen inside the one before means nothing there."""
+    change(layer=name, filter=None, channel=None, place=None)
+
+
 def reset_settings() -> None:
     """Back to the trained network."""
     change(**SETTINGS)

@@ -79,7 +79,7 @@ def new_page(new_context, profile):
     make.expect_errors = lambda *texts: expected.extend(texts)
     yield make
     for page in pages:
-        if page.url.startswith("http"):
+        if page.url.startswith("http") and not page.is_closed():
             page.evaluate("localStorage.clear()")
         page.close()
     profile.clear_cookies()

@@ -60,7 +60,7 @@ def numbers(record, layer=FIRST):
 def expect_numbers(page, record, layer=FIRST):
     wanted = numbers(record, layer)
     try:
-        page.wait_for_function(AGREE, arg=wanted)
+        page.wait_for_function(AGREE, arg=wanted, polling=50)  # ms; at every frame, looking would be most of the work
     except TooLate:
         assert page.evaluate(NUMBERS) == pytest.approx(wanted, abs=0.005)  # says which
 

@@ -39,7 +39,7 @@ def expect_kernels(page, own, other):
     """Own, other, difference."""
     wanted = torch.stack([forged(own), forged(other), forged(own) - forged(other)]).flatten().tolist()
     try:
-        page.wait_for_function(AGREE, arg=wanted)
+        page.wait_for_function(AGREE, arg=wanted, polling=50)
     except TooLate:
         assert page.evaluate(FORGED) == pytest.approx(wanted, abs=2e-4)  # says which
 

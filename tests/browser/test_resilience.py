@@ -47,7 +47,7 @@ def test_after_a_restart_the_first_thing_that_is_done_counts_and_uploads_are_ask
     assert page.url == address
     page.locator(f".st-key-glance [data-name='{names[4]}']").click()  # nothing has been computed yet
     page.get_by_label("Temperature", exact=True).press("ArrowRight")
-    native.get_by_role("button", name="Reset").click()  # which takes nothing before it can be heard
+    native.get_by_role("button", name="Reset").click(timeout=COLD)  # which takes nothing before it can be heard
     expect(page.get_by_text(BACK)).to_be_hidden(timeout=COLD)
     expect(page.get_by_role("heading", name=f"One layer: {names[4]}", exact=True)).to_be_visible()
     warmer = one_step_up(3.0)

@@ -7,19 +7,23 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import streamlit as st
 import torch
 from streamlit.testing.v1 import AppTest
 
+from odconv import images
 from odconv.atlas import load_atlas, save_atlas
 from odconv.attention import HEADS, Settings
 from odconv.backbones import resnet18
 from odconv.checkpoint import load_checkpoint, save_checkpoint
+from odconv.explain import explain
 from odconv.stimuli import STIMULI
 from odconv.ui import engine, inference, view
 from odconv.ui.invitations import INVITATIONS
 from odconv.ui.link import View, change
+from odconv.ui.pictures import FOLDER
 from odconv.words import say
 
 STATIC = "resnet18_w32_tiny_imagenet.safetensors"
@@ -146,7 +150,7 @@ def test_settings_that_change_nothing_draw_no_ghosts_and_leave_nothing_to_reset(
 
 
 def test_several_samples_are_compared():
-    app = opened(sample="rocket,espresso,raccoon")
+    app = opened(sample="rocket,espresso,raccoon", layer="layer1.0.conv1")
     assert works(app)
     assert "3 pictures in layer1.0.conv1" in headings(app)
     assert len(app.get("plotly_chart")) == 1
@@ -160,12 +164,12 @@ def test_one_sample_is_not_compared():
 
 @pytest.mark.parametrize("name", list(STIMULI))
 def test_each_stimulus_is_drawn(name):
-    app = opened(source="stimuli", stimulus=name)
-    assert works(app)
-    assert sentences(app) == []
-    app.slider(key=f"knob_{name}").set_value(STIMULI[name].high).run()
-    assert works(app)
-    assert app.query_params["knob"] in (f"{STIMULI[name].high:g}", [f"{STIMULI[name].high:g}"])
+    for query in ({}, {"knob": f"{STIMULI[name].high:g}"}):
+        app = opened(source="stimuli", stimulus=name, **query)
+        assert works(app)
+        assert sentences(app) == []
+        assert any("Each dot is a picture of its own" in caption for caption in captions(app))
+        assert dict(app.query_params).get("knob") == query.get("knob")
 
 
 @pytest.mark.parametrize("source", ["upload", "camera"])
@@ -184,8 +188,6 @@ def test_a_static_network_explains_itself_and_opens_its_twin_with_the_same_pictu
     for key in ("static.kernel", "static.nothing"):
         assert say("en", key) in told
     assert "**ODConv, 4 kernels**" in told
-    app.button_group(key="shown").set_value(1).run()  # predictions can be looked at one by one
-    assert app.button_group(key="shown").value == 1
     app.button(key="open-twin").click().run()
     assert works(app)
     assert app.session_state["view"].model == engine.FIRST
@@ -261,7 +263,8 @@ def test_presentation_is_in_the_link_and_can_be_left():
 
 @pytest.mark.parametrize("name", INVITATIONS)
 def test_an_invitation_sets_everything_that_it_promises(name):
-    app = opened(model="od_resnet18_w32_1x_tiny_imagenet.safetensors", t="5", ablate="kernel", shown="2", filter="3")
+    changed = {"t": "5", "ablate": "kernel", "shown": "2", "filter": "3"}
+    app = opened(model="od_resnet18_w32_1x_tiny_imagenet.safetensors", **changed)
     app.button(key=f"invite-{name}").click().run()
     assert works(app)
     wanted = change(View(), **INVITATIONS[name])
@@ -459,12 +462,30 @@ def test_another_model_keeps_the_layer():
     assert "One layer: layer2.0.conv1" in headings(app)
 
 
-def test_which_of_several_pictures_is_shown_is_in_the_link():
-    app = opened(sample="rocket,espresso")
-    app.button_group(key="shown").set_value(2).run()
-    assert app.query_params["shown"] in ("2", ["2"])
-    assert opened(sample="rocket,espresso", shown="2").button_group(key="shown").value == 2
+def test_a_link_can_name_a_picture_that_is_not_there():
     assert works(opened(sample="rocket", shown="8"))
+    assert works(opened(sample="rocket", compared="samples,upload,stimuli", shown="8"))
+    assert works(opened(source="samples", compared="upload,camera"))
+
+
+@pytest.mark.parametrize("query", [{}, {"t": "3"}, {"sample": "tabby-cat,rocket", "show": "difference"}])
+def test_several_pictures_open_at_the_layer_in_which_they_differ_most_as_trained(query):
+    query = {"sample": "tabby-cat,raccoon"} | query
+    card = load_checkpoint(engine.BUNDLED / engine.FIRST)
+    data = [(FOLDER / f"{name}.jpg").read_bytes() for name in query["sample"].split(",")]
+    record = explain(card.model, torch.cat([images.prepare(images.decode(one), card.card) for one in data]))
+    by = {
+        name: np.mean([head.std(axis=0).mean() for head in layer.attention if head is not None])
+        for name, layer in record.layers.items()
+    }
+    most = max(by, key=by.get)
+    app = opened(**query)
+    assert {f"One layer: {most}", f"2 pictures in {most}"} <= set(headings(app))
+    assert f"Shown is {most}, where the 2 pictures differ most: {by[most]:.2f}" in " ".join(captions(app))
+    assert "layer" not in app.query_params
+    named = opened(layer="layer2.0.conv1", **query)
+    assert "One layer: layer2.0.conv1" in headings(named)
+    assert f"The 2 pictures differ most in {most}: {by[most]:.2f}" in " ".join(captions(named))
 
 
 # --- languages ---------------------------------------------------------------------------------------------------------

@@ -35,6 +35,11 @@ export default ({{ parentElement, data, setStateValue, setTriggerValue }}) => {{
     return st.components.v2.component(f"odconv_{name}", html='<div class="od"></div>', css=css, js=js)
 
 
+def _lesson(name: str, entry: str) -> Callable[..., Any]:
+    """A figure of the temperature lesson, which can follow its dials by itself."""
+    return _widget(name, script("on_dials", "attend", name), style() + _text("tempering.css"), entry)
+
+
 _prediction = _widget("prediction", script("prediction"), style(), "drawPrediction(root, data)")
 _glance = _widget(
     "glance",
@@ -46,6 +51,12 @@ _layer = _widget("layer", script("layer"), style(), "drawLayer(root, data)")
 _kernel = _widget("kernel", script("kernel_use", "kernel"), style(), "drawKernel(root, data)")
 _cases = _widget("cases", script("kernel", "cases"), style("cases"), "drawCases(root, data)")
 _task = _widget("task", script("task"), style("task"), "drawTask(root, data)")
+_forging = _widget(
+    "forging",
+    script("kernel", "forging"),
+    style("forging"),
+    "drawForging(root, data, { go: (v) => send('setTriggerValue', 'went', v) })",
+)
 _response = _widget(
     "response",
     script("response") + _text("pacing.js") + _text("response.js"),
@@ -59,6 +70,16 @@ _dials = _widget(
     style() + _text("dials.css"),
     "drawDials(root, data, { turn: (v) => send('setStateValue', 'turned', v) })",
 )
+_temperatures = _widget(
+    "temperatures",
+    script("on_dials", "attend") + _text("pacing.js") + _text("temperatures.js"),
+    style() + _text("dials.css") + _text("temperatures.css"),
+    "drawTemperatures(root, data, { turn: (v) => send('setStateValue', 'turned', v) })",
+)
+_tempered = _lesson("tempered", "drawTempered(root, data)")
+_output = _lesson("output", "drawOutput(root, data)")
+_curves = _lesson("curves", "drawCurves(root, data)")
+_suffers = _lesson("suffers", "drawSuffers(root, data)")
 _gallery = _widget(
     "gallery",
     script() + _text("gallery.js"),
@@ -75,10 +96,15 @@ _connection = _widget(
 )
 
 # Keys of what is computed from the controls. It is marked as not computed while it does not belong to what they show.
-FIGURES = ("photo", "prediction", "glance", "layer", "kernel", "side_by_side", "spread", "response")
+# Of a picture over all temperatures: no dial for a temperature changes them.
+_SWEPT = ("suffers", "curves", "shrinking")
+FIGURES = (
+    *("photo", "prediction", "glance", "layer", "kernel", "forging", "side_by_side", "spread", "response"),
+    *("output", "tempered", *_SWEPT),
+)
 _LAST = ("kernel", "side_by_side", "spread")
 # Of these, what follows the release of a widget, and not a drag of it.
-LATER = {"dials": (*_LAST, "response"), "knob": _LAST, "response": _LAST}
+LATER = {"dials": (*_LAST, "response"), "knob": (*_LAST, *_SWEPT), "response": _LAST}
 
 
 def photo(data: dict[str, str], *, key: str = "photo") -> None:
@@ -114,6 +140,14 @@ def cases(data: dict[str, Any], *, key: str = "cases") -> None:
 def task(data: dict[str, Any], *, key: str) -> None:
     """What the network answers to a task; ``data`` from ``drawings.task``."""
     _task(key=key, data=data | {"key": key})
+
+
+def forging(data: dict[str, Any], on_go: Callable[[object], None], *, key: str = "forging") -> None:
+    """One layer's work, step by step; ``data`` from ``drawings.forging``.
+
+    ``on_go`` gets {step, row, column: None where the visitor chose none}, when a step or a place has come to rest.
+    """
+    _forging(key=key, data=data | {"key": key}, on_went_change=lambda: on_go(_sent(key, "went")))
 
 
 def response(
@@ -159,6 +193,37 @@ def dials(
     """
     data = {"dials": dials, "answered": answered, "session": session, "waiting": waiting, "key": key}
     _dials(key=key, data=data, on_turned_change=lambda: on_turn(_sent(key, "turned")))
+
+
+def temperatures(data: dict[str, Any], on_turn: Callable[[object], None], *, key: str = "temperatures") -> None:
+    """The temperature of each head.
+
+    Args:
+        data: {divisors: of all four heads, as applied, heads: those of the network, four: whether each has a dial, stops: of
+            a dial, schedule: a temperature for each tenth of an epoch, answered, session: as in ``dials``, words}
+        on_turn: gets {changes: {temperatures: of all four heads}, released, seq, session}, also while dragging
+    """
+    _temperatures(key=key, data=data | {"key": key}, on_turned_change=lambda: on_turn(_sent(key, "turned")))
+
+
+def tempered(data: dict[str, Any], *, key: str = "tempered") -> None:
+    """One layer from logit to attention; ``data`` from ``drawings.tempered_data``."""
+    _tempered(key=key, data=data | {"key": key})
+
+
+def output(data: dict[str, Any], *, key: str = "output") -> None:
+    """The temperature on the output's softmax alone; ``data`` from ``drawings.output_data``."""
+    _output(key=key, data=data | {"key": key})
+
+
+def curves(data: dict[str, Any], *, key: str = "curves") -> None:
+    """Curves over temperatures; ``data`` from ``drawings.curves_data`` or ``drawings.shrinking_data``."""
+    _curves(key=key, data=data | {"key": key})
+
+
+def suffers(data: dict[str, Any], *, key: str = "suffers") -> None:
+    """Each head alone at a high temperature; ``data`` from ``drawings.suffers_data``."""
+    _suffers(key=key, data=data | {"key": key})
 
 
 def gallery(

@@ -44,8 +44,8 @@ const dialOf = (state, id) => state.data.dials.find((dial) => dial.id === id);
 
 // Show what the page says. A value from a link need not be in the table; the thumb then stands at the nearest place.
 const adopt = (root, state) => {
-  for (const { id, stops, value, nearest } of state.data.dials) {
-    state.exact[stops[nearest] === value ? "add" : "delete"](id);
+  for (const { id, stops, value, nearest, texts, text } of state.data.dials) {
+    state.exact[stops[nearest] === value && texts[nearest] === text ? "add" : "delete"](id);
     inputOf(root, id).value = nearest;
   }
 };

@@ -9,10 +9,9 @@ const drawLiveResponse = (root, data, act) => {
   drawResponse(root.firstChild, data);
   if (listens) return;
   const stopAt = (event) => {
-    const box = root.querySelector("svg.response").getBoundingClientRect(), { wide } = responsePlaces(stateOf(root.firstChild), state.data);
-    const shrunk = box.width / (RESPONSE.left + wide + RESPONSE.right), { low, high, stops } = state.data;
-    const wanted = low + ((high - low) * ((event.clientX - box.left) / shrunk - RESPONSE.left)) / wide;
-    return stops.reduce((best, stop) => (Math.abs(stop - wanted) < Math.abs(best - wanted) ? stop : best));
+    const box = root.querySelector("svg.response").getBoundingClientRect(), { width } = stateOf(root.firstChild);
+    const wanted = responsePlaces(width, state.data).knob(((event.clientX - box.left) / box.width) * width);
+    return state.data.stops.reduce((best, stop) => (Math.abs(stop - wanted) < Math.abs(best - wanted) ? stop : best));
   };
   const send = (event, released) => turn(pace, { [state.data.knob]: stopAt(event) }, released);
   root.addEventListener("pointerdown", (event) => {

@@ -1,0 +1,156 @@
+"""The temperature lesson without a browser: what it says, on every kind of network, and with links that ask for too much."""
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from odconv.attention import HEADS, Heads, Settings
+from odconv.backbones import od_mobilenetv2, od_resnet18, od_resnet50, resnet18
+from odconv.checkpoint import save_checkpoint
+from odconv.ui import inference, tempering
+from odconv.words import say
+from tests.pages.test_explore import APP, _fresh_caches, captions, sentences  # noqa: F401
+from tests.pages.test_kernel import CARD
+
+PAGE = "pages/temperature.py"
+
+
+def opened(**query):
+    """The lesson, as from the bar."""
+    app = AppTest.from_file(APP, default_timeout=60)
+    app.query_params.update(query)
+    return app.run().switch_page(PAGE).run()
+
+
+@pytest.fixture
+def shown(tmp_path, monkeypatch):
+    """The lesson, opened on a model that a card calls small or not, with curves of three temperatures read in one run."""
+    monkeypatch.setenv("ODCONV_WEIGHTS", str(tmp_path))
+    few = (0.1, 1.0, 30.0)
+    monkeypatch.setattr(tempering, "CURVE", few)
+    monkeypatch.setattr(tempering, "FREE", {t: Settings(t) for t in few})
+    monkeypatch.setattr(tempering, "KEPT", {t: Settings(t, compensate=True) for t in few})
+    monkeypatch.setattr(tempering, "AT_A_TIME", 60.0)
+
+    def show(model, stem="small", **query):
+        card = CARD | ({"stem": stem} if stem else {})
+        save_checkpoint(model.eval(), card, tmp_path / "own.safetensors")
+        return opened(model="own.safetensors", **query)
+
+    return show
+
+
+def headings(app):
+    return [heading.value for heading in app.main.subheader]
+
+
+def whole(app):
+    return not app.exception and headings(app)[-2:] == ["Over all temperatures", "Scale or uniformity?"]
+
+
+@pytest.mark.parametrize(
+    ("model", "stem", "heads"),
+    [
+        (lambda: od_resnet18(5, width=8, stem="small"), "small", HEADS),
+        (lambda: od_resnet18(5, width=8, num_kernels=1, stem="small"), "small", HEADS[:3]),
+        (lambda: od_resnet50(5, width=8, num_kernels=2, stem="small"), "small", HEADS),  # 1x1: no taps
+        (lambda: od_mobilenetv2(5, width_mult=0.35, num_kernels=2), None, HEADS),  # depth-wise: no filter gate
+    ],
+    ids=["all heads", "one kernel", "1x1", "depth-wise"],
+)
+def test_the_lesson_is_whole_on_every_kind_of_network_and_asks_about_its_heads(shown, model, stem, heads):
+    app = shown(model(), stem, t="30", suffers="channel")
+    assert whole(app)
+    assert sentences(app) == []
+    guess = app.button_group(key="suffers_guess")
+    assert guess.options == [say("en", f"head.{head}").capitalize() for head in heads]
+    assert guess.value == "channel"
+
+
+def test_a_static_network_has_nothing_to_temper(shown):
+    app = shown(resnet18(5, width=8, stem="small"))
+    assert not app.exception
+    assert [heading.value for heading in app.main.subheader] == [say("en", "static.title")]
+
+
+def test_a_sweep_is_read_piece_by_piece_and_lost_by_another_picture(shown, monkeypatch):
+    monkeypatch.setattr(tempering, "AT_A_TIME", -1.0)  # one reading in a run
+    app = shown(od_resnet18(5, width=8, stem="small"))
+    assert headings(app)[-1] == "Over all temperatures"
+    for _ in range(10):
+        if whole(app):
+            break
+        before = len(app.session_state["sweep"][1])
+        app.run()
+        assert len(app.session_state["sweep"][1]) > before
+    assert whole(app)
+    app.query_params["sample"] = "rocket"
+    app.run()
+    assert not whole(app)
+
+
+def test_four_temperatures_in_a_link_have_four_dials_and_one_takes_the_furthest_from_1(shown):
+    app = shown(od_resnet18(5, width=8, stem="small"), t="20,1,1,0.1")
+    assert app.session_state["view"].settings.temperature == Heads(20.0, 1.0, 1.0, 0.1)
+    assert app.button_group(key="temper_dials").value == "four"
+    app.button_group(key="temper_dials").set_value("one").run()
+    assert app.session_state["view"].settings == Settings(20.0)
+    assert app.query_params["t"] == "20"
+    app.button_group(key="temper_dials").set_value("four").run()
+    assert app.query_params["dials"] == "four"
+    app.button_group(key="temper_gain").set_value(True).run()
+    assert app.query_params["compensate"] == "1"
+    app.button(key="temper_reset").click().run()
+    assert not {"t", "compensate"} & set(app.query_params)
+
+
+def test_explore_shows_four_temperatures_that_it_has_no_dials_for():
+    app = AppTest.from_file(APP, default_timeout=60)
+    app.query_params["t"] = "20,1,1,0.1"
+    app.run()
+    assert not app.exception
+    assert "In force: temperature spatial 20, channel 1, filter 1, kernel 0.1." in captions(app)
+    assert app.query_params["t"] == "20,1,1,0.1"
+
+
+def test_settings_of_other_pages_are_left_aside_and_that_is_said(shown):
+    app = shown(od_resnet18(5, width=8, stem="small"), kernels="2", ablate="channel", t="3")
+    assert whole(app)
+    assert sentences(app) == [
+        "Only the temperature acts on this page. Left aside, for Explore: "
+        "strongest kernels kept: 2; own mean instead of channel attention."
+    ]
+    assert app.query_params["kernels"] == "2"
+
+
+def test_a_guess_goes_into_the_link_and_another_one_takes_its_place(shown):
+    app = shown(od_resnet18(5, width=8, stem="small"))
+    assert app.button_group(key="suffers_guess").value is None
+    for guess in ("filter", "spatial"):
+        app.button_group(key="suffers_guess").set_value(guess).run()
+        assert app.query_params["suffers"] == guess
+        assert app.button_group(key="suffers_guess").value == guess
+
+
+def test_what_the_network_met_in_training_comes_from_its_card(shown):
+    app = shown(od_resnet18(5, width=8, stem="small"))
+    assert not any("from its card" in caption for caption in captions(app))
+    shipped = AppTest.from_file(APP, default_timeout=60).run().switch_page(PAGE).run()
+    assert any("temperature 30 to 1 over 6 epochs (geometric)" in caption for caption in captions(shipped))
+
+
+def test_while_others_keep_the_network_the_page_says_so_and_asks_again(monkeypatch):
+    monkeypatch.setattr(inference, "PATIENCE", 0.0)
+    with inference._wait_for_device("cpu", 0.0):
+        app = opened()
+        assert not app.exception
+        assert len(sentences(app, "warning")) == 1
+    monkeypatch.undo()
+    app.button(key="again-stage").click().run()
+    assert not app.exception
+    assert sentences(app, "warning") == []
+
+
+def test_the_lesson_speaks_chinese(shown):
+    app = shown(od_resnet18(5, width=8, stem="small"), lang="zh", suffers="spatial")
+    assert not app.exception
+    assert headings(app)[-1] == say("zh", "temper.trap")
