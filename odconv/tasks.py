@@ -55,7 +55,7 @@ def _kernels() -> dict[str, Phrase]:
 
 
 def _heads() -> dict[str, Phrase]:
-    return {head: Phrase(f"head.{head}_attention") for head in HEADS}
+    return {head: Phrase(f"head.{head}") for head in HEADS}
 
 
 # In the order in which they are met.
