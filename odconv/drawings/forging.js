@@ -1,6 +1,7 @@
 // One layer at work on one picture, step by step: the formula, the steps, and beside them the two maps on which the place is
 // chosen. A step, a tap and a place are changed here; the page is told when they have come to rest.
 
+const GATE_TERMS = ["channel", "filter"].join(" "); // of the formula, lit together
 const FORGING_REST = 350; // ms after the last change before the page is told, so that a walk makes one entry in the history
 const FORGING_PATIENCE = 3000; // ms after which a change that was not answered is given up
 const LINE_LIMIT = 8; // kernels in one line of arithmetic
@@ -217,7 +218,7 @@ const forgingSteps = {
       `<span class="gate" data-term="${head}" data-gate="${head}" style="border-color:var(--${head})"><span class="faint">${esc(words[head])} ${index}</span>× ${num(gate, 4)}</span>`);
     return `<div class="forge-chain">${forgingSquare(state, "tapped", "spatial", data.tapped, side, words.tapped)}${forgingSign("×")}
       <div class="forge-gates">${chips.join("")}</div>${forgingSign("=")}
-      ${forgingResult(state, "forged", "channel filter", data.forged, side, words.forged)}</div>`;
+      ${forgingResult(state, "forged", GATE_TERMS, data.forged, side, words.forged)}</div>`;
   },
 
   meet: (state, room) => {
@@ -232,7 +233,7 @@ const forgingSteps = {
       };
     });
     const outside = patch.flat().filter(({ inside }) => !inside).length;
-    return `<div class="forge-chain">${forgingSquare(state, "forged", "channel filter", data.forged, side, words.forged)}${forgingSign("×")}
+    return `<div class="forge-chain">${forgingSquare(state, "forged", GATE_TERMS, data.forged, side, words.forged)}${forgingSign("×")}
       ${forgingFigure("patch", "x", words.under, under)}${forgingSign("=")}
       ${forgingResult(state, "products", "meet", products, side, words.products, "product")}${forgingSign("Σ")}
       <output class="forge-number" data-term="meet" data-number="added">${figuresOf(added)}</output></div>

@@ -13,7 +13,7 @@ from odconv.ui import asking, components, connection, inference, layer, live, so
 from odconv.ui.asking import Reply
 from odconv.ui.engine import Engine
 from odconv.ui.inference import Answers, BusyError
-from odconv.ui.live import Dial, Turn
+from odconv.ui.live import Dial, Parse, Turn
 from odconv.ui.text import say
 
 MARKED = {  # stops that are marked along the knob
@@ -52,10 +52,15 @@ def draw(stimulus: str, value: float, response: dict[str, Any] | None) -> None:
                 connection.session(),
                 lambda sent: live.receive(sent, lambda sent: parse_turn(sent, stimulus), "response"),
             )
-        live.show([_dial(stimulus, value)], lambda sent: parse_turn(sent, stimulus), "knob")
+        show_dial(stimulus, value, lambda sent: parse_turn(sent, stimulus), "knob")
         if response:
             st.markdown(f"**{response['sentence']}**")
             st.caption(response["note"])
+
+
+def show_dial(name: str, value: float, parse: Parse, key: str) -> None:
+    """Draw the knob of the stimulus ``name`` alone; ``key`` names the widget."""
+    live.show([_dial(name, value)], parse, key)
 
 
 def _response(engine: Engine, answers: Answers) -> dict[str, Any] | None:

@@ -10,7 +10,13 @@ from odconv.ui.text import say
 # File in ``pages/`` -> its path in the address, in the order of the bar. The first one is what ``/`` shows. A file of its
 # path's name is run by itself, without app.py, where a link leads into a server that nobody has visited yet: see
 # ``join_app``. No such file is there for the first page, to which a browser comes back when its server was started again.
-PATHS = {"explore": "home", "start": "start", "forge": "forge", "temperature": "temperature"}
+PATHS = {
+    "explore": "home",
+    "start": "start",
+    "forge": "forge",
+    "temperature": "temperature",
+    "compare": "compare",
+}
 
 _known = False  # whether the server knows the pages: from their first declaration on it runs app.py for each of them
 

@@ -263,7 +263,7 @@ def test_presentation_is_in_the_link_and_can_be_left():
 
 @pytest.mark.parametrize("name", INVITATIONS)
 def test_an_invitation_sets_everything_that_it_promises(name):
-    changed = {"t": "5", "ablate": "kernel", "shown": "2", "filter": "3"}
+    changed = {"t": "5", "ablate": "kernel", "shown": "2", "filter": "3", "compared": "stimuli"}
     app = opened(model="od_resnet18_w32_1x_tiny_imagenet.safetensors", **changed)
     app.button(key=f"invite-{name}").click().run()
     assert works(app)
@@ -519,6 +519,27 @@ def test_a_busy_server_leaves_the_page_whole_says_one_sentence_and_is_asked_agai
     assert sentences(app) == []
     assert app.session_state["view"].settings.ablate == ("kernel",)
     assert app.session_state["answers-all"][1].now.settings.ablate == ("kernel",)
+
+
+def test_while_others_keep_the_network_a_stimulus_keeps_its_knob_and_the_curve_comes_when_it_is_asked_for_again(
+    monkeypatch,
+):
+    app = opened(source="stimuli", stimulus="plain")
+    drawn = [caption for caption in captions(app) if "Each dot" in caption]
+    assert len(drawn) == 1
+    monkeypatch.setattr(inference, "PATIENCE", 0.01)
+    with inference._wait_for_device(engine.pick_device("auto"), time.monotonic() + 1):
+        app.button_group(key="ablate").set_value(["channel"]).run()
+        assert works(app)
+        assert not any("Each dot" in caption for caption in captions(app))
+        assert set(sentences(app)) == {
+            say("en", "busy.network"),
+            f"{say('en', 'busy.network')} {say('en', 'busy.before')}",
+        }
+    app.button(key="again-response").click().run()
+    assert works(app)
+    assert sentences(app) == []
+    assert [caption for caption in captions(app) if "Each dot" in caption] == drawn
 
 
 # --- what a picture really is -------------------------------------------------------------------------------------------
