@@ -13,6 +13,7 @@ from typing import NamedTuple
 from odconv.attention import HEADS
 from odconv.words import Phrase
 
+LIKED = ("astronaut", "dahlia", "espresso", "rocket")  # samples of which one uses W3 most
 MOST_KERNELS = 8  # that can be answers; more are no choice for a visitor
 LEVEL = 0.005  # of a probability or share: what cannot be told apart at two digits
 
@@ -54,7 +55,7 @@ def _kernels() -> dict[str, Phrase]:
 
 
 def _heads() -> dict[str, Phrase]:
-    return {head: Phrase(f"head.{head}_attention") for head in HEADS}
+    return {head: Phrase(f"head.{head}") for head in HEADS}
 
 
 # In the order in which they are met.
@@ -66,6 +67,13 @@ TASKS = {
         _task("temperature", "low", "high", "both", "neither"),
         Task("grating", _kernels() | _heads()),
         _task("twin", "same", "apart", "two"),
+        _task("taps", "photo", "map", "taps", "channels"),
+        Task("shuffle", {"none": Phrase("task.shuffle_none")} | _heads() | {"all": Phrase("task.shuffle_all")}),
+        _task("alone", "same", "weaker", "other"),
+        Task("go", _heads()),
+        Task("likes", {sample: Phrase(f"sample.{sample}") for sample in LIKED}),
+        _task("class", "first", "between", "last"),
+        _task("strange", "yes", "mixed", "nearer"),
     )
 }
 

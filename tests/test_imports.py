@@ -56,6 +56,7 @@ ALLOWED = {
     },
     "atlas": {"attention"},
     "kernel_use": {"atlas"},
+    "findings": {"atlas", "attention", "explain", "kernel_use", "layer", "probe", "tasks", "words"},
     "unusual": {"atlas", "attention", "explain"},
     "export": {"attention", "cost", "drawings", "explain", "words"},
     "figures": {"attention", "drawings", "words"},

@@ -33,18 +33,26 @@ def show(engine: Engine, answers: Answers | None) -> None:
     chosen = view.current()
     if sources.shown_member(chosen).source != "stimuli":
         return
+    response = _response(engine, answers) if answers and engine.checkpoint.dynamic else None
+    draw(chosen.stimulus, sources.knob(chosen), response)
+
+
+def draw(stimulus: str, value: float, response: dict[str, Any] | None) -> None:
+    """Draw the knob of ``stimulus`` at ``value``, and above it a layer's response, by which it can be turned, too.
+
+    ``response``: from ``drawings.response_data``; None where there is none.
+    """
     with st.container(key="stimulus"):
-        response = _response(engine, answers) if answers and engine.checkpoint.dynamic else None
         if response:
             components.response(
                 response,
-                STIMULI[chosen.stimulus].stops,
-                chosen.stimulus,
+                STIMULI[stimulus].stops,
+                stimulus,
                 live.answered("response"),
                 connection.session(),
-                lambda sent: live.receive(sent, lambda sent: parse_turn(sent, chosen.stimulus), "response"),
+                lambda sent: live.receive(sent, lambda sent: parse_turn(sent, stimulus), "response"),
             )
-        show_dial(chosen.stimulus, sources.knob(chosen), lambda sent: parse_turn(sent, chosen.stimulus), "knob")
+        show_dial(stimulus, value, lambda sent: parse_turn(sent, stimulus), "knob")
         if response:
             st.markdown(f"**{response['sentence']}**")
             st.caption(response["note"])

@@ -14,7 +14,7 @@ from odconv import start
 from odconv.attention import HEADS, Heads, Keep, Settings
 from odconv.forging_view import STEPS
 from odconv.stimuli import STIMULI, clamp_knob
-from odconv.tasks import check_answers, format_answers
+from odconv.tasks import TASKS, check_answers, format_answers
 from odconv.words import LANGUAGES
 
 SOURCES = ("samples", "upload", "camera", "stimuli")
@@ -69,6 +69,7 @@ class View:
     place: tuple[int, int] | None = None  # row and column of a layer's output, from 0; None: where it is largest
     step: int = 1  # of the path through the first lesson, from 1
     answers: tuple[tuple[str, str], ...] = ()  # (task, answer): what the visitor said before the network did
+    question: str = ""  # which one is open in the fold at the foot of a page; empty: the fold is closed
     present: bool = False  # whether the page is shown to a room: large text, no sidebar
     dials: str = "one"  # of the temperature lesson: "one" for all heads, or "four"
     suffers: str = ""  # the head that the visitor thinks a high temperature harms most; empty: not asked yet
@@ -211,6 +212,7 @@ PARAMETERS = (
     Parameter("forge", "forge_step", _one_of((*STEPS, ALL_STEPS))),
     Parameter("place", "place", _place, _format_place),
     Parameter("step", "step", _whole(1, len(start.STEPS))),
+    Parameter("question", "question", _one_of(list(TASKS))),
     Parameter("answers", "answers", lambda text, offer: check_answers(text), format_answers),
     Parameter("show", "difference", _switch("difference"), lambda on: "difference"),
     Parameter("present", "present", _switch("1"), lambda on: "1"),

@@ -1,4 +1,4 @@
-"""What of Explore follows a dial on its release and not while it is dragged: kernel, comparison and files to take away."""
+"""What of Explore follows a dial on its release and not while it is dragged: kernel, comparison, questions and files to take away."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from odconv.ui import asking, kernel, several, takeaway
+from odconv.ui import asking, kernel, photo, questions, several, takeaway
 from odconv.ui.engine import Engine
 from odconv.ui.pictures import Picture
 
@@ -22,5 +22,6 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
         kernel.show(engine, pictures, reply.answers)
         if len(pictures) > 1:
             several.show(engine, pictures, reply.answers)
+        questions.show(engine, photo.looked_at(engine), questions.EXPLORE)
     with st.container(key="takeaway"):
         takeaway.show(engine, pictures, reply.answers)

@@ -14,9 +14,8 @@ from odconv.explain import Explanation
 from odconv.kernel_view import pick_slice
 from odconv.layer import ODConv2d
 from odconv.start import LAYER, STEPS, TEMPERATURES, TURN, Case
-from odconv.stimuli import STIMULI
 from odconv.tasks import MOST_KERNELS, TASKS, Finding
-from odconv.ui import components, connection, inference, knob, live, sources, tasks, text, view
+from odconv.ui import components, inference, knob, sources, tasks, text, view
 from odconv.ui import engine as engines
 from odconv.ui import static_network as static
 from odconv.ui.engine import Engine
@@ -198,18 +197,11 @@ def _show_grating(engine: Engine) -> None:
         record = inference.ask(engine, picture, Settings()).explanation
         _draw(engine, _cases(engine, layer, [record], [picture.title]), [picture])
         if answered:
-            value, attention = sources.knob(looked_into), record.layers[layer].attention
-            curve = drawings.response_data(text.language(), layer, GRATING, response.values, found, value, attention)
-            components.response(
-                curve,
-                STIMULI[GRATING].stops,
-                GRATING,
-                live.answered("response"),
-                connection.session(),
-                lambda sent: live.receive(sent, lambda sent: knob.parse_turn(sent, GRATING), "response"),
+            value = sources.knob(looked_into)
+            curve = drawings.response_data(
+                text.language(), layer, GRATING, response.values, found, value, record.layers[layer].attention
             )
-            st.markdown(f"**{curve['sentence']}**")
-            st.caption(curve["note"])
+            knob.draw(GRATING, value, curve)
     if not st.session_state.get("dragging"):
         view.write_link()
 
