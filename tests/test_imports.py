@@ -13,6 +13,7 @@ ALLOWED = {
     "attention": set(),
     "probe": {"attention"},
     "words": set(),
+    "glossary": {"words"},
     "forms": set(),
     "layer": {"attention", "forms", "probe"},
     "forge": {"attention", "layer"},

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import streamlit as st
 
-from odconv.ui import sidebar, sources, text, view
+from odconv.ui import glossary, sidebar, sources, text, view
 from odconv.ui.engine import Engine
 from odconv.ui.link import View
 from odconv.ui.pictures import Picture
@@ -38,9 +38,10 @@ def open_network(title: str, intro: str) -> Engine | None:
         engine = sidebar.choose_engine(view.current())
         if engine:
             sidebar.describe(engine)
+    glossary.begin()
     with st.container(key="beginning", horizontal=True, vertical_alignment="center", gap="medium"):
         st.header(say(title), anchor=False, width="content")
-        st.markdown(say(intro))
+        st.markdown(glossary.explain(intro))
         _choose_presentation()
     if unknown := view.ignored():
         st.info(text.markdown("page.bad_link", names=", ".join(unknown)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
+from odconv.ui import glossary
 from odconv.ui.text import say
 
 # File in ``pages/`` -> its path in the address, in the order of the bar. The first one is what ``/`` shows. A file of its
@@ -22,8 +23,9 @@ _known = False  # whether the server knows the pages: from their first declarati
 
 
 def run() -> None:
-    """Draw the bar and run the page that the address names. ``app.py`` does nothing else."""
+    """Draw the bar, run the page that the address names, and draw what stands at the foot of every page. ``app.py`` does nothing else."""
     _declare_pages().run()
+    glossary.show()
 
 
 def join_app() -> None:

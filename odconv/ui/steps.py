@@ -15,7 +15,7 @@ from odconv.kernel_view import pick_slice
 from odconv.layer import ODConv2d
 from odconv.start import LAYER, STEPS, TEMPERATURES, TURN, Case
 from odconv.tasks import MOST_KERNELS, TASKS, Finding
-from odconv.ui import components, inference, knob, sources, tasks, text, view
+from odconv.ui import components, glossary, inference, knob, sources, tasks, text, view
 from odconv.ui import engine as engines
 from odconv.ui import static_network as static
 from odconv.ui.engine import Engine
@@ -104,9 +104,9 @@ def _show_kernels(engine: Engine, pair: tuple[Picture, Picture]) -> None:
         several = engine.num_kernels > 1
         values = {"layer": layer, "title": pair[0].title}
         st.markdown(
-            text.markdown("start.kernels_text", kernels=engine.num_kernels, **values)
+            glossary.explain("start.kernels_text", kernels=engine.num_kernels, **values)
             if several
-            else text.markdown("start.kernels_text_one", **values)
+            else glossary.explain("start.kernels_text_one", **values)
         )
         places = records[0].layers[layer].output_shape[1:]
         tasks.ask(
@@ -129,7 +129,7 @@ def _show_flat(engine: Engine, picture: Picture) -> None:
     cases = _cases(engine, layer, records, [say("start.as_trained"), say("start.flattened")][: len(records)])
     left, right = _columns()
     with left:
-        st.markdown(text.markdown("start.flat_text", name=_names(engine)[cases[0].first]))
+        st.markdown(glossary.explain("start.flat_text", name=_names(engine)[cases[0].first]))
         tasks.ask(TASKS["flat"], say("task.flat"), answers, lambda: _find_flat(engine, cases))
     with right:
         _draw(engine, cases, [picture] * len(cases))
@@ -151,7 +151,7 @@ def _show_temperature(engine: Engine, picture: Picture) -> None:
     left, right = _columns()
     with left:
         name = _names(engine)[by_temperature[1.0].first]
-        st.markdown(text.markdown("start.temperature_text", name=name))
+        st.markdown(glossary.explain("start.temperature_text", name=name))
         tasks.ask(
             TASKS["temperature"],
             text.markdown("task.temperature", name=name),
@@ -178,11 +178,11 @@ def _show_grating(engine: Engine) -> None:
     left, right = _columns()
     with left:
         if by_angle is None:
-            st.markdown(text.markdown("start.grating_text_one", layer=layer))
+            st.markdown(glossary.explain("start.grating_text_one", layer=layer))
         else:
             first = int(by_angle[TURN[0]].argmax())
             share = f"{by_angle[TURN[0]][first]:.2f}"
-            st.markdown(text.markdown("start.grating_text", layer=layer, first=first + 1, share=share))
+            st.markdown(glossary.explain("start.grating_text", layer=layer, first=first + 1, share=share))
         tasks.ask(
             TASKS["grating"],
             say("task.grating" if by_angle else "task.grating_one"),
@@ -221,7 +221,7 @@ def _show_twin(engine: Engine, pair: tuple[Picture, Picture]) -> None:
     made = _cases(dynamic, layer, records, titles, slice_shown)
     left, right = _columns()
     with left:
-        st.markdown(text.markdown("start.twin_text", title=titles[0], other=titles[1]))
+        st.markdown(glossary.explain("start.twin_text", title=titles[0], other=titles[1]))
         tasks.ask(
             TASKS["twin"],
             say("task.twin"),
