@@ -9,12 +9,11 @@ from odconv.ui import (
     controls,
     familiar,
     invitations,
-    kernel,
     knob,
     layer,
+    on_release,
     photo,
     several,
-    takeaway,
     view,
 )
 from odconv.ui import static_network as static
@@ -23,8 +22,7 @@ from odconv.ui.pictures import Picture
 
 bootstrap()
 engine, pictures = beginning.begin("page.title", "page.intro")
-if len(pictures) < 2:
-    invitations.show()
+invitations.show(pictures)
 
 
 @st.fragment(key="stage")
@@ -58,14 +56,5 @@ def stage(engine: Engine, pictures: list[Picture]) -> None:
 if engine and pictures:
     several.choose_layer(engine, pictures)
     stage(engine, pictures)
-    reply = asking.ask(engine, pictures, "all")
-    if len(pictures) > 1:
-        asking.show_busy(reply, "all")
-    if reply.answers:
-        if engine.checkpoint.dynamic:
-            kernel.show(engine, pictures, reply.answers)
-            if len(pictures) > 1:
-                several.show(engine, pictures, reply.answers)
-        with st.container(key="takeaway"):
-            takeaway.show(engine, pictures, reply.answers)
+    on_release.show(engine, pictures)
 view.write_link()

@@ -1,6 +1,6 @@
 """How is the kernel made that meets my picture?"""
 
-from odconv.ui import beginning, bootstrap, forging, several, view
+from odconv.ui import beginning, bootstrap, forging, photo, questions, several, view
 from odconv.ui import static_network as static
 
 bootstrap()
@@ -9,6 +9,7 @@ if engine and pictures:
     several.choose_layer(engine, pictures)
     if engine.checkpoint.dynamic:
         forging.show(engine, pictures)
+        questions.show(engine, photo.looked_at(engine), questions.FORGE)
     else:
         static.show(engine, pictures)
 view.write_link()

@@ -1,5 +1,5 @@
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
@@ -10,14 +10,21 @@ from odconv.forging_view import STEPS
 from odconv.stimuli import STIMULI
 from odconv.ui.link import (
     ALL_STEPS,
+    MOST_KERNELS,
     MOST_PICTURES,
+    OTHER_SETTINGS,
+    OWN,
     PARAMETERS,
+    SAME,
     SETTINGS,
     SOURCES,
     TEMPERATURES,
     Offer,
+    Other,
     View,
+    as_own,
     from_query,
+    other_settings,
     to_query,
 )
 from odconv.words import LANGUAGES
@@ -28,6 +35,18 @@ SAMPLES = OFFER.samples
 # What the dials send: three significant digits.
 temperatures = st.floats(math.log10(TEMPERATURES[0]), math.log10(TEMPERATURES[1])).map(lambda x: float(f"{10**x:.3g}"))
 some_heads = st.lists(st.sampled_from(HEADS), unique=True).map(tuple)
+others = st.builds(
+    Other,
+    picture=st.none() | st.sampled_from([SAME, OWN, *SAMPLES]),
+    model=st.none() | st.sampled_from(OFFER.models),
+    layer=st.none() | st.sampled_from(["layer1.0.conv1", "layer1.0.conv2#2"]),
+    temperature=st.none() | temperatures,
+    tempered=st.none() | some_heads,
+    kernels=st.none() | st.integers(1, 64),
+    keep=st.none() | st.sampled_from(["first", "strongest"]),
+    compensate=st.none() | st.booleans(),
+    ablate=st.none() | some_heads,
+)
 settings = st.builds(
     Settings,
     temperature=temperatures | st.builds(Heads, *[temperatures] * len(HEADS)),
@@ -64,6 +83,7 @@ def views(draw):
         present=draw(st.booleans()),
         difference=draw(st.booleans()),
         settings=draw(settings),
+        b=draw(others),
     )
 
 
@@ -80,8 +100,9 @@ def test_the_default_view_has_an_empty_link():
 def test_every_field_of_a_view_and_its_settings_has_one_parameter():
     chosen = [parameter.field for parameter in PARAMETERS]
     assert len(set(chosen)) == len({parameter.name for parameter in PARAMETERS}) == len(chosen)
-    views = {known.name for known in fields(View)} - {"settings"}
-    assert set(chosen) == views | set(SETTINGS) - {"layers"}  # which layers settings are for, no page asks yet
+    views = {known.name for known in fields(View)} - {"settings", "b"}
+    other = {f"b.{known.name}" for known in fields(Other)}
+    assert set(chosen) == views | other | set(SETTINGS) - {"layers"}  # which layers settings are for, no page asks yet
 
 
 @pytest.mark.parametrize("shown", ["1.0000001", "1", "1.00"])
@@ -117,6 +138,15 @@ def test_a_temperature_is_what_the_page_can_show_of_it(shown):
         *[("place", value) for value in ("", "3", "0,1", "1,0", "1,2,3", "-1,2", "1.5,2", "1, 2", "²,1", "1,10000")],
         *[("knob", value) for value in ("abc", "1e9", "-1e9", "nan", "inf")],
         *[("lang", value) for value in ("tlh", "EN", "")],
+        *[("b-picture", value) for value in ("", "nope", "picture-1,picture-2", "../x")],
+        *[("b-knob", value) for value in ("abc", "45")],  # side B has no stimulus
+        *[("b-model", value) for value in ("../../etc/passwd", "first", "")],
+        *[("b-t", value) for value in ("", "nan", "0", "1e9")],
+        *[("b-kernels", value) for value in ("", "0", "65", "none")],
+        *[("b-compensate", value) for value in ("", "2", "true")],
+        *[("b-tempered", value) for value in ("", "Kernel")],
+        ("b-keep", "last"),
+        ("b-layer", "a\nb"),
         ("source", "zzz"),
         ("keep", "last"),
         ("stimulus", "<script>"),
@@ -148,3 +178,25 @@ def test_a_bad_parameter_does_not_take_the_good_ones_with_it():
 def test_samples_in_a_link_are_shown_once_each_and_at_most_eight():
     view, _ = from_query({"sample": ",".join(SAMPLES[:1] + SAMPLES)}, OFFER)
     assert view.samples == tuple(SAMPLES[:MOST_PICTURES])
+
+
+def test_side_b_is_side_a_but_for_what_it_has_of_its_own():
+    chosen = View(settings=Settings(3.0, kernels=2, ablate=("channel",)))
+    assert other_settings(chosen) == chosen.settings
+    some = replace(chosen, b=Other(temperature=1.0, kernels=MOST_KERNELS, ablate=()))
+    assert other_settings(some) == Settings()
+    assert to_query(some)["b-kernels"] == "all"
+    assert {name for name in to_query(some) if name.startswith("b-")} == {"b-t", "b-kernels", "b-ablate"}
+
+
+@given(settings, settings)
+def test_side_b_can_have_any_settings_of_its_own_beside_any_of_side_a(ours, theirs):
+    chosen = View(settings=ours, b=Other(**as_own(theirs, OTHER_SETTINGS)))
+    all_kept = replace(theirs, kernels=None if theirs.kernels == MOST_KERNELS else theirs.kernels)
+    assert other_settings(chosen) == all_kept
+
+
+def test_the_knob_of_side_b_belongs_to_its_stimulus():
+    assert from_query({"b-picture": "grating", "b-knob": "45"}, OFFER)[0].b == Other(picture="grating", knob=45)
+    view, ignored = from_query({"b-picture": "grating", "b-knob": "9999"}, OFFER)
+    assert (view.b, ignored) == (Other(picture="grating"), ["b-knob"])

@@ -5,6 +5,7 @@ A Plotly chart is rebuilt from scratch at every change and would flicker. The dr
 and gives every text, in the visitor's language. No torch and no streamlit here.
 """
 
+from odconv.drawings.cases import cases_data
 from odconv.drawings.colours import COLOURS
 from odconv.drawings.curves import Sweep, curves_data, shrinking_data
 from odconv.drawings.describe import Spread, describe_settings, describe_spread, temperatures_text
@@ -19,27 +20,44 @@ from odconv.drawings.numbers import count_text
 from odconv.drawings.prediction import prediction_data
 from odconv.drawings.response import knob_text, response_data
 from odconv.drawings.side_by_side import side_by_side_data
+from odconv.drawings.sides import (
+    Side,
+    describe_agreement,
+    describe_comparison,
+    differences_data,
+    heads_data,
+    network_data,
+    side_data,
+)
 from odconv.drawings.source import script, style
 from odconv.drawings.suffers import Alone, suffers_data
+from odconv.drawings.task import task_data
 from odconv.drawings.tempered import output_data, tempered_data
 
 __all__ = [
     "COLOURS",
     "Alone",
+    "Side",
     "Spread",
     "Sweep",
+    "cases_data",
     "clean_name",
     "count_text",
     "curves_data",
+    "describe_agreement",
+    "describe_comparison",
     "describe_settings",
     "describe_spread",
+    "differences_data",
     "first_synonym",
     "forging_data",
     "glance_data",
+    "heads_data",
     "kernel_data",
     "kernel_use_data",
     "knob_text",
     "layer_data",
+    "network_data",
     "output_data",
     "prediction_data",
     "response_data",
@@ -47,8 +65,10 @@ __all__ = [
     "script",
     "shrinking_data",
     "side_by_side_data",
+    "side_data",
     "style",
     "suffers_data",
+    "task_data",
     "temperatures_text",
     "tempered_data",
 ]

@@ -1,6 +1,9 @@
 // One layer at work on one picture, step by step: the formula, the steps, and beside them the two maps on which the place is
 // chosen. A step, a tap and a place are changed here; the page is told when they have come to rest.
 
+// Parts of the formula that are lit together.
+const GATE_TERMS = ["channel", "filter"].join(" ");
+const INPUT_TERMS = ["x", "pool"].join(" ");
 const FORGING_REST = 350; // ms after the last change before the page is told, so that a walk makes one entry in the history
 const FORGING_PATIENCE = 3000; // ms after which a change that was not answered is given up
 const LINE_LIMIT = 8; // kernels in one line of arithmetic
@@ -217,7 +220,7 @@ const forgingSteps = {
       `<span class="gate" data-term="${head}" data-gate="${head}" style="border-color:var(--${head})"><span class="faint">${esc(words[head])} ${index}</span>× ${num(gate, 4)}</span>`);
     return `<div class="forge-chain">${forgingSquare(state, "tapped", "spatial", data.tapped, side, words.tapped)}${forgingSign("×")}
       <div class="forge-gates">${chips.join("")}</div>${forgingSign("=")}
-      ${forgingResult(state, "forged", "channel filter", data.forged, side, words.forged)}</div>`;
+      ${forgingResult(state, "forged", GATE_TERMS, data.forged, side, words.forged)}</div>`;
   },
 
   meet: (state, room) => {
@@ -232,7 +235,7 @@ const forgingSteps = {
       };
     });
     const outside = patch.flat().filter(({ inside }) => !inside).length;
-    return `<div class="forge-chain">${forgingSquare(state, "forged", "channel filter", data.forged, side, words.forged)}${forgingSign("×")}
+    return `<div class="forge-chain">${forgingSquare(state, "forged", GATE_TERMS, data.forged, side, words.forged)}${forgingSign("×")}
       ${forgingFigure("patch", "x", words.under, under)}${forgingSign("=")}
       ${forgingResult(state, "products", "meet", products, side, words.products, "product")}${forgingSign("Σ")}
       <output class="forge-number" data-term="meet" data-number="added">${figuresOf(added)}</output></div>
@@ -263,7 +266,7 @@ const FOLLOW_PLACE = ["meet", "output"]; // steps that are drawn with the place,
 
 const forgingStage = (state, step, number, room) => {
   const panel = room >= 520 ? (room - 24) / 2 : room;
-  return `<section class="forge-stage" data-stage="${step.name}" aria-label="${number}. ${esc(step.title)}">
+  return `<section class="forge-stage" data-stage="${step.name}" aria-label="${esc(step.title)}">
     <h4>${number}. ${esc(step.title)}</h4><p class="${step.passed ? "why" : "forge-text"}">${esc(step.text)}</p>
     <div class="forge-content">${FOLLOW_PLACE.includes(step.name) ? "" : forgingSteps[step.name](state, room, panel)}</div>
     ${forgingLines[step.name] && !step.passed ? `<p class="forge-line forge-tap" data-tap-line="${step.name}" aria-live="polite"></p>` : ""}</section>`;
@@ -297,7 +300,7 @@ const forgingNav = (state) => {
 const forgingMap = (state, name, side, [height, width], [above, beside], caption, attributes) => {
   const rows = height + 2 * above, columns = width + 2 * beside, scale = side / Math.max(rows, columns);
   const share = (part, whole) => `${((100 * part) / whole).toFixed(3)}%`;
-  return `<figure class="forge-map-figure" data-map="${name}" data-term="${name === "input" ? "x pool" : "y"}"><div class="forge-map" style="width:${at(columns * scale)}px;aspect-ratio:${columns}/${rows}" ${attributes}>
+  return `<figure class="forge-map-figure" data-map="${name}" data-term="${name === "input" ? INPUT_TERMS : "y"}"><div class="forge-map" style="width:${at(columns * scale)}px;aspect-ratio:${columns}/${rows}" ${attributes}>
     <canvas width="${width}" height="${height}" style="left:${share(beside, columns)};top:${share(above, rows)};width:${share(width, columns)};height:${share(height, rows)}"></canvas>
     <svg viewBox="0 0 ${columns} ${rows}" preserveAspectRatio="none" aria-hidden="true"></svg></div><figcaption>${esc(caption)}</figcaption></figure>`;
 };

@@ -11,7 +11,7 @@ const kernelCells = (values, side, label, paint) => {
   const k = values.length, cell = side / Math.max(k, 2), size = Math.min(16, Math.max(12, 0.29 * cell));
   const cells = values.flatMap((row, y) => row.map((value, x) => {
     const { color, ink, texts, title } = paint(value, y, x);
-    const text = texts.flatMap((one) => [one, one.replace("0.", ".")]).find((one) => one.length * DIGIT * size <= cell - (ink ? 2 : 8)), [cx, cy] = [at((x + 0.5) * cell), (y + 0.5) * cell];
+    const text = texts.flatMap((one) => [one, one.replace(/^([+−]?)0\./, "$1.")]).find((one) => one.length * DIGIT * size <= cell - (ink ? 2 : 8)), [cx, cy] = [at((x + 0.5) * cell), (y + 0.5) * cell];
     const plateWidth = Math.min(2.6 * size, cell - 4);
     const plate = ink ? "" : `<rect x="${at(cx - plateWidth / 2)}" y="${at(cy - 0.75 * size)}" width="${at(plateWidth)}" height="${at(1.5 * size)}" rx="4" class="plate"/>`;
     const number = text ? `${plate}<text x="${cx}" y="${at(cy + 0.36 * size)}" class="middle weight" style="font-size:${at(size)}px${ink ? `;fill:${ink}` : ""}">${text}</text>` : "";

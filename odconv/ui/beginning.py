@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import streamlit as st
 
-from odconv.ui import sidebar, sources, text, view
+from odconv.ui import glossary, sidebar, sources, text, view
 from odconv.ui.engine import Engine
+from odconv.ui.link import View
 from odconv.ui.pictures import Picture
 from odconv.ui.text import say
 
@@ -26,22 +27,37 @@ def begin(title: str, intro: str) -> Chosen:
         title: key of the page's question.
         intro: key of a sentence or two under it, as Markdown.
     """
+    engine = open_network(title, intro)
+    return Chosen(engine, choose_pictures(engine, view.current()) if engine else [])
+
+
+def open_network(title: str, intro: str) -> Engine | None:
+    """Draw the beginning of a page without the choice of pictures; the arguments as in ``begin``."""
     with st.sidebar:
         sidebar.choose_language()
         engine = sidebar.choose_engine(view.current())
         if engine:
             sidebar.describe(engine)
+    glossary.begin()
     with st.container(key="beginning", horizontal=True, vertical_alignment="center", gap="medium"):
         st.header(say(title), anchor=False, width="content")
-        st.markdown(say(intro))
+        st.markdown(glossary.explain(intro))
         _choose_presentation()
     if unknown := view.ignored():
         st.info(text.markdown("page.bad_link", names=", ".join(unknown)))
+    return engine
+
+
+def choose_pictures(engine: Engine, looked_into: View) -> list[Picture]:
+    """Draw the choice of pictures, and say what is to be done where there is none yet.
+
+    ``looked_into``: whose pictures are marked as chosen: the visitor's view, or what a page makes of it.
+    """
     with st.container(key="pictures", horizontal=True, vertical_alignment="center", gap="medium"):
-        pictures = sources.choose(view.current(), engine.checkpoint.card.resize) if engine else []
-    if engine and not pictures:
-        st.info(sources.prompt(view.current()))
-    return Chosen(engine, pictures)
+        pictures = sources.choose(looked_into, engine.checkpoint.card.resize)
+    if not pictures:
+        st.info(sources.prompt(looked_into))
+    return pictures
 
 
 def _choose_presentation() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
 
-from odconv.attention import HEADS
+from odconv.attention import HEADS, Settings
 from odconv.drawings import describe_settings
 from odconv.ui import dials, text, view
 from odconv.ui.engine import Engine
@@ -25,52 +27,61 @@ def show_dials(engine: Engine) -> None:
 
 def show_more(engine: Engine) -> None:
     """Draw the fold: the heads that temperature acts on, gain, which kernels stay, and ablated heads."""
-    most = engine.num_kernels
-    heads = {head: say(f"head.{head}").capitalize() for head in engine.heads}
-    chosen = view.current().settings
     fold = st.expander(say("setting.more"), key="more")
     with fold, st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        view.bind(
-            st.pills,
-            say("setting.tempered"),
-            key="tempered",
-            value=[head for head in chosen.tempered if head in heads],
-            then=lambda some: change_and_rerun(tempered=HEADS if set(some) >= set(heads) else tuple(some)),
-            options=heads,
-            selection_mode="multi",
-            help=say("setting.tempered_help"),
-        )
-        view.bind(
-            st.segmented_control,
-            say("setting.gain"),
-            key="compensate",
-            value=chosen.compensate,
-            then=lambda kept: change_and_rerun(compensate=kept),
-            options={False: say("setting.gain_free"), True: say("setting.gain_kept")},
-            required=True,
-            help=say("setting.gain_help"),
-        )
-        view.bind(
-            st.segmented_control,
-            say("setting.keep"),
-            key="keep",
-            value=chosen.keep,
-            then=lambda which: change_and_rerun(keep=which),
-            options={which: say(f"setting.keep_{which}") for which in ("strongest", "first")},
-            required=True,
-            disabled=most == 1,
-            help=say("setting.keep_help"),
-        )
-        view.bind(
-            st.pills,
-            say("setting.ablate"),
-            key="ablate",
-            value=[head for head in chosen.ablate if head in heads],
-            then=lambda some: change_and_rerun(ablate=tuple(some)),
-            options=heads,
-            selection_mode="multi",
-            help=say("setting.ablate_help"),
-        )
+        show_rare(engine, view.current().settings, change_and_rerun)
+
+
+def show_rare(engine: Engine, chosen: Settings, change: Callable[..., None], prefix: str = "") -> None:
+    """Draw the widgets of the settings that are seldom needed.
+
+    Args:
+        chosen: what they show.
+        change: gets the setting that was changed, by its name.
+        prefix: of the widgets' keys, for a page that has them twice.
+    """
+    heads = {head: say(f"head.{head}").capitalize() for head in engine.heads}
+    view.bind(
+        st.pills,
+        say("setting.tempered"),
+        key=f"{prefix}tempered",
+        value=[head for head in chosen.tempered if head in heads],
+        then=lambda some: change(tempered=HEADS if set(some) >= set(heads) else tuple(some)),
+        options=heads,
+        selection_mode="multi",
+        help=say("setting.tempered_help"),
+    )
+    view.bind(
+        st.segmented_control,
+        say("setting.gain"),
+        key=f"{prefix}compensate",
+        value=chosen.compensate,
+        then=lambda kept: change(compensate=kept),
+        options={False: say("setting.gain_free"), True: say("setting.gain_kept")},
+        required=True,
+        help=say("setting.gain_help"),
+    )
+    view.bind(
+        st.segmented_control,
+        say("setting.keep"),
+        key=f"{prefix}keep",
+        value=chosen.keep,
+        then=lambda which: change(keep=which),
+        options={which: say(f"setting.keep_{which}") for which in ("strongest", "first")},
+        required=True,
+        disabled=engine.num_kernels == 1,
+        help=say("setting.keep_help"),
+    )
+    view.bind(
+        st.pills,
+        say("setting.ablate"),
+        key=f"{prefix}ablate",
+        value=[head for head in chosen.ablate if head in heads],
+        then=lambda some: change(ablate=tuple(some)),
+        options=heads,
+        selection_mode="multi",
+        help=say("setting.ablate_help"),
+    )
 
 
 def change_and_rerun(**settings: object) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
+import streamlit as st
+
 from odconv.attention import HEADS, Settings
 from odconv.drawings import temperatures_text
 from odconv.ui import live
-from odconv.ui.live import Dial, Turn
+from odconv.ui.live import Dial, Parse, Turn
 from odconv.ui.text import language, say
 
 # The temperatures that the dial stops at: 50 steps to a decade, as far as two digits can tell them apart.
@@ -28,6 +30,16 @@ def show(settings: Settings, most: int) -> None:
     if most > 1:
         dials.append(_kernels_dial(min(settings.kernels or most, most), most))
     live.show(dials, lambda sent: parse_turn(sent, most), "dials")
+
+
+def show_apart(settings: Settings, most: int, parse: Parse, key: str) -> None:
+    """The same dials as two widgets in columns; ``key`` and what they turn name them. ``parse``: as ``parse_turn``."""
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        live.show([_temperature_dial(settings)], parse, f"{key}_temperature")
+    if most > 1:
+        with right:
+            live.show([_kernels_dial(min(settings.kernels or most, most), most)], parse, f"{key}_kernels")
 
 
 def _temperature_dial(settings: Settings) -> Dial:

@@ -21,6 +21,7 @@ import torch
 from odconv import images
 from odconv.attention import Heads, Settings
 from odconv.explain import Explanation, LayerRecord, explain, stack
+from odconv.findings import shuffle_input
 from odconv.forging_view import ForgingView, LayerForging, forge_layer, view_forging
 from odconv.kernel_view import KernelView, pick_slice, view_kernel
 from odconv.layer import ODConv2d
@@ -407,6 +408,34 @@ def _read(
     image = images.prepare(_picture.image, _engine.checkpoint.card)
     with _wait_for_device(_engine.device, _deadline):
         return take_reading(_engine.checkpoint.model, image, settings)
+
+
+# --- an input that is shuffled --------------------------------------------------------------------------------------
+
+
+def ask_shuffle(engine: Engine, picture: Picture, layer: str) -> tuple[Heads[float], float]:
+    """What changes in ``layer`` when the places of its input for ``picture`` are shuffled, see :func:`shuffle_input`.
+
+    Raises:
+        BusyError: others have kept the device for too long.
+        KeyError: the network has no such layer.
+    """
+    deadline = time.monotonic() + PATIENCE
+    found, _ = _else_on_cpu(
+        engine, lambda there: _shuffle(there.identity, picture.digest, layer, there, picture, deadline)
+    )
+    return found
+
+
+@st.cache_data(ttl=HOUR, max_entries=1000, show_spinner=False)
+def _shuffle(
+    identity: Identity, digest: str, layer: str, _engine: Engine, _picture: Picture, _deadline: float
+) -> tuple[Heads[float], float]:
+    image = images.prepare(_picture.image, _engine.checkpoint.card)
+    with _wait_for_device(_engine.device, _deadline):
+        record = explain(_engine.checkpoint.model, image, keep_input_of=layer).layers[layer]
+        assert record.input is not None
+        return shuffle_input(_module(_engine, layer), record.input)
 
 
 # --- the queue --------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
@@ -9,6 +10,7 @@ import streamlit as st
 from odconv.ui import engine as engines
 from odconv.ui import view
 from odconv.ui.link import SETTINGS
+from odconv.ui.pictures import Picture
 from odconv.ui.text import say
 
 # What a click chooses, beside the bundled network as trained: name of an invitation -> fields of ``View`` or ``Settings``.
@@ -19,9 +21,9 @@ INVITATIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def show() -> None:
-    """Draw the invitations, where the network is there of which they are true."""
-    if engines.FIRST not in engines.weights():
+def show(pictures: Sequence[Picture]) -> None:
+    """Draw the invitations, where the network is there of which they are true, and one picture or none is looked into."""
+    if len(pictures) > 1 or engines.FIRST not in engines.weights():
         return
     with st.container(key="invitations", horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(say("invitation.title"), width="content")

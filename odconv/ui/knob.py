@@ -13,7 +13,7 @@ from odconv.ui import asking, components, connection, inference, layer, live, so
 from odconv.ui.asking import Reply
 from odconv.ui.engine import Engine
 from odconv.ui.inference import Answers, BusyError
-from odconv.ui.live import Dial, Turn
+from odconv.ui.live import Dial, Parse, Turn
 from odconv.ui.text import say
 
 MARKED = {  # stops that are marked along the knob
@@ -33,23 +33,34 @@ def show(engine: Engine, answers: Answers | None) -> None:
     chosen = view.current()
     if sources.shown_member(chosen).source != "stimuli":
         return
+    response = _response(engine, answers) if answers and engine.checkpoint.dynamic else None
+    draw(chosen.stimulus, sources.knob(chosen), response)
+
+
+def draw(stimulus: str, value: float, response: dict[str, Any] | None) -> None:
+    """Draw the knob of ``stimulus`` at ``value``, and above it a layer's response, by which it can be turned, too.
+
+    ``response``: from ``drawings.response_data``; None where there is none.
+    """
     with st.container(key="stimulus"):
-        response = _response(engine, answers) if answers and engine.checkpoint.dynamic else None
         if response:
             components.response(
                 response,
-                STIMULI[chosen.stimulus].stops,
-                chosen.stimulus,
+                STIMULI[stimulus].stops,
+                stimulus,
                 live.answered("response"),
                 connection.session(),
-                lambda sent: live.receive(sent, lambda sent: parse_turn(sent, chosen.stimulus), "response"),
+                lambda sent: live.receive(sent, lambda sent: parse_turn(sent, stimulus), "response"),
             )
-        live.show(
-            [_dial(chosen.stimulus, sources.knob(chosen))], lambda sent: parse_turn(sent, chosen.stimulus), "knob"
-        )
+        show_dial(stimulus, value, lambda sent: parse_turn(sent, stimulus), "knob")
         if response:
             st.markdown(f"**{response['sentence']}**")
             st.caption(response["note"])
+
+
+def show_dial(name: str, value: float, parse: Parse, key: str) -> None:
+    """Draw the knob of the stimulus ``name`` alone; ``key`` names the widget."""
+    live.show([_dial(name, value)], parse, key)
 
 
 def _response(engine: Engine, answers: Answers) -> dict[str, Any] | None:

@@ -6,13 +6,15 @@ A link is untrusted: a parameter whose value does not exist here or is out of ra
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
-from odconv.attention import HEADS, Heads, Settings
+from odconv import start
+from odconv.attention import HEADS, Heads, Keep, Settings
 from odconv.forging_view import STEPS
 from odconv.stimuli import STIMULI, clamp_knob
+from odconv.tasks import TASKS, check_answers, format_answers
 from odconv.words import LANGUAGES
 
 SOURCES = ("samples", "upload", "camera", "stimuli")
@@ -23,6 +25,28 @@ LONGEST_NAME = 100  # of a layer
 ALL_STEPS = "all"  # in place of one step: all at once
 LONGEST_SIDE = 9_999  # of a layer's output, in a link
 MOST_CHANNELS = 99_999  # a link can name; which ones a layer has is known when there is a network
+
+
+SAME, OWN = "same", "own"  # pictures of side B: that of side A, and one that the visitor brought
+
+
+@dataclass(frozen=True)
+class Other:
+    """Side B of a comparison: what it has of its own. ``None``: as side A, which is the rest of the view.
+
+    So a link has the parameter ``b-x`` where B has an x of its own.
+    """
+
+    picture: str | None = None  # id of a sample, name of a stimulus, ``SAME`` or ``OWN``; None: the one after A's
+    knob: float | None = None  # of that stimulus; None: its default
+    model: str | None = None  # file name
+    layer: str | None = None
+    temperature: float | Heads[float] | None = None
+    tempered: tuple[str, ...] | None = None
+    kernels: int | None = None  # ``MOST_KERNELS``: all
+    keep: Keep | None = None
+    compensate: bool | None = None
+    ablate: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -43,11 +67,15 @@ class View:
     channel: int | None = None  # the same, of the input channels that the filter sees
     forge_step: str = STEPS[0]  # of the lesson on forging, or ``ALL_STEPS``
     place: tuple[int, int] | None = None  # row and column of a layer's output, from 0; None: where it is largest
+    step: int = 1  # of the path through the first lesson, from 1
+    answers: tuple[tuple[str, str], ...] = ()  # (task, answer): what the visitor said before the network did
+    question: str = ""  # which one is open in the fold at the foot of a page; empty: the fold is closed
     present: bool = False  # whether the page is shown to a room: large text, no sidebar
     dials: str = "one"  # of the temperature lesson: "one" for all heads, or "four"
     suffers: str = ""  # the head that the visitor thinks a high temperature harms most; empty: not asked yet
     difference: bool = False  # whether attention is shown minus the typical, where there is an atlas
     settings: Settings = field(default_factory=Settings)
+    b: Other = field(default_factory=Other)
 
 
 class Offer(NamedTuple):
@@ -62,13 +90,15 @@ class Parameter:
     """One parameter of a link."""
 
     name: str  # in the link
-    field: str  # of ``View`` or of ``Settings``, where its default is
+    field: str  # of ``View`` or of ``Settings``, where its default is; with ``B`` before it, of ``Other``
     parse: Callable[[str, Offer], Any]  # raises ValueError for text that is no allowed value
     format: Callable[[Any], str] = str  # value -> text
 
 
+OTHER_SETTINGS = tuple(known.name for known in fields(Other) if known.name in {one.name for one in fields(Settings)})
 SETTINGS = {known.name: known.default for known in fields(Settings)}
 NOTHING = "none"  # an empty choice, where the default is not empty
+B = "b."
 
 
 def _one_of(allowed: Sequence[str]) -> Callable[[str, Offer], str]:
@@ -92,6 +122,18 @@ def _heads(text: str, offer: Offer) -> tuple[str, ...]:
 
 def _join(values: Sequence[str]) -> str:
     return ",".join(values) or NOTHING
+
+
+def _other_picture(text: str, offer: Offer) -> str:
+    return _pick(text, [SAME, OWN, *offer.samples, *STIMULI])
+
+
+def _other_kernels(text: str, offer: Offer) -> int:
+    return MOST_KERNELS if text == "all" else _whole(1, MOST_KERNELS)(text, offer)
+
+
+def _either(text: str, offer: Offer) -> bool:
+    return _pick(text, ["0", "1"]) == "1"
 
 
 def _switch(on: str) -> Callable[[str, Offer], bool]:
@@ -169,6 +211,9 @@ PARAMETERS = (
     Parameter("channel", "channel", _whole(0, MOST_CHANNELS)),
     Parameter("forge", "forge_step", _one_of((*STEPS, ALL_STEPS))),
     Parameter("place", "place", _place, _format_place),
+    Parameter("step", "step", _whole(1, len(start.STEPS))),
+    Parameter("question", "question", _one_of(list(TASKS))),
+    Parameter("answers", "answers", lambda text, offer: check_answers(text), format_answers),
     Parameter("show", "difference", _switch("difference"), lambda on: "difference"),
     Parameter("present", "present", _switch("1"), lambda on: "1"),
     Parameter("t", "temperature", _temperature, _write_temperature),
@@ -179,6 +224,16 @@ PARAMETERS = (
     Parameter("keep", "keep", _one_of(["strongest", "first"])),
     Parameter("compensate", "compensate", _switch("1"), lambda on: "1"),
     Parameter("ablate", "ablate", _heads, _join),
+    Parameter("b-picture", "b.picture", _other_picture),
+    Parameter("b-knob", "b.knob", _number(-math.inf, math.inf), _as_number),
+    Parameter("b-model", "b.model", lambda text, offer: _pick(text, offer.models)),
+    Parameter("b-layer", "b.layer", _name),
+    Parameter("b-t", "b.temperature", _temperature, _write_temperature),
+    Parameter("b-tempered", "b.tempered", _heads, _join),
+    Parameter("b-kernels", "b.kernels", _other_kernels, lambda count: "all" if count == MOST_KERNELS else str(count)),
+    Parameter("b-keep", "b.keep", _one_of(["strongest", "first"])),
+    Parameter("b-compensate", "b.compensate", _either, lambda on: "1" if on else "0"),
+    Parameter("b-ablate", "b.ablate", _heads, _join),
 )
 
 
@@ -200,6 +255,8 @@ def to_query(view: View) -> dict[str, str]:
 
 
 def _value(view: View, name: str) -> Any:
+    if name.startswith(B):
+        return getattr(view.b, name.removeprefix(B))
     return getattr(view.settings if name in SETTINGS else view, name)
 
 
@@ -213,7 +270,28 @@ def from_query(query: Mapping[str, str], offer: Offer) -> tuple[View, list[str]]
                 found[parameter.field] = parameter.parse(query[parameter.name], offer)
             except ValueError:
                 ignored.append(parameter.name)
-    view = change(View(), **found)
+    other = {name.removeprefix(B): found.pop(name) for name in list(found) if name.startswith(B)}
+    view = change(View(), **found, b=Other(**other))
     if view.knob is not None and view.knob != clamp_knob(view.stimulus, view.knob):
-        return replace(view, knob=None), [*ignored, "knob"]
+        view, ignored = replace(view, knob=None), [*ignored, "knob"]
+    if view.b.knob is not None and (
+        view.b.picture not in STIMULI or view.b.knob != clamp_knob(view.b.picture, view.b.knob)
+    ):
+        view, ignored = replace(view, b=replace(view.b, knob=None)), [*ignored, "b-knob"]
     return view, ignored
+
+
+def other_settings(view: View) -> Settings:
+    """The settings of side B: those of side A, but for what B has of its own."""
+    own = {name: getattr(view.b, name) for name in OTHER_SETTINGS if getattr(view.b, name) is not None}
+    if own.get("kernels") == MOST_KERNELS:
+        own["kernels"] = None
+    return replace(view.settings, **own)
+
+
+def as_own(settings: Settings, names: Iterable[str]) -> dict[str, Any]:
+    """Fields of ``Other`` by which side B has these fields of ``settings`` of its own; see ``other_settings``."""
+    own = {name: getattr(settings, name) for name in names if name in OTHER_SETTINGS}
+    if "kernels" in own and own["kernels"] is None:
+        own["kernels"] = MOST_KERNELS
+    return own

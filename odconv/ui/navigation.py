@@ -5,19 +5,27 @@ from __future__ import annotations
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
+from odconv.ui import glossary
 from odconv.ui.text import say
 
 # File in ``pages/`` -> its path in the address, in the order of the bar. The first one is what ``/`` shows. A file of its
 # path's name is run by itself, without app.py, where a link leads into a server that nobody has visited yet: see
 # ``join_app``. No such file is there for the first page, to which a browser comes back when its server was started again.
-PATHS = {"explore": "home", "forge": "forge", "temperature": "temperature"}
+PATHS = {
+    "explore": "home",
+    "start": "start",
+    "forge": "forge",
+    "temperature": "temperature",
+    "compare": "compare",
+}
 
 _known = False  # whether the server knows the pages: from their first declaration on it runs app.py for each of them
 
 
 def run() -> None:
-    """Draw the bar and run the page that the address names. ``app.py`` does nothing else."""
+    """Draw the bar, run the page that the address names, and draw what stands at the foot of every page. ``app.py`` does nothing else."""
     _declare_pages().run()
+    glossary.show()
 
 
 def join_app() -> None:

@@ -19,6 +19,7 @@ from odconv.ui.text import say
 
 FOLDER = Path(__file__).parents[2] / "assets" / "samples"
 THUMBNAIL = 96  # px
+SQUARE = 224  # px
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ class Picture:
     def thumbnail(self) -> str:
         """A small square of it as a data URI."""
         return data_uri(images.crop(self.image, THUMBNAIL), "JPEG")
+
+    @cached_property
+    def square(self) -> str:
+        """A larger square of it as a data URI."""
+        return data_uri(images.crop(self.image, SQUARE), "JPEG")
 
 
 def data_uri(picture: Image.Image, kind: str) -> str:

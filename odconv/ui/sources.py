@@ -53,13 +53,15 @@ def is_comparing(view: View) -> bool:
     return view.compare or len(members(view)) > 1
 
 
-def picture(member: Member, view: View, size: int) -> Picture:
-    """One of the pictures that are looked into. ``size``: side of a stimulus in px.
+def picture(member: Member, view: View, size: int, kept: str = "drawn") -> Picture:
+    """One of the pictures that are looked into.
 
-    With the side that the network cuts its square from, nothing of a stimulus is enlarged.
+    Args:
+        size: side of a stimulus in px. With the side that the network cuts its square from, nothing of it is enlarged.
+        kept: where in the session the stimulus drawn last is kept, for a page that shows two.
     """
     if member.source == "stimuli":
-        return _stimulus(view, size)
+        return _stimulus(view, size, kept)
     return sample_picture(member.id) if member.source == "samples" else uploads.own_pictures(member.source)[member.id]
 
 
@@ -73,14 +75,13 @@ def stimulus_photo(view: View) -> Picture | None:
     return sample_picture(chosen_samples(view)[0]) if STIMULI[view.stimulus].needs_photo else None
 
 
-def _stimulus(view: View, size: int) -> Picture:
+def _stimulus(view: View, size: int, kept: str) -> Picture:
     name, value, photo = view.stimulus, knob(view), stimulus_photo(view)
     digest = f"stimulus:{name}:{value:g}:{size}:{photo.digest if photo else ''}"
-    if (
-        st.session_state.get("drawn", ("",))[0] != digest
-    ):  # a blur takes longer than a pass, and each frame of a drag asks
-        st.session_state["drawn"] = (digest, draw(name, value, photo.image if photo else None, size))
-    image: Image.Image = st.session_state["drawn"][1]
+    # A blur takes longer than a pass, and each frame of a drag asks.
+    if st.session_state.get(kept, ("",))[0] != digest:
+        st.session_state[kept] = (digest, draw(name, value, photo.image if photo else None, size))
+    image: Image.Image = st.session_state[kept][1]
     title = say(
         "source.drawn", stimulus=say(f"source.stimulus_{name}"), value=drawings.knob_text(text.language(), name, value)
     )
@@ -195,6 +196,14 @@ def take_out(member: Member) -> None:
 def look_at(member: Member) -> None:
     """Show the layers of one of ``members``."""
     change(shown=members(current()).index(member) + 1)
+
+
+def look_at_alone(member: Member) -> None:
+    """Show the layers of ``member``: of those that are looked into it is one of them, else it takes the place of all."""
+    if member in members(current()):
+        look_at(member)
+    else:
+        _look_into([member], member, source=member.source)
 
 
 def _look_into(chosen: Sequence[Member], shown: Member, **changes: Any) -> None:

@@ -18,7 +18,7 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
     st.subheader(say("static.title"), anchor=False)
     st.markdown(say("static.kernel"))
     st.markdown(say("static.nothing"))
-    twin = _dynamic_twin(engine)
+    twin = dynamic_twin(engine)
     if twin is None:
         return
     label = sidebar.model_labels()[twin]
@@ -31,8 +31,14 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
     )
 
 
-def _dynamic_twin(engine: Engine) -> str | None:
+def dynamic_twin(engine: Engine) -> str | None:
     """File name of an ODConv network that differs from this one in nothing but its convolutions; else of any ODConv network."""
     dynamic = {name: found for name, found in engines.architectures().items() if found and found.dynamic}
     twins = (name for name, found in dynamic.items() if found.static_twin() == engine.checkpoint.architecture)
     return next(twins, next(iter(dynamic), None))
+
+
+def static_twin(engine: Engine) -> str | None:
+    """File name of the network that differs from this one in nothing but its ordinary convolutions."""
+    wanted = engine.checkpoint.architecture.static_twin()
+    return next((name for name, found in engines.architectures().items() if found == wanted), None)

@@ -7,9 +7,11 @@ unchanged: whoever writes a text into Markdown or HTML escapes them there.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 LANGUAGES = {"en": "English", "zh": "简体中文"}  # code -> its own name; the first one is the default
 
@@ -34,6 +36,27 @@ def say(language: str, key: str, /, **values: Any) -> str:
     if language not in LANGUAGES:
         raise KeyError(f"language {language!r}; {', '.join(LANGUAGES)} are there")
     return texts(language)[key].format_map(values)
+
+
+class Phrase(NamedTuple):
+    """A text that is yet to be said in a language: what pure functions find is kept so, and shown in any language.
+
+    Example:
+        >>> Phrase("task.yes", {"answer": Phrase("head.spatial")}).say("en")
+        'Right: spatial.'
+    """
+
+    key: str
+    values: Mapping[str, Any] = MappingProxyType({})  # placeholders; a phrase among them is said in the same language
+
+    def say(self, language: str) -> str:
+        """The text in ``language``."""
+        return say(language, self.key, **{name: to_text(language, value) for name, value in self.values.items()})
+
+
+def to_text(language: str, value: Any) -> Any:
+    """A phrase as text in ``language``; anything else as it is."""
+    return value.say(language) if isinstance(value, Phrase) else value
 
 
 class SayableError(ValueError):

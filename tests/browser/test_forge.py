@@ -1,17 +1,20 @@
 """The lesson on forging, as a visitor meets it: every number of every step is PyTorch's, at each place."""
 
 import re
+from io import BytesIO
 
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image, ImageOps
 from playwright.sync_api import expect
 
 from odconv import images
 from tests import oracle
-from tests.browser.explore import ROOT, network, photo, query, sample, upload, wait_for_server
+from tests.browser.explore import FIRST, ROOT, network, query, sample, upload, wait_for_server
 
 LAYER, FILTER, CHANNEL = "layer2.0.conv1", 20, 13  # 3x3, stride 2, padding 1, 32 -> 64 channels
+STRIDES = {LAYER: 2, FIRST: 1}
 SUBPAGE = "status of 404"  # Streamlit looks for its server under the page's own path first
 
 # Step -> its numbers: of squares row by row, of gates and sums as they stand there.
@@ -49,9 +52,10 @@ def taken_of(data, layer=LAYER):
     return taken["x"].double(), taken["y"][0].double()
 
 
-def expected_of(x, row, column):
+def expected_of(x, row, column, layer=LAYER):
     """Every number of the page by the definition, in float64."""
-    state = {name: t.double() for name, t in network().model.get_submodule(LAYER).state_dict().items()}
+    state = {name: t.double() for name, t in network().model.get_submodule(layer).state_dict().items()}
+    row, column = STRIDES[layer] * row, STRIDES[layer] * column  # of the padded input
     logits = oracle.logits(state, x)
     attention = {head: values[0] for head, values in oracle.attentions(logits).items()}
     candidates = state["weight"][:, FILTER, CHANNEL]
@@ -59,7 +63,7 @@ def expected_of(x, row, column):
     taps = attention["spatial"].view(3, 3)
     gates = torch.stack([attention["channel"][CHANNEL], attention["filter"][FILTER]])
     forged = weighted.sum(0) * taps * gates.prod()
-    patches = F.pad(x[0], (1, 1, 1, 1))[:, 2 * row : 2 * row + 3, 2 * column : 2 * column + 3]
+    patches = F.pad(x[0], (1, 1, 1, 1))[:, row : row + 3, column : column + 3]
     every = oracle.forged(state["weight"], {head: values[None] for head, values in attention.items()}, 0, 1)[FILTER]
     numbers = {
         "pooled": x[0, CHANNEL].mean(),
@@ -117,6 +121,13 @@ def test_every_number_of_every_step_is_pytorchs_and_the_place_is_moved_by_keys_a
     page.wait_for_url(re.compile(r"place=13(,|%2C)10(&|$)"))
 
 
+def mirrored(name):
+    """A photo that nobody has seen, with larger logits than most."""
+    buffer = BytesIO()
+    ImageOps.mirror(Image.open(BytesIO(sample(name)))).save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
+
+
 def current_step(page):
     return in_layer(page).locator("[aria-current=step]")
 
@@ -124,13 +135,21 @@ def current_step(page):
 def test_the_steps_are_walked_by_buttons_and_keys_on_a_photo_that_is_no_sample(server, new_page):
     new_page.expect_errors(SUBPAGE)
     page = new_page()
-    page.goto(f"{server.url}forge?source=upload&layer={LAYER}&filter={FILTER}&channel={CHANNEL}")
+    page.goto(f"{server.url}forge?source=upload&layer={FIRST}&filter={FILTER}&channel={CHANNEL}")
     expect(page.get_by_test_id("stFileUploader")).to_be_visible()
-    upload(page, "unseen.jpg", photo())
+    upload(page, "unseen.jpg", mirrored("rocket"))
     expect(current_step(page)).to_have_text("1 pool")
     next_step = page.get_by_role("button", name="Next", exact=False)
     next_step.click()
     next_step.press("ArrowRight")
+    x, y = taken_of(mirrored("rocket"), FIRST)
+    row, column = divmod(int(y[FILTER].abs().argmax()), y.shape[2])
+    expected = expected_of(x, row, column, FIRST)
+    assert max(expected["logits"]) > 10  # a cell has no room for all digits, and must not leave out the first ones
+    texts = in_layer(page).locator("[data-step=logits-spatial] text")
+    expect(texts).to_have_count(9)
+    shown = [float(text.replace("−", "-")) for text in texts.all_text_contents()]
+    assert shown == pytest.approx(expected["logits"], abs=0.051)
     for _ in range(5):
         page.keyboard.press("ArrowRight")
     expect(current_step(page)).to_have_text("8 gates")
@@ -143,8 +162,6 @@ def test_the_steps_are_walked_by_buttons_and_keys_on_a_photo_that_is_no_sample(s
     expect(current_step(page)).to_have_text("10 output")
     page.keyboard.press("ArrowRight")
     page.wait_for_url(re.compile(r"forge=output(&|$)"))
-    x, y = taken_of(photo())
-    row, column = divmod(int(y[FILTER].abs().argmax()), y.shape[2])
     page.wait_for_function(READY, arg=float(y[FILTER, row, column]))
     assert "place" not in query(page)
     page.keyboard.press("ArrowLeft")
@@ -152,11 +169,10 @@ def test_the_steps_are_walked_by_buttons_and_keys_on_a_photo_that_is_no_sample(s
     square.focus()
     square.press("ArrowUp")
     square.press("ArrowLeft")
-    added = expected_of(x, row, column)
     line = in_layer(page).locator("[data-tap-line=meet]")
     expect(line).to_contain_text(re.compile("^Row 1, column 1: "))
     product = float(line.inner_text().rpartition("= ")[2].replace("−", "-"))
-    assert product == pytest.approx(added["products"][0], rel=1e-3, abs=1e-6)
+    assert product == pytest.approx(expected["products"][0], rel=1e-3, abs=1e-6)
     page.wait_for_url(re.compile(r"forge=meet(&|$)"))
     wait_for_server(page)
     page.go_back()

@@ -43,8 +43,15 @@ def places(page):
     return page.evaluate(PLACES, list(SEEN))
 
 
+def open_whole(page, url):
+    """Open a page and wait until its buttons, too, have replaced what keeps their place."""
+    open_page(page, url)
+    expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
+    return page
+
+
 def test_on_a_laptop_all_is_seen_at_once_and_nothing_moves_while_a_dial_is_dragged(server, new_page):
-    page = open_page(new_page(viewport={"width": 1366, "height": 768}), f"{server.url}?sample=rocket")
+    page = open_whole(new_page(viewport={"width": 1366, "height": 768}), f"{server.url}?sample=rocket")
     before = places(page)
     for part, (x, y, width, height) in before.items():
         assert x >= 0, part
@@ -66,7 +73,7 @@ def test_on_a_laptop_all_is_seen_at_once_and_nothing_moves_while_a_dial_is_dragg
 
 
 def test_the_fold_and_reset_are_reached_by_keys_and_the_focus_stays(server, new_page):
-    page = open_page(new_page(), f"{server.url}?sample=rocket&t=3")
+    page = open_whole(new_page(), f"{server.url}?sample=rocket&t=3")
     reset, fold = page.get_by_role("button", name="Reset"), page.locator(".st-key-more summary")
     reset.focus()
     reset.press("Enter")
@@ -87,7 +94,7 @@ def test_the_fold_and_reset_are_reached_by_keys_and_the_focus_stays(server, new_
 def test_on_a_tablet_and_a_phone_the_parts_stand_one_below_the_other_and_nothing_scrolls_sideways(
     server, new_page, width
 ):
-    page = open_page(new_page(viewport={"width": width, "height": 900}), f"{server.url}?sample=rocket")
+    page = open_whole(new_page(viewport={"width": width, "height": 900}), f"{server.url}?sample=rocket")
     tops = page.evaluate(PLACES, ["beginning", "gallery", *SEEN, "layer"])
     assert [top for _, top, _, _ in tops.values()] == sorted({top for _, top, _, _ in tops.values()})
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
@@ -96,7 +103,7 @@ def test_on_a_tablet_and_a_phone_the_parts_stand_one_below_the_other_and_nothing
 
 def test_a_page_for_a_room_has_no_sidebar_and_no_text_below_20_px_and_everything_works(server, new_page):
     page = new_page(viewport={"width": 1366, "height": 768})
-    open_page(page, f"{server.url}?sample=rocket,espresso&t=3&present=1")
+    open_whole(page, f"{server.url}?sample=rocket,espresso&t=3&present=1")
     expect(page.get_by_test_id("stSidebar")).to_be_hidden()
     expect(page.locator(".js-plotly-plot .xtick").first).to_be_visible()
     page.locator(".st-key-more summary").click()
@@ -126,7 +133,7 @@ def test_a_page_for_a_room_has_no_sidebar_and_no_text_below_20_px_and_everything
 
 
 def test_a_dark_page_is_printed_as_dark_ink_on_white_paper(server, new_page):
-    page = open_page(new_page(color_scheme="dark"), f"{server.url}?sample=rocket,espresso&present=1")
+    page = open_whole(new_page(color_scheme="dark"), f"{server.url}?sample=rocket,espresso&present=1")
     expect(page.locator(".js-plotly-plot .xtick").first).to_be_visible()
     page.emulate_media(media="print", color_scheme="dark")
     channels = """(element) => {

@@ -55,6 +55,8 @@ _forging = _widget(
     style("forging"),
     "drawForging(root, data, { go: (v) => send('setTriggerValue', 'went', v) })",
 )
+_cases = _widget("cases", script("kernel", "cases"), style("cases"), "drawCases(root, data)")
+_task = _widget("task", script("task"), style("task"), "drawTask(root, data)")
 _response = _widget(
     "response",
     script("response") + _text("pacing.js") + _text("response.js"),
@@ -62,6 +64,15 @@ _response = _widget(
     "drawLiveResponse(root, data, { turn: (v) => send('setStateValue', 'turned', v) })",
 )
 _side_by_side = _widget("side_by_side", script("side_by_side"), style(), "drawSideBySide(root, data)")
+_SIDES = script("prediction", "side_by_side", "sides")
+_side = _widget("side", _SIDES, style(), "drawSide(root, data)")
+_differences = _widget(
+    "differences",
+    _SIDES,
+    style(),
+    "drawDifferences(root, data, { choose: (n) => send('setTriggerValue', 'layer', n) })",
+)
+_sides = _widget("sides", _SIDES, style(), "drawSides(root, data)")
 _dials = _widget(
     "dials",
     script() + _text("pacing.js") + _text("dials.js"),
@@ -98,6 +109,7 @@ _connection = _widget(
 _SWEPT = ("suffers", "curves", "shrinking")
 FIGURES = (
     *("photo", "prediction", "glance", "layer", "kernel", "forging", "side_by_side", "spread", "response"),
+    *("side_a", "side_b", "differences", "sides"),
     *("output", "tempered", *_SWEPT),
 )
 _LAST = ("kernel", "side_by_side", "spread")
@@ -138,6 +150,16 @@ def forging(data: dict[str, Any], on_go: Callable[[object], None], *, key: str =
     _forging(key=key, data=data | {"key": key}, on_went_change=lambda: on_go(_sent(key, "went")))
 
 
+def cases(data: dict[str, Any], *, key: str = "cases") -> None:
+    """Pictures or settings side by side in one layer; ``data`` from ``drawings.cases``."""
+    _cases(key=key, data=data | {"key": key})
+
+
+def task(data: dict[str, Any], *, key: str) -> None:
+    """What the network answers to a task; ``data`` from ``drawings.task``."""
+    _task(key=key, data=data | {"key": key})
+
+
 def response(
     data: dict[str, Any],
     stops: Sequence[float],
@@ -159,6 +181,21 @@ def response(
 def side_by_side(data: dict[str, Any], *, key: str = "side_by_side") -> None:
     """One layer for several pictures; ``data`` from ``drawings.side_by_side``."""
     _side_by_side(key=key, data=data | {"key": key})
+
+
+def side(data: dict[str, Any], *, key: str) -> None:
+    """One side of a comparison; ``data`` from ``drawings.side_data``."""
+    _side(key=key, data=data | {"key": key})
+
+
+def differences(data: dict[str, Any], on_choose: Callable[[str], None], *, key: str = "differences") -> None:
+    """How far two sides differ in every layer; ``on_choose`` gets the layer that was chosen, as in ``glance``."""
+    _differences(key=key, data=data | {"key": key}, on_layer_change=lambda: _pass_text(key, "layer", on_choose))
+
+
+def sides(data: dict[str, Any], *, key: str = "sides") -> None:
+    """One layer of two sides and their difference; ``data`` from ``drawings.heads_data``."""
+    _sides(key=key, data=data | {"key": key})
 
 
 def dials(

@@ -1,0 +1,225 @@
+"""The path through the first lesson: what each step looks into, and what it finds. Pure; a finding holds for any network.
+
+A step changes one thing: the picture, the heads, the temperature, the angle of a grating, or the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from odconv.attention import HEADS, Heads
+from odconv.forge import forge_steps
+from odconv.layer import ODConv2d
+from odconv.tasks import Finding, Row, largest, percent
+from odconv.words import Phrase
+
+STEPS = ("kernels", "flat", "temperature", "grating", "twin")  # each is a task of its own, too
+TEMPERATURES = (0.1, 1.0, 30.0)
+TURN = (0.0, 90.0, 180.0)  # degrees of the grating that are told
+LAYER = "layer1.0.conv1"  # that the steps look into, where the network has it
+HARD = 0.05  # a gate this near to 0 or 1 is all or nothing
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One picture in one layer under some settings: a column of the figure."""
+
+    title: str | Phrase
+    attention: Heads[np.ndarray]  # of the picture, without N; a static layer has none
+    forged: np.ndarray  # (k, k): one slice of the kernel that the picture is convolved with
+    probabilities: np.ndarray  # (classes,)
+
+    @property
+    def first(self) -> int:
+        """The most likely class."""
+        return int(self.probabilities.argmax())
+
+    @property
+    def leader(self) -> int | None:
+        """The kernel with the largest share, from 0; ``None`` where there is one kernel alone."""
+        return None if self.attention.kernel is None else int(self.attention.kernel.argmax())
+
+
+def forge_slice(layer: nn.Module, attention: Heads[np.ndarray], filter: int, channel: int) -> np.ndarray:
+    """One slice (k, k) of the kernel that a picture is convolved with in ``layer``.
+
+    Args:
+        layer: an ``ODConv2d``, or an ``nn.Conv2d``, whose kernel is the same for every picture.
+        attention: of one picture in it (N = 1), as it was applied; not looked at in an ``nn.Conv2d``.
+        filter, channel: which slice, see :func:`odconv.forge.forge_steps`.
+    """
+    if isinstance(layer, nn.Conv2d):
+        return layer.weight[filter, channel].detach().float().cpu().numpy()
+    assert isinstance(layer, ODConv2d)
+    heads = Heads(*(None if head is None else torch.from_numpy(head) for head in attention))
+    weight = layer.weight.detach().float().cpu()
+    return forge_steps(weight, heads, filter, channel, layer.groups).forged.numpy()
+
+
+def find_kernels(cases: Sequence[Case], layer: str, places: tuple[int, int]) -> Finding:
+    """Two pictures, one layer: are they convolved with the same kernel? ``places``: height and width of the layer's output."""
+    one, other = cases
+    size = difference_of(cases)
+    reasons = []
+    if one.leader is not None and other.leader is not None and one.attention.kernel is not None:
+        reasons.append(Phrase("start.kernels_shares", {"layer": layer, **_leader(one, ""), **_leader(other, "other_")}))
+    reasons.append(
+        Phrase("start.kernels_differ" if size > 0 else "start.kernels_equal", {"layer": layer, "size": f"{size:.2g}"})
+    )
+    height, width = places
+    reasons.append(Phrase("start.kernels_places", {"height": height, "width": width}))
+    return Finding(("two",) if size > 0 else ("same",), tuple(reasons))
+
+
+def difference_of(cases: Sequence[Case]) -> float:
+    """The largest difference between two cases' kernels, in the slice that is shown."""
+    one, other = cases
+    return float(np.abs(one.forged - other.forged).max())
+
+
+def _leader(case: Case, prefix: str) -> dict[str, object]:
+    assert case.attention.kernel is not None
+    assert case.leader is not None
+    share = f"{case.attention.kernel[case.leader]:.2f}"
+    return {f"{prefix}title": case.title, f"{prefix}kernel": case.leader + 1, f"{prefix}share": share}
+
+
+def find_flat(trained: Case, flat: Case, names: Sequence[str], others: Sequence[int]) -> Finding:
+    """All heads are replaced by their own mean: what becomes of the prediction?
+
+    Args:
+        names: of the classes.
+        others: the first choice for each of some other pictures, with all heads flat.
+    """
+    was, now = trained.first, flat.first
+    values = {
+        "was": names[was],
+        "before": f"{trained.probabilities[was]:.2f}",
+        "left": f"{flat.probabilities[was]:.2f}",
+        "now": names[now],
+        "after": f"{flat.probabilities[now]:.2f}",
+    }
+    if was != now:
+        right = "other"
+    else:
+        right = "same" if flat.probabilities[was] >= trained.probabilities[was] / 2 else "weaker"
+    counts = np.bincount(others)
+    often = int(counts.argmax())
+    many = {"count": len(others), "often": int(counts[often]), "name": names[often]}
+    return Finding(
+        (right,),
+        (
+            Phrase("start.flat_other" if was != now else "start.flat_kept", values),
+            Phrase("start.flat_why"),
+            Phrase("start.flat_many", many),
+        ),
+    )
+
+
+def find_temperature(cases: Mapping[float, Case], names: Sequence[str], layer: str) -> Finding:
+    """At which of the temperatures 0.1 and 30 does the network still name what it names at 1?
+
+    ``cases``: of :data:`TEMPERATURES`; ``names``: of the classes.
+    """
+    low, trained, high = (cases[temperature] for temperature in TEMPERATURES)
+    kept = (low.first == trained.first, high.first == trained.first)
+    right = {(True, True): "both", (True, False): "low", (False, True): "high", (False, False): "neither"}[kept]
+    said = {
+        f"{name}{part}": text
+        for name, case in (("low", low), ("trained", trained), ("high", high))
+        for part, text in (("", names[case.first]), ("_share", f"{case.probabilities[case.first]:.2f}"))
+    }
+    gates, even = _gates(low), _gates(high)
+    hard = float(((gates < HARD) | (gates > 1 - HARD)).mean())
+    reasons = [
+        Phrase("start.temperature_says", said),
+        Phrase("start.temperature_low", {"layer": layer, "percent": percent(hard), "low": HARD, "high": 1 - HARD}),
+        Phrase("start.temperature_high", {"layer": layer, "low": f"{even.min():.2f}", "high": f"{even.max():.2f}"}),
+    ]
+    if low.attention.kernel is not None and high.attention.kernel is not None:
+        shares = {"sharp": f"{low.attention.kernel.max():.2f}", "even": f"{high.attention.kernel.max():.2f}"}
+        reasons.append(Phrase("start.temperature_shares", shares))
+    return Finding((right,), tuple(reasons))
+
+
+def _gates(case: Case) -> np.ndarray:
+    """All gates of the heads that are sigmoids, in one row."""
+    present = [
+        head.ravel() for name, head in zip(HEADS, case.attention, strict=True) if name != "kernel" and head is not None
+    ]
+    return np.concatenate(present) if present else np.array([0.5])
+
+
+def find_grating(shares: Mapping[float, np.ndarray] | None, distances: Mapping[str, float], layer: str) -> Finding:
+    """A grating turns: which kernel takes over? In a layer with one kernel: which head moves most?
+
+    Args:
+        shares: angle -> kernel shares (K,), for the angles of :data:`TURN`; ``None`` where K = 1.
+        distances: head -> how far it moves on average while the grating turns, for the heads of the layer.
+    """
+    if shares is None:
+        right = largest(distances)
+        rows = tuple(
+            Row(Phrase(f"head.{head}"), distance, f"{distance:.3f}", head, head) for head, distance in distances.items()
+        )
+        most = {"layer": layer, "head": Phrase(f"head.{right[0]}"), "mean": f"{distances[right[0]]:.3f}"}
+        return Finding(right, (Phrase("start.grating_heads", most),), rows, Phrase("start.grating_heads_note"))
+    start, turned, back = (shares[angle] for angle in TURN)
+    gains = {f"w{i + 1}": float(gain) for i, gain in enumerate(turned - start)}
+    right = largest(gains)
+    first, best = int(start.argmax()), int((turned - start).argmax())
+    values = {
+        "layer": layer,
+        "first": first + 1,
+        "first_start": f"{start[first]:.2f}",
+        "first_turned": f"{turned[first]:.2f}",
+        "first_back": f"{back[first]:.2f}",
+        "best": best + 1,
+        "best_start": f"{start[best]:.2f}",
+        "best_turned": f"{turned[best]:.2f}",
+    }
+    return Finding(right, (Phrase("start.grating_turns", values), Phrase("start.grating_back", values)))
+
+
+def find_twin(
+    static: Sequence[Case],
+    dynamic: Sequence[Case],
+    names: Sequence[str],
+    layer: str,
+    right_of: tuple[float, float, int] | None,
+) -> Finding:
+    """The static twin meets two pictures: has it one kernel for both, and can it tell them apart?
+
+    Args:
+        static, dynamic: two cases each, of the same pictures.
+        names: of the classes.
+        right_of: in how many percent of n validation pictures the static and the dynamic network are right, and n, from
+            their cards; ``None`` where these do not say.
+    """
+    one, other = static
+    size = difference_of(static)
+    says = {
+        "title": dynamic[0].title,
+        "name": names[one.first],
+        "share": f"{one.probabilities[one.first]:.2f}",
+        "other_title": dynamic[1].title,
+        "other_name": names[other.first],
+        "other_share": f"{other.probabilities[other.first]:.2f}",
+    }
+    apart = one.first != other.first
+    reasons = [
+        Phrase(
+            "start.twin_kernels", {"layer": layer, "size": f"{size:.2g}", "dynamic": f"{difference_of(dynamic):.2g}"}
+        ),
+        Phrase("start.twin_apart" if apart else "start.twin_alike", says),
+    ]
+    if right_of is not None:
+        still, moving, n = right_of
+        accuracy = {"static": f"{still:.1f}", "dynamic": f"{moving:.1f}", "n": f"{n:,}"}
+        reasons.append(Phrase("start.twin_better" if still > moving else "start.twin_worse", accuracy))
+    return Finding(("two",) if size > 0 else ("apart",) if apart else ("same",), tuple(reasons))

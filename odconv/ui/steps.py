@@ -1,0 +1,313 @@
+"""What each step of the first lesson looks into, asks, and shows when it has been answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import streamlit as st
+
+from odconv import drawings, start
+from odconv.attention import HEADS, Heads, Settings
+from odconv.explain import Explanation
+from odconv.kernel_view import pick_slice
+from odconv.layer import ODConv2d
+from odconv.start import LAYER, STEPS, TEMPERATURES, TURN, Case
+from odconv.tasks import MOST_KERNELS, TASKS, Finding
+from odconv.ui import components, glossary, inference, knob, sources, tasks, text, view
+from odconv.ui import engine as engines
+from odconv.ui import static_network as static
+from odconv.ui.engine import Engine
+from odconv.ui.link import View
+from odconv.ui.pictures import Picture, sample_picture, samples
+from odconv.ui.sources import Member
+from odconv.ui.text import say
+
+GRATING = "grating"
+PAIR = ("espresso", "rocket")
+OWN = {
+    "kernels": PAIR,
+    "flat": ("tabby-cat",),
+    "temperature": ("tabby-cat",),
+    "twin": PAIR,
+}  # samples of steps that have some
+FLAT = Settings(ablate=HEADS)
+
+
+def view_of(step: str, chosen: View) -> View:
+    """The view that a step looks into: the visitor's, with the step's own pictures where the visitor chose none."""
+    if step == "grating":
+        return replace(chosen, source="stimuli", compared=(), compare=False, stimulus=GRATING, shown=1)
+    if has_chosen(chosen):
+        return chosen
+    return replace(chosen, samples=OWN[step], compare=len(OWN[step]) > 1, shown=1)
+
+
+def has_chosen(chosen: View) -> bool:
+    """Whether the visitor has chosen a picture, here or on another page."""
+    return chosen.source != "samples" or bool(chosen.samples or chosen.compared)
+
+
+def show(engine: Engine, step: str, pictures: list[Picture], looked_into: View) -> None:
+    """Draw one of ``STEPS`` for the ``pictures`` that the view ``looked_into`` names.
+
+    Raises:
+        BusyError: others have kept the network for too long.
+    """
+    at = STEPS.index(step) + 1
+    st.subheader(say("start.of", step=at, count=len(STEPS), name=say(f"start.{step}")), anchor=False)
+    if view.current().settings != Settings():
+        st.caption(say("start.aside"))
+    if step != "twin" and not engine.checkpoint.dynamic:
+        static.show(engine, pictures)
+        return
+    shown = pictures[min(looked_into.shown, len(pictures)) - 1]
+    if step == "kernels":
+        _show_kernels(engine, _pair(pictures, shown))
+    elif step == "flat":
+        _show_flat(engine, shown)
+    elif step == "temperature":
+        _show_temperature(engine, shown)
+    elif step == "grating":
+        _show_grating(engine)
+    else:
+        _show_twin(engine, _pair(pictures, shown))
+
+
+def _pair(pictures: Sequence[Picture], shown: Picture) -> tuple[Picture, Picture]:
+    """The picture that is looked into, and another one: the next, or a sample where there is none."""
+    if len(pictures) > 1:
+        return shown, pictures[(list(pictures).index(shown) + 1) % len(pictures)]
+    other = next(id for id in reversed(PAIR) if id != shown.sample)
+    return shown, sample_picture(other)
+
+
+def _draw(engine: Engine, cases: Sequence[Case], pictures: Sequence[Picture], key: str = "cases") -> None:
+    thumbnails = [picture.thumbnail for picture in pictures]
+    components.cases(drawings.cases_data(text.language(), cases, thumbnails, _names(engine)), key=key)
+
+
+def _columns() -> tuple[st.delta_generator.DeltaGenerator, st.delta_generator.DeltaGenerator]:
+    with st.container(key="screen"):
+        left, right = st.columns([32, 68], gap="medium")
+    return left, right
+
+
+def _show_kernels(engine: Engine, pair: tuple[Picture, Picture]) -> None:
+    records = [inference.ask(engine, picture, Settings()).explanation for picture in pair]
+    layer = _layer(records[0])
+    cases = _cases(engine, layer, records, [picture.title for picture in pair])
+    answers = tuple(TASKS["kernels"].answers)
+    left, right = _columns()
+    with left:
+        several = engine.num_kernels > 1
+        values = {"layer": layer, "title": pair[0].title}
+        st.markdown(
+            glossary.explain("start.kernels_text", kernels=engine.num_kernels, **values)
+            if several
+            else glossary.explain("start.kernels_text_one", **values)
+        )
+        places = records[0].layers[layer].output_shape[1:]
+        tasks.ask(
+            TASKS["kernels"],
+            text.markdown("task.kernels", other=pair[1].title),
+            answers,
+            lambda: start.find_kernels(cases, layer, (places[0], places[1])),
+        )
+    with right:
+        seen = 2 if tasks.given(TASKS["kernels"], answers) else 1
+        _draw(engine, cases[:seen], pair[:seen])
+        st.caption(say("start.reading"))
+
+
+def _show_flat(engine: Engine, picture: Picture) -> None:
+    trained = inference.ask(engine, picture, Settings()).explanation
+    layer, answers = _layer(trained), tuple(TASKS["flat"].answers)
+    answered = tasks.given(TASKS["flat"], answers)
+    records = [trained, inference.ask(engine, picture, FLAT).explanation] if answered else [trained]
+    cases = _cases(engine, layer, records, [say("start.as_trained"), say("start.flattened")][: len(records)])
+    left, right = _columns()
+    with left:
+        st.markdown(glossary.explain("start.flat_text", name=_names(engine)[cases[0].first]))
+        tasks.ask(TASKS["flat"], say("task.flat"), answers, lambda: _find_flat(engine, cases))
+    with right:
+        _draw(engine, cases, [picture] * len(cases))
+
+
+def _find_flat(engine: Engine, cases: Sequence[Case]) -> Finding:
+    every = inference.ask_all(engine, [sample_picture(id) for id in samples()], FLAT).explanation
+    return start.find_flat(cases[0], cases[1], _names(engine), every.logits.argmax(axis=1).tolist())
+
+
+def _show_temperature(engine: Engine, picture: Picture) -> None:
+    answers = tuple(TASKS["temperature"].answers)
+    answered = tasks.given(TASKS["temperature"], answers)
+    chosen = TEMPERATURES if answered else (1.0,)
+    records = [inference.ask(engine, picture, Settings(temperature=t)).explanation for t in chosen]
+    layer = _layer(records[0])
+    cases = _cases(engine, layer, records, [say("start.at", temperature=f"{t:g}") for t in chosen])
+    by_temperature = dict(zip(chosen, cases, strict=True))
+    left, right = _columns()
+    with left:
+        name = _names(engine)[by_temperature[1.0].first]
+        st.markdown(glossary.explain("start.temperature_text", name=name))
+        tasks.ask(
+            TASKS["temperature"],
+            text.markdown("task.temperature", name=name),
+            answers,
+            lambda: start.find_temperature(by_temperature, _names(engine), layer),
+        )
+    with right:
+        _draw(engine, cases, [picture] * len(cases))
+
+
+@st.fragment(key="grating_part")
+def _show_grating(engine: Engine) -> None:
+    """A fragment, so that the curve follows a drag."""
+    response = inference.ask_response(engine, GRATING, None, Settings())
+    layer = LAYER if LAYER in response.layers else next(iter(response.layers))
+    found = response.layers[layer]
+    shares = found.shares
+    by_angle = None if shares is None else {angle: shares[list(response.values).index(angle)] for angle in TURN}
+    distances = {
+        head: float(values.mean()) for head, values in zip(HEADS, found.distance, strict=True) if values is not None
+    }
+    kernels = 0 if shares is None else min(shares.shape[1], MOST_KERNELS)
+    answers = [f"w{i + 1}" for i in range(kernels)] or list(distances)
+    left, right = _columns()
+    with left:
+        if by_angle is None:
+            st.markdown(glossary.explain("start.grating_text_one", layer=layer))
+        else:
+            first = int(by_angle[TURN[0]].argmax())
+            share = f"{by_angle[TURN[0]][first]:.2f}"
+            st.markdown(glossary.explain("start.grating_text", layer=layer, first=first + 1, share=share))
+        tasks.ask(
+            TASKS["grating"],
+            say("task.grating" if by_angle else "task.grating_one"),
+            answers,
+            lambda: start.find_grating(by_angle, distances, layer),
+        )
+    with right:
+        answered = tasks.given(TASKS["grating"], answers)
+        looked_into = view_of("grating", view.current())
+        turned = looked_into if answered else replace(looked_into, knob=TURN[0])
+        picture = sources.picture(Member("stimuli", GRATING), turned, engine.checkpoint.card.resize)
+        record = inference.ask(engine, picture, Settings()).explanation
+        _draw(engine, _cases(engine, layer, [record], [picture.title]), [picture])
+        if answered:
+            value = sources.knob(looked_into)
+            curve = drawings.response_data(
+                text.language(), layer, GRATING, response.values, found, value, record.layers[layer].attention
+            )
+            knob.draw(GRATING, value, curve)
+    if not st.session_state.get("dragging"):
+        view.write_link()
+
+
+def _show_twin(engine: Engine, pair: tuple[Picture, Picture]) -> None:
+    name = static.static_twin(engine) if engine.checkpoint.dynamic else static.dynamic_twin(engine)
+    if name is None:
+        st.info(say("start.twin_none" if engine.checkpoint.dynamic else "start.twin_none_dynamic"))
+        return
+    other = engines.open_engine(name, engine.device)
+    dynamic, fixed = (engine, other) if engine.checkpoint.dynamic else (other, engine)
+    answers = tuple(TASKS["twin"].answers)
+    titles = [picture.title for picture in pair]
+    records = [inference.ask(dynamic, picture, Settings()).explanation for picture in pair]
+    layer = _layer(records[0])
+    slice_shown = _pick(dynamic, layer, records)
+    made = _cases(dynamic, layer, records, titles, slice_shown)
+    left, right = _columns()
+    with left:
+        st.markdown(glossary.explain("start.twin_text", title=titles[0], other=titles[1]))
+        tasks.ask(
+            TASKS["twin"],
+            say("task.twin"),
+            answers,
+            lambda: start.find_twin(
+                _static_cases(fixed, layer, pair, slice_shown), made, _names(fixed), layer, _accuracies(fixed, dynamic)
+            ),
+        )
+    with right:
+        _draw(dynamic, made, pair)
+        if tasks.given(TASKS["twin"], answers):
+            _draw(fixed, _static_cases(fixed, layer, pair, slice_shown), pair, "cases-static")
+    if tasks.given(TASKS["twin"], answers):
+        _show_summary(records[0], layer)
+
+
+def _static_cases(engine: Engine, layer: str, pair: Sequence[Picture], slice_shown: tuple[int, int]) -> list[Case]:
+    records = [inference.ask(engine, picture, Settings()).explanation for picture in pair]
+    titles = [say("start.twin_case", title=picture.title) for picture in pair]
+    return _cases(engine, layer, records, titles, slice_shown)
+
+
+def _accuracies(fixed: Engine, dynamic: Engine) -> tuple[float, float, int] | None:
+    """In how many percent of the same number of pictures each is right, from their cards."""
+    one, other = (engine.checkpoint.card.measured for engine in (fixed, dynamic))
+    numbers = (one.get("top1"), other.get("top1"), one.get("n"))
+    if one.get("n") != other.get("n") or not all(isinstance(number, (int, float)) for number in numbers):
+        return None
+    return float(numbers[0]), float(numbers[1]), int(numbers[2])  # type: ignore[arg-type]  # as was checked
+
+
+def _show_summary(record: Explanation, layer: str) -> None:
+    attention = record.layers[layer].attention
+    st.subheader(say("start.summary"), anchor=False)
+    st.markdown(
+        "\n".join(
+            f"* {say(f'start.summary_{head}', count=_count(values))}"
+            for head, values in zip(HEADS, attention, strict=True)
+            if values is not None
+        )
+    )
+    st.caption(text.markdown("start.summary_note", layer=layer))
+
+
+def _count(values: np.ndarray) -> str:
+    return " × ".join(map(str, values.shape[1:]))
+
+
+# --- cases ------------------------------------------------------------------------------------------------------------
+
+
+def _layer(record: Explanation) -> str:
+    return LAYER if LAYER in record.layers else next(iter(record.layers))
+
+
+def _names(engine: Engine) -> list[str]:
+    return [drawings.first_synonym(name) for name in engine.checkpoint.card.classes]
+
+
+def _pick(engine: Engine, layer: str, records: Sequence[Explanation]) -> tuple[int, int]:
+    """The slice to show: where the kernels of two records differ most, or of one the slice with the largest weight."""
+    module = engine.checkpoint.model.get_submodule(layer.partition("#")[0])
+    assert isinstance(module, ODConv2d)
+    own, *others = (record.layers[layer].attention for record in records)
+    return pick_slice(module, own, others[-1] if others else None)
+
+
+def _cases(
+    engine: Engine,
+    layer: str,
+    records: Sequence[Explanation],
+    titles: Sequence[str],
+    slice_shown: tuple[int, int] | None = None,
+) -> list[Case]:
+    module = engine.checkpoint.model.get_submodule(layer.partition("#")[0])
+    filter, channel = slice_shown or _pick(engine, layer, records)
+    nothing: Heads[np.ndarray] = Heads(None, None, None, None)
+    cases = []
+    for record, title in zip(records, titles, strict=True):
+        attention = record.layers[layer].attention if layer in record.layers else nothing
+        cases.append(
+            Case(
+                drawings.clean_name(title),
+                Heads(*(None if head is None else head[0] for head in attention)),
+                start.forge_slice(module, attention, filter, channel),
+                record.probabilities[0],
+            )
+        )
+    return cases

@@ -1,0 +1,50 @@
+"""Predict, then reveal: a task on a page. The visitor answers first; then the network does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import streamlit as st
+
+from odconv import drawings
+from odconv.tasks import Finding, Task, give
+from odconv.ui import asking, components, text, view
+from odconv.ui.asking import Reply
+from odconv.ui.inference import BusyError
+from odconv.ui.text import say
+
+
+def given(task: Task, answers: Sequence[str]) -> str | None:
+    """The visitor's answer to ``task``, if it is one of ``answers``."""
+    answer = dict(view.current().answers).get(task.id)
+    return answer if answer in answers else None
+
+
+def ask(task: Task, question: str, answers: Sequence[str], find: Callable[[], Finding]) -> None:
+    """Draw a task, and what the network answers once the visitor has.
+
+    Args:
+        task: which one.
+        question: as Markdown.
+        answers: ids of those of the task's answers that this network can give.
+        find: runs the network; called only when there is an answer to hold against it. May raise ``BusyError``.
+    """
+    st.markdown(question)
+    guess = given(task, answers)
+    view.bind(
+        st.pills,
+        say("task.answers"),
+        key=f"task-{task.id}",
+        value=guess,
+        then=lambda answer: view.change(answers=give(view.current().answers, task.id, answer)),
+        options={answer: task.answers[answer].say(text.language()) for answer in answers},
+        label_visibility="collapsed",
+    )
+    if guess is None:
+        return
+    try:
+        finding = find()
+    except BusyError as error:
+        asking.show_busy(Reply(None, error), task.id)
+        return
+    components.task(drawings.task_data(text.language(), task, finding, guess), key=f"answer-{task.id}")

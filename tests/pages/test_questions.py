@@ -1,0 +1,39 @@
+"""The questions at the foot of pages, without a browser: each can be asked and answered, and of every kind of network."""
+
+import pytest
+
+from odconv.backbones import od_resnet50
+from odconv.tasks import TASKS
+from odconv.ui import questions
+from tests.pages.test_explore import _fresh_caches, opened, sentences  # noqa: F401
+from tests.pages.test_kernel import shown  # noqa: F401
+
+
+def asked(app):
+    return app.selectbox(key="question")
+
+
+def test_explore_asks_of_the_bundled_network_all_that_it_has():
+    app = opened()
+    assert not app.exception
+    assert len(asked(app).options) == len(questions.EXPLORE)
+    app = app.switch_page("pages/forge.py").run()
+    assert not app.exception
+    assert len(asked(app).options) == len(questions.FORGE)
+
+
+@pytest.mark.parametrize("id", questions.QUESTIONS)
+def test_every_question_is_answered(id):
+    answer = next(iter(TASKS[id].answers))
+    app = opened(question=id, answers=f"{id}.{answer}", sample="tabby-cat")
+    if id in questions.FORGE and id not in questions.EXPLORE:
+        app = app.switch_page("pages/forge.py").run()
+    assert not app.exception
+    assert asked(app).value == id
+    assert sentences(app) == []
+
+
+def test_a_network_is_asked_only_what_it_can_answer(shown):  # noqa: F811
+    app = shown(od_resnet50(5, width=8, num_kernels=1, stem="small"), question="likes", answers="likes.espresso")
+    assert not app.exception
+    assert len(asked(app).options) == 1  # its first layer is 1x1, it has one kernel and no atlas

@@ -1,0 +1,96 @@
+"""The first lesson without a browser: its steps on every kind of network, and links that ask for what is not there."""
+
+import pytest
+
+from odconv.attention import HEADS
+from odconv.backbones import od_mobilenetv2, od_resnet50
+from odconv.start import STEPS
+from odconv.tasks import TASKS
+from odconv.words import say
+from tests.pages.test_explore import STATIC, _fresh_caches, headings, opened, sentences  # noqa: F401
+from tests.pages.test_kernel import shown  # noqa: F401
+
+K1 = "od_resnet18_w32_1x_tiny_imagenet.safetensors"
+EVERY = {"kernels": "two", "flat": "other", "temperature": "neither", "grating": "w2", "twin": "apart"}
+ANSWERS = ",".join(f"{task}.{answer}" for task, answer in EVERY.items())
+
+
+def lesson(app, **query):
+    app.switch_page("pages/start.py")
+    app.query_params.update(query)
+    return app.run()
+
+
+def choices(app, step):
+    return next((box.options for box in app.get("button_group") if box.key == f"task-{step}"), None)
+
+
+@pytest.mark.parametrize("at", range(1, 6))
+def test_each_step_asks_first_and_answers_only_then(at):
+    step = STEPS[at - 1]
+    app = lesson(opened(), step=str(at))
+    assert not app.exception
+    assert say("en", "start.of", step=at, count=5, name=say("en", f"start.{step}")) in headings(app)
+    assert sentences(app) == []
+    app = lesson(opened(), step=str(at), answers=ANSWERS)
+    assert not app.exception
+    assert app.query_params["answers"] == ANSWERS
+
+
+@pytest.mark.parametrize("name", [K1, STATIC])
+@pytest.mark.parametrize("at", [1, 3, 4, 5])
+def test_another_network_is_told_of_what_it_does(name, at):
+    app = lesson(opened(model=name), step=str(at), answers=ANSWERS)
+    assert not app.exception
+    if name == STATIC and at < 5:
+        assert say("en", "static.title") in headings(app)
+    assert (say("en", "start.summary") in headings(app)) == (at == 5)
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize(
+    ("model", "stem"),
+    [
+        (lambda: od_resnet50(5, width=8, num_kernels=2, stem="small"), "small"),
+        (lambda: od_mobilenetv2(5, width_mult=0.35, num_kernels=1), None),
+    ],
+    ids=["1x1 first", "one kernel"],
+)
+def test_a_network_of_other_layers_takes_every_step(shown, model, stem, at):  # noqa: F811
+    app = lesson(shown(model(), stem), step=str(at), answers=ANSWERS)
+    assert not app.exception
+
+
+def test_next_and_back_go_along_the_path_and_explore_opens_on_what_the_step_shows():
+    app = lesson(opened())
+    app.button(key="step-next").click().run()
+    assert dict(app.query_params) == {"step": "2"}
+    app.button(key="step-explore").click().run()
+    assert not app.exception
+    assert "The network at a glance" in headings(app)
+    view = app.session_state["view"]
+    assert (view.samples, view.settings.ablate) == (("tabby-cat",), HEADS)
+
+
+def test_a_picture_that_the_visitor_chose_is_looked_into_until_it_is_given_back():
+    app = lesson(opened(), step="2", sample="dahlia", t="3")
+    assert not app.exception
+    assert any("pomegranate" in block.value for block in app.markdown)
+    assert say("en", "start.aside") in [caption.value for caption in app.caption]
+    app.button(key="own").click().run()
+    assert any("tabby" in block.value for block in app.markdown)
+
+
+@pytest.mark.parametrize("query", [{"step": "6"}, {"step": "0"}, {"answers": "flat.many"}], ids=str)
+def test_a_bad_link_is_one_sentence(query):
+    app = lesson(opened(), **query)
+    assert not app.exception
+    assert len(sentences(app)) == 1
+    assert "default" in sentences(app)[0]
+
+
+def test_an_answer_that_this_network_cannot_give_is_none():
+    app = lesson(opened(), step="4", answers="grating.spatial")
+    assert not app.exception
+    assert set(TASKS["grating"].answers) > {"spatial", "w1"}
+    assert choices(app, "grating") is None or say("en", "task.kernel", kernel=1) in choices(app, "grating")
