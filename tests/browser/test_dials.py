@@ -7,7 +7,16 @@ from playwright.sync_api import expect
 
 from odconv import Settings
 from odconv.ui.dials import STOPS
-from tests.browser.explore import NUMBERS, expect_numbers, open_page, place_on, query, record_of, sample
+from tests.browser.explore import (
+    NUMBERS,
+    expect_numbers,
+    open_page,
+    place_on,
+    query,
+    record_of,
+    sample,
+    wait_for_server,
+)
 
 
 def shown(page):
@@ -88,6 +97,8 @@ def test_nothing_in_the_dials_moves_while_one_is_dragged(server, new_page):
         return [box.x - top.x, box.y - top.y, box.width, box.height];
       })];
     }"""
+    wait_for_server(page)
+    expect(page.locator(".st-key-controls")).to_have_css("flex-wrap", "nowrap")  # the page's style is there, too
     before = page.evaluate(places)
     page.mouse.move(*place_on(dial, 0.4))
     page.mouse.down()
