@@ -63,7 +63,7 @@ def kernel_data(
     rows = [_row(language, view, view.own, clean_name(title), map_end) | {"map_caption": say(language, "forge.map")}]
     if other is not None:
         heading = say(language, "forge.typical_title") if other_title is None else name
-        caption = say(language, "forge.map_other")
+        caption = say(language, "forge.map_other", title=clean_name(title))
         rows.append(_row(language, view, other, heading, map_end) | {"map_caption": caption})
     words = {key: texts(language)[f"forge.{key}"] for key in TEMPLATES}
     heads = {head: head_name(language, head) for head in ("channel", "filter")}

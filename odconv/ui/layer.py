@@ -30,7 +30,9 @@ def show_glance(engine: Engine, answers: Answers) -> None:
     atlas = engines.load_atlas_for(engine, answers.trained)
     typical = _typical(atlas)
     with st.container(horizontal=True, vertical_alignment="center"):
-        help = say("page.difference_help", pictures=f"{atlas.pictures:,}") if atlas else None
+        help = say("page.glance_help")
+        if atlas:
+            help += f"\n\n{say('page.difference_help', pictures=f'{atlas.pictures:,}')}"
         st.subheader(say("page.glance"), anchor=False, width="content", help=help)
         if atlas:
             _choose_difference()

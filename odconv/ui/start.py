@@ -81,7 +81,7 @@ def _take_own() -> None:
 
 
 def _show_ways(engine: Engine, step: str, looked_into: View) -> None:
-    """Draw the ways on: back, next, and to Explore with what the step looks into."""
+    """Draw the ways on: back, next, from the last step to Forge, and to Explore with what the step looks into."""
     at = STEPS.index(step) + 1
     with st.container(key="ways", horizontal=True, gap="small"):
         if at > 1:
@@ -92,6 +92,8 @@ def _show_ways(engine: Engine, step: str, looked_into: View) -> None:
             st.button(
                 say("start.next", name=name), key="step-next", type=kind, on_click=lambda: view.change(step=at + 1)
             )
+        elif st.button(say("start.next_page"), key="step-next", type="primary"):
+            st.switch_page("pages/forge.py")
         if st.button(say("start.explore"), key="step-explore", type="tertiary"):
             fields = ("source", "samples", "compare", "compared", "stimulus", "knob")
             chosen: dict[str, Any] = {name: getattr(looked_into, name) for name in fields} | {"layer": LAYER}
