@@ -92,7 +92,7 @@ def _show_ways(engine: Engine, step: str, looked_into: View) -> None:
             st.button(
                 say("start.next", name=name), key="step-next", type=kind, on_click=lambda: view.change(step=at + 1)
             )
-        elif st.button(say("start.next_page"), key="step-next", type="primary"):
+        elif st.button(say("start.next_page"), key="step-forge", type="primary"):
             st.switch_page("pages/forge.py")
         if st.button(say("start.explore"), key="step-explore", type="tertiary"):
             fields = ("source", "samples", "compare", "compared", "stimulus", "knob")

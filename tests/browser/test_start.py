@@ -107,3 +107,5 @@ def test_the_grating_is_turned_by_a_drag_and_the_twin_meets_a_photo_that_is_no_s
     twins = (images.prepare(images.decode(data), static().card) for data in (photo(), sample("rocket")))
     expect_cases(page, *(explain(static().model, twin) for twin in twins), key="cases-static")
     expect(page.get_by_text("What each attention multiplies")).to_be_visible()
+    page.locator(".st-key-step-forge button").click()
+    page.wait_for_url(re.compile("/forge"))
