@@ -48,12 +48,7 @@ def show_layer(engine: Engine, answers: Answers) -> None:
     """Draw the chosen layer of one picture, and say what is out of the ordinary."""
     record, reference, language = answers.now, answers.reference, text.language()
     name = chosen(record)
-    if answers.note:
-        st.warning(say(answers.note))
-    if not np.isfinite(record.logits).all():
-        st.warning(say("page.beyond_bounds"))
-    if view.current().layer not in ("", name):
-        st.info(text.markdown("page.no_layer", layer=view.current().layer))
+    warn(answers, name)
     typical = _typical(engines.load_atlas_for(engine, answers.trained))
     st.subheader(text.markdown("page.one_layer", layer=name), anchor=False)
     components.layer(
@@ -66,6 +61,16 @@ def show_layer(engine: Engine, answers: Answers) -> None:
             drawings.scale_end_of(record, reference, typical) if typical else None,
         )
     )
+
+
+def warn(answers: Answers, shown: str) -> None:
+    """Say what is out of the ordinary: how it was computed, what came of it, or that the layer ``shown`` is another one."""
+    if answers.note:
+        st.warning(say(answers.note))
+    if not np.isfinite(answers.now.logits).all():
+        st.warning(say("page.beyond_bounds"))
+    if view.current().layer not in ("", shown):
+        st.info(text.markdown("page.no_layer", layer=view.current().layer))
 
 
 def places(engine: Engine, record: Explanation) -> dict[str, Place]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-import numpy as np
 import streamlit as st
 
 from odconv import drawings
@@ -53,12 +52,7 @@ def show_predictions(engine: Engine, picture: Picture, answers: Answers | None) 
 def show_layers(engine: Engine, answers: Answers) -> None:
     """Draw all layers at a glance, and the chosen one number by number."""
     record, name = answers.now, layer.chosen(answers.now)
-    if answers.note:
-        st.warning(say(answers.note))
-    if not np.isfinite(record.logits).all():
-        st.warning(say("page.beyond_bounds"))
-    if view.current().layer not in ("", name):
-        st.info(text.markdown("page.no_layer", layer=view.current().layer))
+    layer.warn(answers, name)
     st.subheader(text.markdown("temper.one_layer", layer=name), anchor=False)
     st.caption(say("temper.one_layer_note"))
     components.tempered(drawings.tempered_data(language(), record.layers[name], temperatures.settings()))
