@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
+
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
@@ -19,25 +21,30 @@ PATHS = {
     "compare": "compare",
 }
 
-_known = False  # whether the server knows the pages: from their first declaration on it runs app.py for each of them
+# Whether app.py runs the page, in this very run: another visitor's run may have declared the pages while this one was under way.
+_in_app = ContextVar("in_app", default=False)
 
 
 def run() -> None:
     """Draw the bar, run the page that the address names, and draw what stands at the foot of every page. ``app.py`` does nothing else."""
-    _declare_pages().run()
+    page = _declare_pages()
+    token = _in_app.set(True)
+    try:
+        page.run()
+    finally:
+        _in_app.reset(token)
     glossary.show()
 
 
 def join_app() -> None:
     """Run this page again as one of the app's, where it is run by itself. Every page calls it first."""
-    if not _known:
+    if not _in_app.get():
         _declare_pages()
         st.rerun()
 
 
 def _declare_pages() -> StreamlitPage:
-    global _known
-    _known = True
+    """The page that the address names. From the first time on, the server runs app.py for each of them."""
     pages = [
         st.Page(f"pages/{name}.py", title=say(f"page.{name}"), url_path=path, default=position == 0)
         for position, (name, path) in enumerate(PATHS.items())
