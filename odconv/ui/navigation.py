@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
-
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
@@ -21,24 +19,18 @@ PATHS = {
     "compare": "compare",
 }
 
-# Whether app.py runs the page, in this very run: another visitor's run may have declared the pages while this one was under way.
-_in_app = ContextVar("in_app", default=False)
-
 
 def run() -> None:
     """Draw the bar, run the page that the address names, and draw what stands at the foot of every page. ``app.py`` does nothing else."""
-    page = _declare_pages()
-    token = _in_app.set(True)
-    try:
-        page.run()
-    finally:
-        _in_app.reset(token)
+    # Known for each visitor: what another one's run has declared says nothing of a run that was under way.
+    st.session_state["joined"] = True
+    _declare_pages().run()
     glossary.show()
 
 
 def join_app() -> None:
     """Run this page again as one of the app's, where it is run by itself. Every page calls it first."""
-    if not _in_app.get():
+    if "joined" not in st.session_state:
         _declare_pages()
         st.rerun()
 
