@@ -11,9 +11,11 @@ from odconv.ui import (
     invitations,
     knob,
     layer,
+    live,
     on_release,
     photo,
     several,
+    turning,
     view,
 )
 from odconv.ui import static_network as static
@@ -39,17 +41,17 @@ def stage(engine: Engine, pictures: list[Picture]) -> None:
         knob.show(engine, reply.answers)
     with right:
         if dynamic:
-            controls.show_dials(engine)
+            with st.container(key="controls", horizontal=True, vertical_alignment="top", gap="small"):
+                turning.show(engine, picture)
+                controls.show_beside(engine)
         else:
             static.show(engine, pictures)
         if dynamic and reply.answers:
             layer.show_glance(engine, reply.answers)
     asking.show_busy(reply, "stage")
-    if dynamic:
-        controls.show_more(engine)
-        if reply.answers:
-            layer.show_layer(engine, reply.answers)
-    if not st.session_state.get("dragging"):
+    if dynamic and reply.answers:
+        layer.show_layer(engine, reply.answers)
+    if not live.dragged():
         view.write_link()
 
 

@@ -118,7 +118,7 @@ def message(changes, **other):
 def test_a_turn_is_applied_and_answered():
     state = turned(message({"kernels": 2}), message({"temperature": 0.3}, seq=8))
     assert state["view"].settings == Settings(temperature=0.3, kernels=2)
-    assert (state["answered-dials"], state["dragging"]) == (8, True)
+    assert (state["answered-dials"], state["dragging"]) == (8, "dials")
 
 
 def test_a_refused_turn_changes_nothing_and_is_answered_so_that_the_dial_shows_what_is_applied(caplog):

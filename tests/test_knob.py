@@ -28,7 +28,7 @@ def test_a_turn_moves_the_knob_and_is_answered(stop):
     state = turned({"changes": {"checkerboard": stop}})
     assert state["view"].knob == stop
     assert state["view"].layer == ""
-    assert (state["answered-knob"], state["dragging"]) == (3, True)
+    assert (state["answered-knob"], state["dragging"]) == (3, "knob")
 
 
 @pytest.mark.parametrize(

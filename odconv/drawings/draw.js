@@ -133,18 +133,19 @@ const PRINTED_WIDTH = 680; // px that A4 and Letter have between their margins
 const drawAtWidth = (root, draw) => {
   const state = stateOf(root, { printing: false, id: `drawing-${++drawn}` });
   state.draw = draw;
-  const redraw = () => {
-    const width = state.printing ? Math.min(root.clientWidth, PRINTED_WIDTH) : root.clientWidth;
+  const measure = () => (state.printing ? Math.min(root.clientWidth, PRINTED_WIDTH) : root.clientWidth);
+  const fit = () => {
+    const width = measure();
     if (!width || width === state.width) return;
     state.width = width;
     state.draw(state);
   };
   if (!state.observer) {
-    state.observer = new ResizeObserver(redraw);
+    state.observer = new ResizeObserver(fit);
     state.observer.observe(root);
     const print = (printing) => {
       state.printing = printing;
-      redraw();
+      fit();
     };
     const listen = { beforeprint: () => print(true), afterprint: () => print(false) };
     for (const [event, listener] of Object.entries(listen)) {
@@ -152,8 +153,9 @@ const drawAtWidth = (root, draw) => {
       addEventListener(event, call);
     }
   }
-  state.width = undefined;
-  redraw();
+  // Measured only once: to measure makes the browser lay out the page between the drawings of every step of a drag.
+  state.width ||= measure();
+  if (state.width) state.draw(state);
 };
 
 // Replace the drawing inside root, keeping the keyboard focus on the element with the same id.

@@ -37,11 +37,19 @@ const glanceCells = {
   },
 };
 
+// The paths of a strip's cells. Kept, since they are the same for every step of a drag: writing thousands of them is slow.
+const stripPaths = new Map();
+const stripCells = (w, h, columns, count) => {
+  const key = [w, h, columns, count].join(), wide = w / columns, high = h / Math.ceil(count / columns);
+  const cell = (_, i) => `M${at((i % columns) * wide)} ${at(Math.floor(i / columns) * high)}h${at(wide)}v${at(high)}h-${at(wide)}z`;
+  if (!stripPaths.has(key)) stripPaths.set(key, Array.from({ length: count }, cell));
+  return stripPaths.get(key);
+};
+
 const glanceStrip = (head, { levels, columns }, w, h, data) => {
-  const bytes = atob(levels), wide = w / columns, high = h / Math.ceil(bytes.length / columns);
-  const cell = (i) => `M${at((i % columns) * wide)} ${at(Math.floor(i / columns) * high)}h${at(wide)}v${at(high)}h-${at(wide)}z`;
+  const bytes = atob(levels), cells = stripCells(w, h, columns, bytes.length);
   const color = (share) => shade(head, data.span ? (2 * share - 1) * data.span : share, data);
-  return `<rect width="${w}" height="${h}" class="well"/><g class="cells">${inTones(bytes.length, cell, (i) => bytes.charCodeAt(i) / 255, color)}</g>`;
+  return `<rect width="${w}" height="${h}" class="well"/><g class="cells">${inTones(bytes.length, (i) => cells[i], (i) => bytes.charCodeAt(i) / 255, color)}</g>`;
 };
 
 const legendLine = ([first = "", ...rest]) => (rest.length ? `${first} · ${rest.join(" ")}` : first);

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import streamlit as st
 
@@ -12,24 +13,26 @@ from odconv.ui import dials, text, view
 from odconv.ui.engine import Engine
 from odconv.ui.text import say
 
+DIALS = "dials"  # their widget's key
 
-def show_dials(engine: Engine) -> None:
-    """Draw the dials, Reset, and a sentence on all settings that are in force, those in the fold too."""
+
+def show_dials(engine: Engine, figures: Mapping[str, Any]) -> None:
+    """Draw the dials, and a sentence on all settings that are in force; ``figures``: as in ``live.show``."""
     chosen = view.current().settings
-    with st.container(key="controls", horizontal=True, vertical_alignment="center", gap="small"):
-        dials.show(chosen, engine.num_kernels)
-        # Never disabled: a button that is takes the keyboard's focus with it.
-        st.button(say("setting.reset"), key="reset", on_click=_reset)
+    dials.show(chosen, engine.num_kernels, DIALS, figures)
     with st.container(key="in-force"):
         settings = describe_settings(text.language(), engine.normalize(chosen))
         st.caption(text.markdown("setting.in_force", settings=settings))
 
 
-def show_more(engine: Engine) -> None:
-    """Draw the fold: the heads that temperature acts on, gain, which kernels stay, and ablated heads."""
-    fold = st.expander(say("setting.more"), key="more")
-    with fold, st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        show_rare(engine, view.current().settings, change_and_rerun)
+def show_beside(engine: Engine) -> None:
+    """Draw what stands beside the dials: Reset, and what opens the settings that are seldom needed."""
+    with st.container(key="beside", width="content", gap="xsmall"):
+        # Never disabled: a button that is takes the keyboard's focus with it.
+        st.button(say("setting.reset"), key="reset", on_click=_reset, width="stretch")
+        # A browser builds what is in a popover when it opens: four more widgets would slow every step of a drag.
+        with st.popover(say("setting.rest"), key="more", width="stretch"):
+            show_rare(engine, view.current().settings, change_and_rerun)
 
 
 def show_rare(engine: Engine, chosen: Settings, change: Callable[..., None], prefix: str = "") -> None:

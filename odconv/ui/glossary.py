@@ -48,10 +48,14 @@ def explain(key: str, /, **values: Any) -> str:
     return said
 
 
+@st.fragment(key="foot_part")
 def show() -> None:
-    """Draw the fold at the foot of a page."""
+    """Draw the fold at the foot of a page; what is in it is drawn when it is opened, since all that is there slows a drag."""
     written = terms(language())
-    with st.expander(say("foot.title"), key="foot"):
+    fold = st.expander(say("foot.title"), key="foot", on_change="rerun")
+    if not fold.open:
+        return
+    with fold:
         st.markdown(f"**{say('foot.glossary')}**")
         st.markdown("\n".join(f"* **{written[term]}**: {meaning(language(), term)}" for term in sorted(written)))
         st.markdown(f"**{say('foot.cite')}**")

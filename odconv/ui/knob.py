@@ -64,16 +64,10 @@ def show_dial(name: str, value: float, parse: Parse, key: str) -> None:
 
 
 def _response(engine: Engine, answers: Answers) -> dict[str, Any] | None:
-    """The data of the curve; None while others keep the network.
-
-    It follows a dial on its release: a pass of many pictures for every step of a drag would slow the figures that show it.
-    """
+    """The data of the curve; None while others keep the network."""
     chosen, name = view.current(), layer.chosen(answers.now)
-    if not st.session_state.get("dragging"):
-        st.session_state["settings_at_rest"] = chosen.settings
-    settings = st.session_state.get("settings_at_rest", chosen.settings)
     try:
-        found = inference.ask_response(engine, chosen.stimulus, sources.stimulus_photo(chosen), settings)
+        found = inference.ask_response(engine, chosen.stimulus, sources.stimulus_photo(chosen), chosen.settings)
     except BusyError as error:
         asking.show_busy(Reply(None, error), "response")
         return None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import streamlit as st
 
 from odconv import drawings
-from odconv.atlas import Atlas
 from odconv.attention import Heads
 from odconv.backbones import Place
 from odconv.explain import Explanation
@@ -25,10 +26,7 @@ def chosen(record: Explanation) -> str:
 
 def show_glance(engine: Engine, answers: Answers) -> None:
     """Draw all layers of one picture at a glance."""
-    record, reference, language = answers.now, answers.reference, text.language()
-    name = chosen(record)
     atlas = engines.load_atlas_for(engine, answers.trained)
-    typical = _typical(atlas)
     with st.container(horizontal=True, vertical_alignment="center"):
         help = say("page.glance_help")
         if atlas:
@@ -38,28 +36,36 @@ def show_glance(engine: Engine, answers: Answers) -> None:
             _choose_difference()
     if view.current().difference and atlas is None:
         st.info(say("page.no_atlas"))
-    components.glance(
-        drawings.glance_data(language, record, reference, name, places(engine, record), typical),
-        choose,
+    components.glance(glance_data(engine, answers), choose)
+
+
+def glance_data(engine: Engine, answers: Answers) -> dict[str, Any]:
+    """The data of ``components.glance``."""
+    record, typical = answers.now, _typical(engine, answers)
+    return drawings.glance_data(
+        text.language(), record, answers.reference, chosen(record), places(engine, record), typical
     )
 
 
 def show_layer(engine: Engine, answers: Answers) -> None:
     """Draw the chosen layer of one picture, and say what is out of the ordinary."""
-    record, reference, language = answers.now, answers.reference, text.language()
-    name = chosen(record)
+    name = chosen(answers.now)
     warn(answers, name)
-    typical = _typical(engines.load_atlas_for(engine, answers.trained))
     st.subheader(text.markdown("page.one_layer", layer=name), anchor=False)
-    components.layer(
-        drawings.layer_data(
-            language,
-            record.layers[name],
-            None if reference is None else reference.layers[name],
-            engines.costs(engine)[name.partition("#")[0]],
-            typical[name] if typical else None,
-            drawings.scale_end_of(record, reference, typical) if typical else None,
-        )
+    components.layer(layer_data(engine, answers))
+
+
+def layer_data(engine: Engine, answers: Answers) -> dict[str, Any]:
+    """The data of ``components.layer``, of the chosen layer."""
+    record, reference, typical = answers.now, answers.reference, _typical(engine, answers)
+    name = chosen(record)
+    return drawings.layer_data(
+        text.language(),
+        record.layers[name],
+        None if reference is None else reference.layers[name],
+        engines.costs(engine)[name.partition("#")[0]],
+        typical[name] if typical else None,
+        drawings.scale_end_of(record, reference, typical) if typical else None,
     )
 
 
@@ -78,9 +84,12 @@ def places(engine: Engine, record: Explanation) -> dict[str, Place]:
     return {name: engine.checkpoint.place(name) for name in record.layers}
 
 
-def _typical(atlas: Atlas | None) -> dict[str, Heads[np.ndarray]] | None:
+def _typical(engine: Engine, answers: Answers) -> dict[str, Heads[np.ndarray]] | None:
     """Layer -> typical attention, where the visitor chose to see differences from it; else None."""
-    return atlas.means() if atlas and view.current().difference else None
+    if not view.current().difference:
+        return None
+    atlas = engines.load_atlas_for(engine, answers.trained)
+    return atlas.means() if atlas else None
 
 
 def _choose_difference() -> None:

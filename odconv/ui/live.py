@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,8 +43,11 @@ class Turn:
 Parse = Callable[[object], Turn]  # checks a message that a browser sent; raises ValueError where no dial sends it
 
 
-def show(dials: Sequence[Dial], parse: Parse, key: str) -> None:
-    """Draw ``dials`` as one widget; ``key`` names it."""
+def show(dials: Sequence[Dial], parse: Parse, key: str, figures: Mapping[str, Any] | None = None) -> None:
+    """Draw ``dials`` as one widget; ``key`` names it.
+
+    ``figures``: key of a figure of the page -> its new data, with which it is redrawn in place.
+    """
     drawn = [
         {name: value for name, value in vars(dial).items() if name != "minor"}
         | {
@@ -56,13 +59,24 @@ def show(dials: Sequence[Dial], parse: Parse, key: str) -> None:
         for dial in dials
     ]
     components.dials(
-        drawn, answered(key), connection.session(), say("dial.waiting"), lambda sent: receive(sent, parse, key), key=key
+        drawn,
+        answered(key),
+        connection.session(),
+        say("dial.waiting"),
+        figures or {},
+        lambda sent: receive(sent, parse, key),
+        key=key,
     )
 
 
 def answered(key: str) -> int:
     """The number of the last message of a widget that is answered."""
     return st.session_state.get(f"answered-{key}", 0)
+
+
+def dragged() -> str:
+    """The key of the widget that is being dragged; empty: none is."""
+    return st.session_state.get("dragging", "")
 
 
 def parse_message(sent: object, ids: Sequence[str]) -> tuple[dict[str, Any], bool]:
@@ -106,7 +120,7 @@ def receive(sent: object, parse: Parse, key: str) -> None:
     except ValueError as error:
         log.warning("%s: ignored %.100r: %s", key, sent, error)
         return
-    st.session_state["dragging"] = not turn.released
+    st.session_state["dragging"] = "" if turn.released else key
     view.change(**turn.changes)
     if turn.released:
         st.rerun()

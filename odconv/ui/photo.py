@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import streamlit as st
 from PIL import Image
@@ -78,10 +79,14 @@ def show_picture(engine: Engine, picture: Picture) -> None:
 
 def show_prediction(engine: Engine, answers: Answers | None) -> None:
     """Draw the most likely classes; ``answers`` is None where there are none yet."""
-    card = engine.checkpoint.card
-    st.markdown(text.markdown("page.prediction", count=len(card.classes)))
+    st.markdown(text.markdown("page.prediction", count=len(engine.checkpoint.card.classes)))
     if answers:
-        components.prediction(drawings.prediction_data(text.language(), answers.now, answers.reference, card.classes))
+        components.prediction(prediction_data(engine, answers))
+
+
+def prediction_data(engine: Engine, answers: Answers) -> dict[str, Any]:
+    """The data of ``components.prediction``."""
+    return drawings.prediction_data(text.language(), answers.now, answers.reference, engine.checkpoint.card.classes)
 
 
 def _photo(picture: Picture, card: Card) -> dict[str, str]:

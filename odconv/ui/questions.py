@@ -37,7 +37,12 @@ class Question(NamedTuple):
 @st.fragment(key="questions_part")
 def show(engine: Engine, picture: Picture, ids: Sequence[str]) -> None:
     """Draw the fold with those of the tasks ``ids`` that can be asked of this network. ``engine``: of a dynamic network."""
-    with st.expander(say("question.title"), key="questions", expanded=view.current().question in ids):
+    fold = st.expander(
+        say("question.title"), key="questions", expanded=view.current().question in ids, on_change="rerun"
+    )
+    if not fold.open:
+        return
+    with fold:
         try:
             trained = inference.ask(engine, picture, Settings()).explanation
             asked = {id: question for id in ids if (question := QUESTIONS[id](engine, picture, trained))}

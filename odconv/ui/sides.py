@@ -22,6 +22,7 @@ from odconv.ui import (
     dials,
     familiar,
     inference,
+    live,
     offers,
     other,
     photo,
@@ -106,7 +107,7 @@ def show(engine: Engine, beside: Engine, pictures: Sequence[Picture]) -> None:
             _show_differences(engine, *sides)
         _say_more(a, b, *sides)
     _show_rare(engine, beside)
-    if not st.session_state.get("dragging"):
+    if not live.dragged():
         view.write_link()
 
 

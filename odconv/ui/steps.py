@@ -15,7 +15,7 @@ from odconv.kernel_view import pick_slice
 from odconv.layer import ODConv2d
 from odconv.start import LAYER, STEPS, TEMPERATURES, TURN, Case
 from odconv.tasks import MOST_KERNELS, TASKS, Finding
-from odconv.ui import components, glossary, inference, knob, sources, tasks, text, view
+from odconv.ui import components, glossary, inference, knob, live, sources, tasks, text, view
 from odconv.ui import engine as engines
 from odconv.ui import static_network as static
 from odconv.ui.engine import Engine
@@ -202,7 +202,7 @@ def _show_grating(engine: Engine) -> None:
                 text.language(), layer, GRATING, response.values, found, value, record.layers[layer].attention
             )
             knob.draw(GRATING, value, curve)
-    if not st.session_state.get("dragging"):
+    if not live.dragged():
         view.write_link()
 
 

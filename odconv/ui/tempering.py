@@ -11,7 +11,7 @@ from odconv import drawings
 from odconv.attention import HEADS, Settings
 from odconv.drawings import Alone, Sweep
 from odconv.tempering import CURVE, FIRST_TEMPERATURE, GATES, Reading
-from odconv.ui import asking, components, inference, knob, layer, photo, temperatures, text, view
+from odconv.ui import asking, components, inference, knob, layer, live, photo, temperatures, text, view
 from odconv.ui.asking import Reply
 from odconv.ui.engine import Engine
 from odconv.ui.inference import Answers, BusyError
@@ -118,7 +118,7 @@ def _show_curves(engine: Engine, picture: Picture, name: str, was_complete: bool
         share = len(_known(engine, picture)) / len({*FREE.values(), *KEPT.values()})
         st.progress(share, say("temper.reading", count=len(CURVE)))
         return
-    if not was_complete and not st.session_state.get("dragging"):
+    if not was_complete and not live.dragged():
         st.rerun()  # without the fragment's own runs
     classes = engine.checkpoint.card.classes
     name_of_first = drawings.first_synonym(classes[sweep.trained.first_choice])

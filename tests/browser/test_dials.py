@@ -110,6 +110,23 @@ def test_nothing_in_the_dials_moves_while_one_is_dragged(server, new_page):
     page.mouse.up()
 
 
+def test_a_drag_that_ends_where_it_began_shows_what_was_shown_then(server, new_page):
+    page = open_page(new_page(), f"{server.url}?sample=rocket")
+    dial, at_first = page.get_by_label("Temperature", exact=True), record_of(sample("rocket"))
+    wide, half = dial.bounding_box()["width"], 8  # px: the thumb's middle goes no nearer to an end
+    one = (half + STOPS.index(1) / (len(STOPS) - 1) * (wide - 2 * half)) / wide
+    wait_for_server(page)
+    page.mouse.move(*place_on(dial, one))
+    page.mouse.down()
+    page.mouse.move(*place_on(dial, 0.9))
+    page.wait_for_function(f"(old) => String(({NUMBERS})()) !== String(old)", arg=page.evaluate(NUMBERS))
+    page.mouse.move(*place_on(dial, one))
+    page.mouse.up()
+    expect_shown(page, "1, as trained", "4, all")
+    expect_numbers(page, at_first)
+    expect(page.locator(".st-key-glance .tick")).to_have_count(0)  # no ghost marks
+
+
 def test_the_dials_speak_the_browsers_language(server, new_page):
     page = new_page(locale="zh-CN")
     page.goto(f"{server.url}?sample=rocket&t=3")

@@ -74,7 +74,7 @@ def test_on_a_laptop_all_is_seen_at_once_and_nothing_moves_while_a_dial_is_dragg
 
 def test_the_fold_and_reset_are_reached_by_keys_and_the_focus_stays(server, new_page):
     page = open_whole(new_page(), f"{server.url}?sample=rocket&t=3")
-    reset, fold = page.get_by_role("button", name="Reset"), page.locator(".st-key-more summary")
+    reset, fold = page.get_by_role("button", name="Reset"), page.locator(".st-key-more button")
     reset.focus()
     reset.press("Enter")
     expect(page).not_to_have_url(re.compile(r"[?&]t="))
@@ -106,7 +106,7 @@ def test_a_page_for_a_room_has_no_sidebar_and_no_text_below_20_px_and_everything
     open_whole(page, f"{server.url}?sample=rocket,espresso&t=3&present=1")
     expect(page.get_by_test_id("stSidebar")).to_be_hidden()
     expect(page.locator(".js-plotly-plot .xtick").first).to_be_visible()
-    page.locator(".st-key-more summary").click()
+    page.locator(".st-key-more button").click()
     expect(page.get_by_role("toolbar", name="Make even")).to_be_visible()
     for width, height in ((1366, 768), (1920, 1080)):
         page.set_viewport_size({"width": width, "height": height})

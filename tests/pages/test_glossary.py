@@ -29,6 +29,8 @@ def test_a_term_is_explained_once_on_a_page_and_again_when_the_page_runs_again(p
 
 def test_the_foot_has_every_term_how_to_cite_and_what_to_read():
     app = opened()
+    app.session_state["foot"] = True
+    app.run()
     foot = " ".join(block.value for block in app.markdown)
     assert all(meaning("en", term) in foot for term in terms("en"))
     assert all(url in foot for url in READING.values())

@@ -9,15 +9,20 @@ from tests.pages.test_explore import _fresh_caches, opened, sentences  # noqa: F
 from tests.pages.test_kernel import shown  # noqa: F401
 
 
+def unfolded(app):
+    app.session_state["questions"] = True
+    return app.run()
+
+
 def asked(app):
     return app.selectbox(key="question")
 
 
 def test_explore_asks_of_the_bundled_network_all_that_it_has():
-    app = opened()
+    app = unfolded(opened())
     assert not app.exception
     assert len(asked(app).options) == len(questions.EXPLORE)
-    app = app.switch_page("pages/forge.py").run()
+    app = unfolded(app.switch_page("pages/forge.py").run())
     assert not app.exception
     assert len(asked(app).options) == len(questions.FORGE)
 

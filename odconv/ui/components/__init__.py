@@ -28,8 +28,10 @@ def _widget(name: str, js: str, css: str, entry: str) -> Callable[..., Any]:
     main = f"""
 export default ({{ parentElement, data, setStateValue, setTriggerValue }}) => {{
   const root = parentElement.querySelector(".od");
+  if (!root) return;
   const send = sender(data.key, {{ setStateValue, setTriggerValue }});
-  if (root) {entry};
+  root.redraw = (data) => {entry};
+  root.redraw(data);
 }};"""
     js = _text("sending.js") + js + main
     return st.components.v2.component(f"odconv_{name}", html='<div class="od"></div>', css=css, js=js)
@@ -203,6 +205,7 @@ def dials(
     answered: int,
     session: str,
     waiting: str,
+    figures: Mapping[str, Any],
     on_turn: Callable[[object], None],
     *,
     key: str = "dials",
@@ -214,9 +217,17 @@ def dials(
         answered: the last ``seq`` whose figures are on the page; the next change is sent only then
         session: ``connection.session()``
         waiting: what to say of a change that has waited for too long
+        figures: key of a figure of the page -> the data to redraw it with
         on_turn: gets {changes: {id: stop}, released, seq, session}
     """
-    data = {"dials": dials, "answered": answered, "session": session, "waiting": waiting, "key": key}
+    data = {
+        "dials": dials,
+        "answered": answered,
+        "session": session,
+        "waiting": waiting,
+        "figures": figures,
+        "key": key,
+    }
     _dials(key=key, data=data, on_turned_change=lambda: on_turn(_sent(key, "turned")))
 
 

@@ -7,7 +7,8 @@ const drawDials = (root, data, act) => {
   hear(state.pace, data, act.turn, (waiting) => label(root, state, waiting));
   fit(root, state);
   if (!state.held && isAnswered(state.pace)) adopt(root, state);
-  follow(state.pace);
+  follow(state.pace); // before the figures are redrawn: meanwhile the server computes the next ones
+  for (const [key, figure] of Object.entries(data.figures)) redrawFigure(key, figure);
 };
 
 const inputOf = (root, id) => root.querySelector(`#${id}`);

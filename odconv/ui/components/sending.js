@@ -12,6 +12,12 @@ const sender = (name, functions) => {
   };
 };
 
+// Draw the figure ``key`` of the page anew, as the page itself does; nothing where there is none.
+const redrawFigure = (key, data) => {
+  const widget = document.querySelector(`.st-key-${key} [data-testid=stBidiComponentIsolated]`);
+  widget?.shadowRoot?.querySelector(".od")?.redraw?.({ ...data, key });
+};
+
 const sendKept = () => {
   const kept = [...connection.kept];
   connection.kept.clear();
