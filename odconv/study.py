@@ -15,7 +15,7 @@ ARMS = ("interactive", "reading")  # the path as it is, or the same text and fig
 PHASES = ("before", "after")
 UNKNOWN = "unknown"  # the last answer to every question: "I do not know"
 COLUMNS = (
-    *("seed", "version", "network", "language", "arm", "path_seconds"),
+    *("seed", "version", "network", "language", "arm", "path_seconds", "predicted"),
     *("phase", "position", "question", "offered", "answer", "right"),
 )
 
@@ -56,6 +56,7 @@ class Study:
     marked: str | None = None  # the answer to the question at hand, before it is given
     entered: float = 0.0  # s; what a clock said when the path was entered
     path_seconds: float | None = None  # how long that was walked; None: it has not been left yet
+    predicted: int = 0  # in how many of its steps something was predicted; nobody who reads is asked to
 
     @property
     def arm(self) -> str:
@@ -110,9 +111,11 @@ def give(study: Study, now: float) -> Study:
     return replace(study, after=answers, marked=None)
 
 
-def leave_path(study: Study, now: float) -> Study:
-    """``study`` with the path walked. ``now``: as for ``give``."""
-    return replace(study, path_seconds=now - study.entered) if study.stage == "path" else study
+def leave_path(study: Study, now: float, predicted: int) -> Study:
+    """``study`` with the path walked. ``now``: as for ``give``; ``predicted``: as in ``Study``."""
+    if study.stage != "path":
+        return study
+    return replace(study, path_seconds=now - study.entered, predicted=predicted)
 
 
 def count_right(answers: Answers) -> int:
@@ -134,7 +137,7 @@ def to_csv(study: Study, *, version: str, network: str, language: str) -> str:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS)
     assert study.path_seconds is not None
-    of_all = (study.seed, version, network, language, study.arm, round(study.path_seconds))
+    of_all = (study.seed, version, network, language, study.arm, round(study.path_seconds), study.predicted)
     for phase in PHASES:
         for position, (question, answer) in enumerate(getattr(study, phase), 1):
             offered = " ".join(order_answers(study.seed, phase, question))

@@ -26,6 +26,14 @@ from odconv.ui.text import say
 IN_EXPLORE: dict[str, dict[str, Any]] = {"flat": {"ablate": HEADS}, "temperature": {"temperature": 30.0}}
 
 
+def intro() -> str:
+    """Key of the text that says what the path is."""
+    chosen = view.current()
+    if chosen.reveal != "after":
+        return f"start.intro_{chosen.reveal}"
+    return "start.intro_some" if chosen.steps else "start.intro"
+
+
 def show(engine: Engine | None) -> None:
     """Draw the path and the step that the visitor is at."""
     _choose_step()

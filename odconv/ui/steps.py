@@ -191,22 +191,30 @@ def _show_grating(engine: Engine) -> None:
         )
     with right:
         shown = tasks.revealed(TASKS["grating"], answers)
-        looked_into = view_of("grating", view.current())
-        turned = looked_into if shown else replace(looked_into, knob=TURN[0])
-        picture = sources.picture(Member("stimuli", GRATING), turned, engine.checkpoint.card.resize)
-        record = inference.ask(engine, picture, Settings()).explanation
-        _draw(engine, _cases(engine, layer, [record], [picture.title]), [picture])
+        value = sources.knob(view_of("grating", view.current()))
+        read = view.current().reveal == "always"  # so nothing turns
+        values = TURN[:2] if read else (value if shown else TURN[0],)
+        pictures = [_turned(engine, value) for value in values]
+        records = [inference.ask(engine, picture, Settings()).explanation for picture in pictures]
+        _draw(engine, _cases(engine, layer, records, [picture.title for picture in pictures]), pictures)
         if shown:
-            value = sources.knob(looked_into)
+            attention = records[0].layers[layer].attention
             curve = drawings.response_data(
-                text.language(), layer, GRATING, response.values, found, value, record.layers[layer].attention
+                text.language(), layer, GRATING, response.values, found, values[0], attention
             )
-            if view.current().reveal == "always":  # a page to be read
+            if read:
                 components.still_response(curve)
+                ends = (drawings.knob_text(text.language(), GRATING, end) for end in (TURN[0], TURN[-1]))
+                st.caption(say("start.still", low=next(ends), high=next(ends)))
             else:
                 knob.draw(GRATING, value, curve)
     if not st.session_state.get("dragging"):
         view.write_link()
+
+
+def _turned(engine: Engine, value: float) -> Picture:
+    looked_into = replace(view_of("grating", view.current()), knob=value)
+    return sources.picture(Member("stimuli", GRATING), looked_into, engine.checkpoint.card.resize)
 
 
 def _show_twin(engine: Engine, pair: tuple[Picture, Picture]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import streamlit as st
 
 from odconv import study as kit
+from odconv.start import STEPS
 from odconv.study import PHASES, QUESTIONS, Study
 from odconv.ui import beginning, sidebar, start, view
 from odconv.ui import engine as engines
@@ -30,14 +31,16 @@ def show() -> None:
     with st.sidebar:
         sidebar.choose_language()
     beginning.open_title("study.title", "study.intro")
-    if study is None:
-        _show_beginning()
-    elif study.stage == "path":
+    if study and study.stage == "path":
         _show_path(study)
-    elif study.stage == "done":
-        _show_end(study)
-    else:
-        _show_question(study)
+        return
+    with st.container(key="study"):
+        if study is None:
+            _show_beginning()
+        elif study.stage == "done":
+            _show_end(study)
+        else:
+            _show_question(study)
 
 
 def _show_beginning() -> None:
@@ -61,6 +64,7 @@ def _show_question(study: Study) -> None:
     phase, id = study.stage, kit.ask(study)
     at = len(getattr(study, phase)) + 1
     st.subheader(say(f"study.{phase}", at=at, count=len(QUESTIONS)), anchor=False)
+    st.markdown(f"**{say(f'quiz.{id}')}**")
     answers = kit.order_answers(study.seed, phase, id)
     view.bind(
         st.radio,
@@ -70,6 +74,7 @@ def _show_question(study: Study) -> None:
         then=_mark,
         options={answer: _to_text(id, answer) for answer in answers},
         index=None,
+        label_visibility="collapsed",
     )
     st.button(say("study.give"), key="study-give", type="primary" if study.marked else "secondary", on_click=_give)
 
@@ -95,12 +100,20 @@ def _show_path(study: Study) -> None:
         engine = sidebar.choose_engine(view.current())
     st.caption(say(f"study.path_{study.arm}"))
     start.show(engine)
-    if view.current().step == len(view.current().path):
-        st.button(say("study.on"), key="study-on", type="primary", on_click=_leave_path)
+    if view.current().step < len(STEPS):
+        return
+    left = [say(f"start.{step}") for step in STEPS if study.arm == "interactive" and step not in _predicted()]
+    if left:
+        st.caption(say("study.left", steps=say("head.comma").join(left)))
+    st.button(say("study.on"), key="study-on", type="secondary" if left else "primary", on_click=_leave_path)
+
+
+def _predicted() -> set[str]:
+    return set(STEPS) & set(dict(view.current().answers))
 
 
 def _leave_path() -> None:
-    st.session_state["study"] = kit.leave_path(st.session_state["study"], time.monotonic())
+    st.session_state["study"] = kit.leave_path(st.session_state["study"], time.monotonic(), len(_predicted()))
 
 
 def _show_end(study: Study) -> None:
@@ -123,13 +136,14 @@ def _show_end(study: Study) -> None:
         st.button(say("study.leave"), key="study-leave", on_click=_leave)
     st.caption(say(f"study.arm_{study.arm}"))
     with st.expander(say("study.right"), key="study-right"):
-        given = dict(study.before), dict(study.after)
-        lines = []
-        for id, question in QUESTIONS.items():
-            was, now = (_to_text(id, answers[id]) for answers in given)
-            answer = say("study.right_answer", right=_to_text(id, question.right), before=was, after=now)
-            lines.append(f"* **{say(f'quiz.{id}')}** {answer}")
-        st.markdown("\n".join(lines))
+        st.markdown("\n\n".join(_describe_question(study, id) for id in QUESTIONS))
+
+
+def _describe_question(study: Study, id: str) -> str:
+    """A question, its right answer, and what was said before and after, as Markdown."""
+    answers = {"right": QUESTIONS[id].right, "before": dict(study.before)[id], "after": dict(study.after)[id]}
+    lines = [say(f"study.{name}_answer", answer=_to_text(id, answer)) for name, answer in answers.items()]
+    return "  \n".join([f"**{say(f'quiz.{id}')}**", *lines])
 
 
 def _leave() -> None:

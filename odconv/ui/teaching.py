@@ -35,11 +35,13 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
         st.subheader(say("teach.seen"), anchor=False)
         st.markdown("\n".join(f"* {line}" for line in describe(engine, pictures, lesson.page, seen)))
         words = {name: say(f"teach.{name}") for name in LINK_WORDS}
-        components.class_link(f"{navigation.address(lesson.page)}?{urlencode(to_query(seen))}".rstrip("?"), words)
+        components.class_link(
+            f"{navigation.address(lesson.page)}?{urlencode(to_query(seen), safe=',')}".rstrip("?"), words
+        )
         st.caption(say("teach.held"))
     st.subheader(say("teach.study"), anchor=False)
     st.markdown(say("teach.study_text"))
-    st.page_link("pages/study.py", label=say("teach.study_open"))
+    st.page_link("pages/study.py", label=say("teach.study_open"), icon=":material/quiz:")
 
 
 def _choose_lesson() -> None:
