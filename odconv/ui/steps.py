@@ -204,6 +204,7 @@ def _show_grating(engine: Engine) -> None:
             )
             if read:
                 components.still_response(curve)
+                st.markdown(f"**{curve['sentence']}**")
                 ends = (drawings.knob_text(text.language(), GRATING, end) for end in (TURN[0], TURN[-1]))
                 st.caption(say("start.still", low=next(ends), high=next(ends)))
             else:
