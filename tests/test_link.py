@@ -236,6 +236,9 @@ def test_a_class_gets_the_teachers_pictures_network_and_settings_and_no_answer(v
     assert (seen.step, seen.answers, seen.question, seen.suffers) == (1, (), "", "")
     assert not any(name.startswith("class-") for name in to_query(seen))
     same = {known.name for known in fields(View)} - own - {"lesson", "step", "answers", "question", "suffers"}
+    if view.lesson.page == "start":  # whose steps have settings of their own
+        same -= {"settings"}
+        assert seen.settings == Settings()
     assert {name: getattr(seen, name) for name in same} == {name: getattr(view, name) for name in same}
     assert from_query(to_query(seen), OFFER) == (seen, [])
 

@@ -329,7 +329,9 @@ def _take(found: dict[str, Any], prefix: str) -> dict[str, Any]:
 def class_view(view: View) -> View:
     """What a class is to see: the teacher's pictures, network and settings in the lesson's way, and nothing answered yet."""
     own = {known.name: getattr(view.lesson, known.name) for known in fields(Lesson) if known.name != "page"}
-    return replace(view, **own, lesson=Lesson(), step=1, answers=(), question="", suffers="")
+    # The first lesson's steps have settings of their own.
+    settings = Settings() if view.lesson.page == "start" else view.settings
+    return replace(view, **own, settings=settings, lesson=Lesson(), step=1, answers=(), question="", suffers="")
 
 
 def other_settings(view: View) -> Settings:

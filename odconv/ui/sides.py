@@ -265,7 +265,8 @@ def _say_more(a: Half, b: Half, one: Side, two: Side) -> None:
             return
         if sentence := familiar.to_sentence(half.picture, trained.logits, half.engine.checkpoint.card):
             st.caption(f"{letter}: {sentence}")
-    st.caption(say("sides.own_pictures"))
+    if not chosen.fixed:
+        st.caption(say("sides.own_pictures"))
 
 
 # --- settings that are seldom needed ------------------------------------------------------------------------------------

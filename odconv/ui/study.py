@@ -20,8 +20,6 @@ from odconv.ui.link import View
 from odconv.ui.text import language, say
 from odconv.version import __version__
 
-# What the path is walked with in either arm: the network that comes first, each step's own pictures, nothing to choose.
-SAME: dict[str, Any] = {"model": "", "source": "samples", "samples": (), "compared": (), "compare": False, "steps": ()}
 REVEAL = {"interactive": "after", "reading": "always"}
 
 
@@ -53,11 +51,13 @@ def _show_beginning() -> None:
 def _begin() -> None:
     study = Study(secrets.randbits(32))
     st.session_state["study"] = study
-    view.change(**_path_of(study), step=1, answers=())
+    view.restart(**_path_of(study))
 
 
 def _path_of(study: Study) -> dict[str, Any]:
-    return SAME | {"fixed": True, "reveal": REVEAL[study.arm]}
+    """What is chosen on the path: the first network, each step's own pictures, and nothing else can be."""
+    fields = ("model", "source", "samples", "compared", "compare", "steps")
+    return {name: getattr(View(), name) for name in fields} | {"fixed": True, "reveal": REVEAL[study.arm]}
 
 
 def _show_question(study: Study) -> None:
@@ -95,7 +95,7 @@ def _give() -> None:
 def _show_path(study: Study) -> None:
     kept, chosen = _path_of(study), view.current()
     if any(getattr(chosen, name) != value for name, value in kept.items()):  # by Back, or an address that was typed
-        view.change(**kept, step=1)
+        view.restart(**kept)
     with st.sidebar:
         engine = sidebar.choose_engine(view.current())
     st.caption(say(f"study.path_{study.arm}"))
@@ -147,8 +147,6 @@ def _describe_question(study: Study, id: str) -> str:
 
 
 def _leave() -> None:
-    """Forget the answers, and give the app back as it was found."""
+    """Forget the answers, and give the app back whole."""
     del st.session_state["study"]
-    kept = {name: getattr(view.current(), name) for name in ("language", "present")}
-    st.session_state["view"] = View(**kept)
-    view.change()
+    view.restart()

@@ -18,6 +18,7 @@ from odconv.ui.pictures import Picture
 from odconv.ui.text import language, say
 from odconv.words import LANGUAGES
 
+ASKS_NOTHING = ("compare",)  # lessons without questions
 LINK_WORDS = ("link", "copy", "copied", "by_hand", "preview", "local")
 
 
@@ -38,7 +39,8 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
         components.class_link(
             f"{navigation.address(lesson.page)}?{urlencode(to_query(seen), safe=',')}".rstrip("?"), words
         )
-        st.caption(say("teach.held"))
+        if lesson.reveal == "never":
+            st.caption(say("teach.held"))
     st.subheader(say("teach.study"), anchor=False)
     st.markdown(say("teach.study_text"))
     st.page_link("pages/study.py", label=say("teach.study_open"), icon=":material/quiz:")
@@ -77,7 +79,8 @@ def _choose_steps(chosen: list[str]) -> None:
 def _choose_ways() -> None:
     lesson = view.current().lesson
     _choose("fixed", lesson.fixed, {False: "free", True: "fixed"})
-    _choose("reveal", lesson.reveal, {when: when for when in REVEALS})
+    if lesson.page not in ASKS_NOTHING:
+        _choose("reveal", lesson.reveal, {when: when for when in REVEALS})
     _choose("present", lesson.present, {False: "one", True: "room"})
 
 
@@ -108,7 +111,11 @@ def describe(engine: Engine, pictures: Sequence[Picture], page: str, seen: View)
         lines.append(text.markdown("teach.sees_settings", settings=settings))
     label = sidebar.model_labels().get(engine.path.name, engine.path.name)
     lines.append(text.markdown("teach.sees_network", network=drawings.clean_name(label)))
-    lines += [say(f"teach.sees_{'fixed' if seen.fixed else 'free'}"), say(f"teach.sees_{seen.reveal}")]
+    if page == "compare":
+        lines.append(say("teach.sees_side_b"))
+    lines.append(say(f"teach.sees_{'fixed' if seen.fixed else 'free'}"))
+    if page not in ASKS_NOTHING:
+        lines.append(say(f"teach.sees_{seen.reveal}"))
     lines.append(say(f"teach.sees_{'room' if seen.present else 'one'}"))
     lines.append(
         say("teach.sees_language", language=LANGUAGES[seen.language]) if seen.language else say("teach.sees_browser")

@@ -97,6 +97,13 @@ def change(**changes: Any) -> None:
     st.session_state["acted"] = True
 
 
+def restart(**chosen: Any) -> None:
+    """Forget what the visitor chose, but for language and size, and choose ``chosen``."""
+    kept = {name: getattr(current(), name) for name in ("language", "present")}
+    st.session_state["view"] = View(**kept)
+    change(**chosen)
+
+
 def choose_layer(name: str) -> None:
     """Look into another layer; what was chosen inside the one before means nothing there."""
     change(layer=name, filter=None, channel=None, place=None)

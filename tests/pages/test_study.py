@@ -116,7 +116,7 @@ def test_nothing_is_given_before_an_answer_is_marked_and_no_answer_is_in_the_add
     app.radio[0].set_value(study.UNKNOWN).run()
     app.button(key="study-give").click().run()
     assert app.radio[0].key != first
-    assert set(app.query_params) == {"lang", "t", "controls"}  # the pictures are each step's own
+    assert set(app.query_params) == {"lang", "controls"}  # pictures and settings are each step's own
 
 
 def test_what_terms_mean_is_not_told_where_it_is_asked():
