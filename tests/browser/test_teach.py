@@ -1,5 +1,7 @@
 """A class's link and the study in a browser: what a teacher chose is what a class gets, and a study is taken alone."""
 
+import re
+
 from playwright.sync_api import expect
 
 from odconv import Settings
@@ -28,6 +30,12 @@ def test_a_class_gets_what_its_teacher_chose_without_choices_and_answers(server,
     choose(page, "lesson_reveal", say("en", "teach.reveal_never"))
     address = f"{server.url}start?steps=flat,twin&controls=hidden&reveal=never"
     expect(link).to_have_text(address)
+    page.get_by_role("button", name=say("en", "teach.copy")).click()
+    # Whether a page may write to the clipboard, the browser decides; where it may not, the link stands there to be copied.
+    said = f"{say('en', 'teach.by_hand')} {address}"
+    expect(page.locator(".st-key-class_link [role=status]")).to_have_text(
+        re.compile(f"^({re.escape(said)}|{say('en', 'teach.copied')})$")
+    )
     expect(page.get_by_role("link", name=say("en", "page.compare"))).to_be_visible()
     with page.expect_popup() as opened:
         page.get_by_role("link", name=say("en", "teach.preview")).click()
