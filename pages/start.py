@@ -3,5 +3,5 @@
 from odconv.ui import beginning, bootstrap, start, view
 
 bootstrap()
-start.show(beginning.open_network("start.title", "start.intro"))
+start.show(beginning.open_network("start.title", start.intro()))
 view.write_link()

@@ -36,6 +36,7 @@ ALLOWED = {
     "comparison": {"attention", "explain"},
     "response": {"attention", "card", "explain", "images", "stimuli"},
     "tasks": {"attention", "words"},
+    "study": set(),
     "start": {"attention", "forge", "layer", "tasks", "words"},
     "normalize": {"attention", "layer"},
     "tempering": {"attention", "explain", "forge", "layer"},

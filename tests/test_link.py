@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from odconv import start
 from odconv.attention import HEADS, Heads, Settings
 from odconv.forging_view import STEPS
 from odconv.stimuli import STIMULI
@@ -15,21 +16,25 @@ from odconv.ui.link import (
     OTHER_SETTINGS,
     OWN,
     PARAMETERS,
+    PARTS,
+    REVEALS,
     SAME,
     SETTINGS,
     SOURCES,
     TEMPERATURES,
+    Lesson,
     Offer,
     Other,
     View,
     as_own,
+    class_view,
     from_query,
     other_settings,
     to_query,
 )
 from odconv.words import LANGUAGES
 
-OFFER = Offer(["first.safetensors", "second.pth"], [f"picture-{i}" for i in range(12)])
+OFFER = Offer(["first.safetensors", "second.pth"], [f"picture-{i}" for i in range(12)], ["start", "forge"])
 SAMPLES = OFFER.samples
 
 # What the dials send: three significant digits.
@@ -46,6 +51,17 @@ others = st.builds(
     keep=st.none() | st.sampled_from(["first", "strongest"]),
     compensate=st.none() | st.booleans(),
     ablate=st.none() | some_heads,
+)
+some_steps = st.lists(st.sampled_from(start.STEPS), unique=True, max_size=len(start.STEPS) - 1).map(
+    lambda chosen: tuple(step for step in start.STEPS if step in chosen)
+)
+lessons = st.builds(
+    Lesson,
+    page=st.sampled_from(["start", "forge"]),
+    steps=some_steps,
+    fixed=st.booleans(),
+    present=st.booleans(),
+    reveal=st.sampled_from(REVEALS),
 )
 settings = st.builds(
     Settings,
@@ -84,6 +100,10 @@ def views(draw):
         difference=draw(st.booleans()),
         settings=draw(settings),
         b=draw(others),
+        steps=draw(some_steps),
+        fixed=draw(st.booleans()),
+        reveal=draw(st.sampled_from(REVEALS)),
+        lesson=draw(lessons),
     )
 
 
@@ -100,9 +120,9 @@ def test_the_default_view_has_an_empty_link():
 def test_every_field_of_a_view_and_its_settings_has_one_parameter():
     chosen = [parameter.field for parameter in PARAMETERS]
     assert len(set(chosen)) == len({parameter.name for parameter in PARAMETERS}) == len(chosen)
-    views = {known.name for known in fields(View)} - {"settings", "b"}
-    other = {f"b.{known.name}" for known in fields(Other)}
-    assert set(chosen) == views | other | set(SETTINGS) - {"layers"}  # which layers settings are for, no page asks yet
+    views = {known.name for known in fields(View)} - {"settings", *PARTS}
+    parts = {f"{part}.{known.name}" for part, kind in PARTS.items() for known in fields(kind)}
+    assert set(chosen) == views | parts | set(SETTINGS) - {"layers"}  # which layers settings are for, no page asks yet
 
 
 @pytest.mark.parametrize("shown", ["1.0000001", "1", "1.00"])
@@ -145,6 +165,10 @@ def test_a_temperature_is_what_the_page_can_show_of_it(shown):
         *[("b-kernels", value) for value in ("", "0", "65", "none")],
         *[("b-compensate", value) for value in ("", "2", "true")],
         *[("b-tempered", value) for value in ("", "Kernel")],
+        *[(name, value) for name in ("steps", "class-steps") for value in ("", "1", "flat,", "flat,flux", "Flat")],
+        *[(name, value) for name in ("reveal", "class-reveal") for value in ("", "0", "later")],
+        *[(name, value) for name in ("controls", "class-controls") for value in ("", "0", "shown")],
+        *[("class-page", value) for value in ("", "study", "../app", "Start")],
         ("b-keep", "last"),
         ("b-layer", "a\nb"),
         ("source", "zzz"),
@@ -194,6 +218,29 @@ def test_side_b_can_have_any_settings_of_its_own_beside_any_of_side_a(ours, thei
     chosen = View(settings=ours, b=Other(**as_own(theirs, OTHER_SETTINGS)))
     all_kept = replace(theirs, kernels=None if theirs.kernels == MOST_KERNELS else theirs.kernels)
     assert other_settings(chosen) == all_kept
+
+
+def test_steps_are_walked_in_the_paths_order_and_a_step_beyond_the_chosen_ones_is_not_there():
+    view, ignored = from_query({"steps": "twin,flat,twin", "step": "2"}, OFFER)
+    assert (view.path, view.step, ignored) == (("flat", "twin"), 2, [])
+    view, ignored = from_query({"steps": "twin,flat", "step": "3"}, OFFER)
+    assert (view.path, view.step, ignored) == (("flat", "twin"), 1, ["step"])
+    assert from_query({"steps": ",".join(reversed(start.STEPS))}, OFFER) == (View(), [])
+
+
+@given(views())
+def test_a_class_gets_the_teachers_pictures_network_and_settings_and_no_answer(view):
+    seen = class_view(view)
+    own = {known.name for known in fields(Lesson)} - {"page"}
+    assert {name: getattr(seen, name) for name in own} == {name: getattr(view.lesson, name) for name in own}
+    assert (seen.step, seen.answers, seen.question, seen.suffers) == (1, (), "", "")
+    assert not any(name.startswith("class-") for name in to_query(seen))
+    same = {known.name for known in fields(View)} - own - {"lesson", "step", "answers", "question", "suffers"}
+    if view.lesson.page == "start":  # whose steps have settings of their own
+        same -= {"settings"}
+        assert seen.settings == Settings()
+    assert {name: getattr(seen, name) for name in same} == {name: getattr(view, name) for name in same}
+    assert from_query(to_query(seen), OFFER) == (seen, [])
 
 
 def test_the_knob_of_side_b_belongs_to_its_stimulus():

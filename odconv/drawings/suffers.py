@@ -22,7 +22,7 @@ class Alone(NamedTuple):
 
 
 def suffers_data(
-    language: str, trained: Reading, alone: Mapping[str, Alone], guess: str, kernels: int, classes: Sequence[str]
+    language: str, trained: Reading, alone: Mapping[str, Alone], guess: str | None, kernels: int, classes: Sequence[str]
 ) -> dict[str, Any]:
     """The data of ``suffers.js``: the first choice's probability with each head alone at T = 30, and why.
 
@@ -30,7 +30,7 @@ def suffers_data(
         language: one of ``odconv.words.LANGUAGES``; all texts in the data are in it.
         trained: the network as trained.
         alone: head -> its readings, for the heads that the network has.
-        guess: one of these heads.
+        guess: one of these heads; None where nobody was asked.
         kernels: K of the network.
         classes: names in the order of the logits.
     """
@@ -71,7 +71,7 @@ def _describe_row(language: str, row: Mapping[str, Any]) -> str:
 
 
 def describe_answer(
-    language: str, trained: Reading, alone: Mapping[str, Alone], guess: str, kernels: int, name: str
+    language: str, trained: Reading, alone: Mapping[str, Alone], guess: str | None, kernels: int, name: str
 ) -> str:
     """Which head suffers most, whether that is the guess, and why; the arguments as in :func:`suffers_data`."""
     best = trained.first_choice
@@ -80,13 +80,15 @@ def describe_answer(
     values = {"worst": head_name(language, worst), "name": name, "trained": f"{was:.2f}", "hot": f"{hot[worst]:.2f}"}
     if hot[worst] >= was:
         return say(language, "temper.none_falls", **values)
-    if guess == worst:
+    if guess is None:
+        verdict = ""
+    elif guess == worst:
         verdict = say(language, "temper.answer_right", **values)
     elif hot[guess] - hot[worst] < LEVEL:
         verdict = say(language, "temper.answer_level", guess=head_name(language, guess), **values)
     else:
         verdict = say(language, "temper.answer_wrong", guess=head_name(language, guess), **values)
-    sentences = [verdict, say(language, "temper.falls", **values)]
+    sentences = [*filter(None, [verdict]), say(language, "temper.falls", **values)]
     return join_sentences(
         language, [*sentences, *_why(language, trained, alone[worst], worst, was - hot[worst], kernels, name)]
     )

@@ -5,6 +5,6 @@ const taskRow = ({ name, share, text, head, guess }) => `<li${guess ? ' class="g
   <span class="value">${esc(text)}</span></li>`;
 
 const drawTask = (root, data) =>
-  replace(root, `<div class="answer" role="status"><p class="verdict" data-holds="${data.holds}"><span aria-hidden="true">${data.holds ? "✓" : "✗"}</span> ${esc(data.verdict)}</p>
+  replace(root, `<div class="answer" role="status"><p class="verdict" data-holds="${data.holds}">${data.holds === null ? "" : `<span aria-hidden="true">${data.holds ? "✓" : "✗"}</span> `}${esc(data.verdict)}</p>
     ${data.rows.length ? `<ol class="bars" aria-label="${esc(data.alt)}">${data.rows.map(taskRow).join("")}</ol>` : ""}
     ${data.note ? `<p class="note">${esc(data.note)}</p>` : ""}<p class="reasons">${esc(data.why)}</p></div>`);

@@ -21,7 +21,7 @@ def bootstrap() -> None:
     navigation.join_app()
     st.set_page_config("ODConv Explorer", page_icon=_icon(), layout="wide", initial_sidebar_state=SIDEBAR)
     lifetime.start()
-    view.start(Offer(list(engine.weights()), list(samples())))
+    view.start(Offer(list(engine.weights()), list(samples()), navigation.LESSONS))
     st.html(f"<style>{_style('page')}{_style('present') if view.current().present else ''}</style>")
     connection.show()
 

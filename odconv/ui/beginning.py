@@ -38,6 +38,12 @@ def open_network(title: str, intro: str) -> Engine | None:
         engine = sidebar.choose_engine(view.current())
         if engine:
             sidebar.describe(engine)
+    open_title(title, intro)
+    return engine
+
+
+def open_title(title: str, intro: str) -> None:
+    """Draw the row at the top of a page; the arguments as in ``begin``."""
     glossary.begin()
     with st.container(key="beginning", horizontal=True, vertical_alignment="center", gap="medium"):
         st.header(say(title), anchor=False, width="content")
@@ -45,11 +51,10 @@ def open_network(title: str, intro: str) -> Engine | None:
         _choose_presentation()
     if unknown := view.ignored():
         st.info(text.markdown("page.bad_link", names=", ".join(unknown)))
-    return engine
 
 
 def choose_pictures(engine: Engine, looked_into: View) -> list[Picture]:
-    """Draw the choice of pictures, and say what is to be done where there is none yet.
+    """Draw the choice of pictures where it is the visitor's, and say what is to be done where there is none yet.
 
     ``looked_into``: whose pictures are marked as chosen: the visitor's view, or what a page makes of it.
     """

@@ -22,8 +22,8 @@ INVITATIONS: dict[str, dict[str, Any]] = {
 
 
 def show(pictures: Sequence[Picture]) -> None:
-    """Draw the invitations, where the network is there of which they are true, and one picture or none is looked into."""
-    if len(pictures) > 1 or engines.FIRST not in engines.weights():
+    """Draw the invitations, where the visitor may choose pictures, the network is there of which they are true, and there is one picture or none."""
+    if view.current().fixed or len(pictures) > 1 or engines.FIRST not in engines.weights():
         return
     with st.container(key="invitations", horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(say("invitation.title"), width="content")

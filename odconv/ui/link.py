@@ -27,6 +27,8 @@ LONGEST_SIDE = 9_999  # of a layer's output, in a link
 MOST_CHANNELS = 99_999  # a link can name; which ones a layer has is known when there is a network
 
 
+REVEALS = ("after", "never", "always")  # a prediction, the network's answer is shown; or without one
+
 SAME, OWN = "same", "own"  # pictures of side B: that of side A, and one that the visitor brought
 
 
@@ -50,6 +52,17 @@ class Other:
 
 
 @dataclass(frozen=True)
+class Lesson:
+    """What a teacher's link gives to a class, beside pictures, network and settings. A link to the page that makes it has it, too."""
+
+    page: str = "start"  # name of a page's file
+    steps: tuple[str, ...] = ()  # as in ``View``, and so are the others
+    fixed: bool = False
+    present: bool = False
+    reveal: str = REVEALS[0]
+
+
+@dataclass(frozen=True)
 class View:
     """Everything that a visitor can choose and a link holds."""
 
@@ -67,15 +80,24 @@ class View:
     channel: int | None = None  # the same, of the input channels that the filter sees
     forge_step: str = STEPS[0]  # of the lesson on forging, or ``ALL_STEPS``
     place: tuple[int, int] | None = None  # row and column of a layer's output, from 0; None: where it is largest
-    step: int = 1  # of the path through the first lesson, from 1
+    step: int = 1  # of ``path``, from 1
+    steps: tuple[str, ...] = ()  # those of the first lesson that are walked, in its order; empty: all
     answers: tuple[tuple[str, str], ...] = ()  # (task, answer): what the visitor said before the network did
     question: str = ""  # which one is open in the fold at the foot of a page; empty: the fold is closed
     present: bool = False  # whether the page is shown to a room: large text, no sidebar
+    fixed: bool = False  # whether picture, network and page stay: what chooses them is not drawn
+    reveal: str = REVEALS[0]  # one of ``REVEALS``
     dials: str = "one"  # of the temperature lesson: "one" for all heads, or "four"
     suffers: str = ""  # the head that the visitor thinks a high temperature harms most; empty: not asked yet
     difference: bool = False  # whether attention is shown minus the typical, where there is an atlas
     settings: Settings = field(default_factory=Settings)
     b: Other = field(default_factory=Other)
+    lesson: Lesson = field(default_factory=Lesson)
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The steps of the first lesson that are walked."""
+        return self.steps or start.STEPS
 
 
 class Offer(NamedTuple):
@@ -83,6 +105,7 @@ class Offer(NamedTuple):
 
     models: Sequence[str]  # file names
     samples: Sequence[str]  # ids
+    lessons: Sequence[str] = ()  # pages that can be a class's lesson
 
 
 @dataclass(frozen=True)
@@ -90,7 +113,7 @@ class Parameter:
     """One parameter of a link."""
 
     name: str  # in the link
-    field: str  # of ``View`` or of ``Settings``, where its default is; with ``B`` before it, of ``Other``
+    field: str  # of ``View`` or of ``Settings``, where its default is; of one of ``PARTS`` with its name before it
     parse: Callable[[str, Offer], Any]  # raises ValueError for text that is no allowed value
     format: Callable[[Any], str] = str  # value -> text
 
@@ -98,7 +121,7 @@ class Parameter:
 OTHER_SETTINGS = tuple(known.name for known in fields(Other) if known.name in {one.name for one in fields(Settings)})
 SETTINGS = {known.name: known.default for known in fields(Settings)}
 NOTHING = "none"  # an empty choice, where the default is not empty
-B = "b."
+PARTS: dict[str, Callable[..., Any]] = {"b": Other, "lesson": Lesson}  # fields of ``View`` with fields of their own
 
 
 def _one_of(allowed: Sequence[str]) -> Callable[[str, Offer], str]:
@@ -134,6 +157,12 @@ def _other_kernels(text: str, offer: Offer) -> int:
 
 def _either(text: str, offer: Offer) -> bool:
     return _pick(text, ["0", "1"]) == "1"
+
+
+def _steps(text: str, offer: Offer) -> tuple[str, ...]:
+    """Steps of the first lesson, in the order in which they are walked; all of them is as none chosen."""
+    chosen = _some_of(text, start.STEPS)
+    return () if len(chosen) == len(start.STEPS) else tuple(step for step in start.STEPS if step in chosen)
 
 
 def _switch(on: str) -> Callable[[str, Offer], bool]:
@@ -212,6 +241,9 @@ PARAMETERS = (
     Parameter("forge", "forge_step", _one_of((*STEPS, ALL_STEPS))),
     Parameter("place", "place", _place, _format_place),
     Parameter("step", "step", _whole(1, len(start.STEPS))),
+    Parameter("steps", "steps", _steps, ",".join),
+    Parameter("controls", "fixed", _switch("hidden"), lambda on: "hidden"),
+    Parameter("reveal", "reveal", _one_of(REVEALS)),
     Parameter("question", "question", _one_of(list(TASKS))),
     Parameter("answers", "answers", lambda text, offer: check_answers(text), format_answers),
     Parameter("show", "difference", _switch("difference"), lambda on: "difference"),
@@ -234,6 +266,11 @@ PARAMETERS = (
     Parameter("b-keep", "b.keep", _one_of(["strongest", "first"])),
     Parameter("b-compensate", "b.compensate", _either, lambda on: "1" if on else "0"),
     Parameter("b-ablate", "b.ablate", _heads, _join),
+    Parameter("class-page", "lesson.page", lambda text, offer: _pick(text, offer.lessons)),
+    Parameter("class-steps", "lesson.steps", _steps, ",".join),
+    Parameter("class-controls", "lesson.fixed", _switch("hidden"), lambda on: "hidden"),
+    Parameter("class-present", "lesson.present", _switch("1"), lambda on: "1"),
+    Parameter("class-reveal", "lesson.reveal", _one_of(REVEALS)),
 )
 
 
@@ -255,8 +292,9 @@ def to_query(view: View) -> dict[str, str]:
 
 
 def _value(view: View, name: str) -> Any:
-    if name.startswith(B):
-        return getattr(view.b, name.removeprefix(B))
+    part, _, own = name.rpartition(".")
+    if part:
+        return getattr(getattr(view, part), own)
     return getattr(view.settings if name in SETTINGS else view, name)
 
 
@@ -270,8 +308,10 @@ def from_query(query: Mapping[str, str], offer: Offer) -> tuple[View, list[str]]
                 found[parameter.field] = parameter.parse(query[parameter.name], offer)
             except ValueError:
                 ignored.append(parameter.name)
-    other = {name.removeprefix(B): found.pop(name) for name in list(found) if name.startswith(B)}
-    view = change(View(), **found, b=Other(**other))
+    parts = {part: make(**_take(found, f"{part}.")) for part, make in PARTS.items()}
+    view = change(View(), **found, **parts)
+    if view.step > len(view.path):
+        view, ignored = replace(view, step=1), [*ignored, "step"]
     if view.knob is not None and view.knob != clamp_knob(view.stimulus, view.knob):
         view, ignored = replace(view, knob=None), [*ignored, "knob"]
     if view.b.knob is not None and (
@@ -279,6 +319,19 @@ def from_query(query: Mapping[str, str], offer: Offer) -> tuple[View, list[str]]
     ):
         view, ignored = replace(view, b=replace(view.b, knob=None)), [*ignored, "b-knob"]
     return view, ignored
+
+
+def _take(found: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Take those out of ``found`` whose names begin so, without that beginning."""
+    return {name.removeprefix(prefix): found.pop(name) for name in list(found) if name.startswith(prefix)}
+
+
+def class_view(view: View) -> View:
+    """What a class is to see: the teacher's pictures, network and settings in the lesson's way, and nothing answered yet."""
+    own = {known.name: getattr(view.lesson, known.name) for known in fields(Lesson) if known.name != "page"}
+    # The first lesson's steps have settings of their own.
+    settings = Settings() if view.lesson.page == "start" else view.settings
+    return replace(view, **own, settings=settings, lesson=Lesson(), step=1, answers=(), question="", suffers="")
 
 
 def other_settings(view: View) -> Settings:

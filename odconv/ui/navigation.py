@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
-from odconv.ui import glossary
+from odconv.ui import glossary, view
 from odconv.ui.text import say
 
 # File in ``pages/`` -> its path in the address, in the order of the bar. The first one is what ``/`` shows. A file of its
@@ -17,15 +17,22 @@ PATHS = {
     "forge": "forge",
     "temperature": "temperature",
     "compare": "compare",
+    "teach": "teach",
+    "study": "study",
 }
+# In no bar, and without the foot: it asks after terms that are explained there. Who is to take part gets a link to it.
+APART = ("study",)
+LESSONS = tuple(name for name in PATHS if name not in ("teach", *APART))
 
 
 def run() -> None:
     """Draw the bar, run the page that the address names, and draw what stands at the foot of every page. ``app.py`` does nothing else."""
     # Known for each visitor: what another one's run has declared says nothing of a run that was under way.
     st.session_state["joined"] = True
-    _declare_pages().run()
-    glossary.show()
+    page = _declare_pages()
+    page.run()
+    if page.url_path not in APART:
+        glossary.show()
 
 
 def join_app() -> None:
@@ -38,7 +45,18 @@ def join_app() -> None:
 def _declare_pages() -> StreamlitPage:
     """The page that the address names. From the first time on, the server runs app.py for each of them."""
     pages = [
-        st.Page(f"pages/{name}.py", title=say(f"page.{name}"), url_path=path, default=position == 0)
+        st.Page(
+            f"pages/{name}.py",
+            title=say(f"page.{name}"),
+            url_path=path,
+            default=position == 0,
+            visibility="hidden" if name in APART else "visible",
+        )
         for position, (name, path) in enumerate(PATHS.items())
     ]
-    return st.navigation(pages, position="top")
+    return st.navigation(pages, position="hidden" if view.expected().fixed else "top")
+
+
+def address(page: str) -> str:
+    """Where a page is, from any other page of the app."""
+    return "./" if page == next(iter(PATHS)) else PATHS[page]

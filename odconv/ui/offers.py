@@ -16,7 +16,9 @@ MOST_NETWORKS = 3
 
 
 def show(engine: Engine) -> None:
-    """Draw the buttons that swap and copy, and comparisons to begin with, in which one thing differs."""
+    """Draw the buttons that swap and copy, and comparisons to begin with, in which one thing differs; nothing where both sides' pictures stay."""
+    if view.current().fixed:
+        return
     with st.container(key="sides_actions", horizontal=True, vertical_alignment="center", gap="small"):
         for name, act in (("swap", other.swap), ("copy_to_b", other.copy_to_b), ("copy_to_a", other.copy_to_a)):
             st.button(say(f"sides.{name}"), key=f"sides_{name}", on_click=_then_rerun, args=(act,))

@@ -34,7 +34,7 @@ def choose_language() -> None:
 
 
 def choose_engine(view: View) -> Engine | None:
-    """Draw the choice of model and device, and open the network.
+    """Draw the choice of model and device where it is the visitor's, and open the network.
 
     None, with a sentence on the page, where there are no weights or the chosen ones cannot be used.
     """
@@ -44,11 +44,24 @@ def choose_engine(view: View) -> Engine | None:
         st.error(say("network.none"))
         return None
     chosen = view.model if view.model in names else names[0]
+    device = "auto" if view.fixed else _choose(chosen)
+    try:
+        with st.spinner(say("network.opening")):
+            engine = engines.open_engine(chosen, device)
+    except CheckpointError as error:
+        st.error(text.refusal(error))
+        return None
+    st.caption(say("network.runs_on", device=_device(engine.device)))
+    return engine
+
+
+def _choose(model: str) -> str:
+    """Draw the choice of model and device. Returns the device."""
     bind(
         st.selectbox,
         say("network.model"),
         key="model",
-        value=chosen,
+        value=model,
         then=lambda name: change(model=name),
         options=model_labels(),
     )
@@ -63,14 +76,7 @@ def choose_engine(view: View) -> Engine | None:
         then=lambda device: change(),
         options=devices,
     )
-    try:
-        with st.spinner(say("network.opening")):
-            engine = engines.open_engine(chosen, device)
-    except CheckpointError as error:
-        st.error(text.refusal(error))
-        return None
-    st.caption(say("network.runs_on", device=_device(engine.device)))
-    return engine
+    return device
 
 
 def model_labels() -> dict[str, str]:

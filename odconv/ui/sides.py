@@ -157,8 +157,9 @@ def _show_half_a(a: Half, sides: tuple[Side, Side] | None) -> None:
 def _show_half_b(b: Half, sides: tuple[Side, Side] | None) -> None:
     with st.container(key="sides_head_b", horizontal=True, vertical_alignment="center", gap="small"):
         st.subheader("B", anchor=False, width="content")
-        other.choose_picture()
-        other.choose_model()
+        if not view.current().fixed:
+            other.choose_picture()
+            other.choose_model()
         if sides and sides[1].layer:
             other.choose_layer(list(sides[1].record.layers))
     if sides:
@@ -265,7 +266,8 @@ def _say_more(a: Half, b: Half, one: Side, two: Side) -> None:
             return
         if sentence := familiar.to_sentence(half.picture, trained.logits, half.engine.checkpoint.card):
             st.caption(f"{letter}: {sentence}")
-    st.caption(say("sides.own_pictures"))
+    if not chosen.fixed:
+        st.caption(say("sides.own_pictures"))
 
 
 # --- settings that are seldom needed ------------------------------------------------------------------------------------

@@ -108,6 +108,16 @@ def choose(view: View, size: int) -> list[Picture]:
     Returns:
         The chosen pictures, as ``members`` has them; none where the visitor has yet to bring one.
     """
+    if not view.fixed:
+        _choose_source(view)
+    if view.source in ("upload", "camera"):
+        _offer_uploads(view)  # in no link: where such a picture is asked for, each visitor brings one
+    elif not view.fixed:
+        (_offer_samples if view.source == "samples" else _offer_stimuli)(view)
+    return [picture(member, view, size) for member in members(view)]
+
+
+def _choose_source(view: View) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         bind(
             st.segmented_control,
@@ -127,13 +137,6 @@ def choose(view: View, size: int) -> list[Picture]:
             then=_switch_comparing,
             help=say("source.compare_help", most=MOST_PICTURES),
         )
-    if view.source == "samples":
-        _offer_samples(view)
-    elif view.source == "stimuli":
-        _offer_stimuli(view)
-    else:
-        _offer_uploads(view)
-    return [picture(member, view, size) for member in members(view)]
 
 
 def _show_source(source: str) -> None:

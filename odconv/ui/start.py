@@ -11,7 +11,7 @@ from typing import Any, Literal
 import streamlit as st
 
 from odconv.attention import HEADS
-from odconv.start import LAYER, STEPS
+from odconv.start import LAYER
 from odconv.ui import asking, beginning, sources, steps, view
 from odconv.ui import static_network as static
 from odconv.ui.asking import Reply
@@ -26,12 +26,20 @@ from odconv.ui.text import say
 IN_EXPLORE: dict[str, dict[str, Any]] = {"flat": {"ablate": HEADS}, "temperature": {"temperature": 30.0}}
 
 
+def intro() -> str:
+    """Key of the text that says what the path is."""
+    chosen = view.current()
+    if chosen.reveal != "after":
+        return f"start.intro_{chosen.reveal}"
+    return "start.intro_some" if chosen.steps else "start.intro"
+
+
 def show(engine: Engine | None) -> None:
     """Draw the path and the step that the visitor is at."""
     _choose_step()
     if engine is None:
         return
-    step = STEPS[view.current().step - 1]
+    step = view.current().path[view.current().step - 1]
     here, foot = st.container(key="step"), st.container(key="other")
     looked_into = steps.view_of(step, view.current())
     with foot:
@@ -51,7 +59,8 @@ def show(engine: Engine | None) -> None:
 
 def _choose_step() -> None:
     answered = dict(view.current().answers)
-    names = {i: f"{i} {'✓' if step in answered else ''} {say(f'start.{step}')}" for i, step in enumerate(STEPS, 1)}
+    path = enumerate(view.current().path, 1)
+    names = {i: f"{i} {'✓' if step in answered else ''} {say(f'start.{step}')}" for i, step in path}
     view.bind(
         st.segmented_control,
         say("start.path"),
@@ -68,10 +77,11 @@ def _choose_pictures(engine: Engine, step: str, looked_into: View) -> list[Pictu
     size = engine.checkpoint.card.resize
     if step == "grating":
         return [sources.picture(Member("stimuli", steps.GRATING), looked_into, size)]
-    st.subheader(say("start.other"), anchor=False)
-    st.caption(say("start.other_note"))
+    if not looked_into.fixed:
+        st.subheader(say("start.other"), anchor=False)
+        st.caption(say("start.other_note"))
     pictures = beginning.choose_pictures(engine, looked_into)
-    if steps.has_chosen(view.current()):
+    if steps.has_chosen(view.current()) and not looked_into.fixed:
         st.button(say("start.own"), key="own", on_click=_take_own)
     return pictures
 
@@ -81,20 +91,21 @@ def _take_own() -> None:
 
 
 def _show_ways(engine: Engine, step: str, looked_into: View) -> None:
-    """Draw the ways on: back, next, from the last step to Forge, and to Explore with what the step looks into."""
-    at = STEPS.index(step) + 1
+    """Draw the ways on: back, next, and where the page does not stay, from the last step to Forge, and to Explore with the step's view."""
+    path, fixed = view.current().path, view.current().fixed
+    at = path.index(step) + 1
     with st.container(key="ways", horizontal=True, gap="small"):
         if at > 1:
             st.button(say("start.back"), key="step-back", on_click=lambda: view.change(step=at - 1))
-        if at < len(STEPS):
-            name = say(f"start.{STEPS[at]}")
+        if at < len(path):
+            name = say(f"start.{path[at]}")
             kind: Literal["primary", "secondary"] = "primary" if step in dict(view.current().answers) else "secondary"
             st.button(
                 say("start.next", name=name), key="step-next", type=kind, on_click=lambda: view.change(step=at + 1)
             )
-        elif st.button(say("start.next_page"), key="step-forge", type="primary"):
+        elif not fixed and st.button(say("start.next_page"), key="step-forge", type="primary"):
             st.switch_page("pages/forge.py")
-        if st.button(say("start.explore"), key="step-explore", type="tertiary"):
+        if not fixed and st.button(say("start.explore"), key="step-explore", type="tertiary"):
             fields = ("source", "samples", "compare", "compared", "stimulus", "knob")
             chosen: dict[str, Any] = {name: getattr(looked_into, name) for name in fields} | {"layer": LAYER}
             twin = static.static_twin(engine) if step == "twin" else None

@@ -19,7 +19,7 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
     st.markdown(say("static.kernel"))
     st.markdown(say("static.nothing"))
     twin = dynamic_twin(engine)
-    if twin is None:
+    if twin is None or view.current().fixed:
         return
     label = sidebar.model_labels()[twin]
     st.markdown(text.markdown("static.compare", model=label))

@@ -13,7 +13,7 @@ from odconv.attention import HEADS, Heads, Settings
 from odconv.explain import Explanation
 from odconv.kernel_view import pick_slice
 from odconv.layer import ODConv2d
-from odconv.start import LAYER, STEPS, TEMPERATURES, TURN, Case
+from odconv.start import LAYER, TEMPERATURES, TURN, Case
 from odconv.tasks import MOST_KERNELS, TASKS, Finding
 from odconv.ui import components, glossary, inference, knob, live, sources, tasks, text, view
 from odconv.ui import engine as engines
@@ -50,13 +50,13 @@ def has_chosen(chosen: View) -> bool:
 
 
 def show(engine: Engine, step: str, pictures: list[Picture], looked_into: View) -> None:
-    """Draw one of ``STEPS`` for the ``pictures`` that the view ``looked_into`` names.
+    """Draw one step of the visitor's path for the ``pictures`` that the view ``looked_into`` names.
 
     Raises:
         BusyError: others have kept the network for too long.
     """
-    at = STEPS.index(step) + 1
-    st.subheader(say("start.of", step=at, count=len(STEPS), name=say(f"start.{step}")), anchor=False)
+    path = view.current().path
+    st.subheader(say("start.of", step=path.index(step) + 1, count=len(path), name=say(f"start.{step}")), anchor=False)
     if view.current().settings != Settings():
         st.caption(say("start.aside"))
     if step != "twin" and not engine.checkpoint.dynamic:
@@ -116,7 +116,7 @@ def _show_kernels(engine: Engine, pair: tuple[Picture, Picture]) -> None:
             lambda: start.find_kernels(cases, layer, (places[0], places[1])),
         )
     with right:
-        seen = 2 if tasks.given(TASKS["kernels"], answers) else 1
+        seen = 2 if tasks.revealed(TASKS["kernels"], answers) else 1
         _draw(engine, cases[:seen], pair[:seen])
         st.caption(say("start.reading"))
 
@@ -124,8 +124,8 @@ def _show_kernels(engine: Engine, pair: tuple[Picture, Picture]) -> None:
 def _show_flat(engine: Engine, picture: Picture) -> None:
     trained = inference.ask(engine, picture, Settings()).explanation
     layer, answers = _layer(trained), tuple(TASKS["flat"].answers)
-    answered = tasks.given(TASKS["flat"], answers)
-    records = [trained, inference.ask(engine, picture, FLAT).explanation] if answered else [trained]
+    shown = tasks.revealed(TASKS["flat"], answers)
+    records = [trained, inference.ask(engine, picture, FLAT).explanation] if shown else [trained]
     cases = _cases(engine, layer, records, [say("start.as_trained"), say("start.flattened")][: len(records)])
     left, right = _columns()
     with left:
@@ -142,8 +142,8 @@ def _find_flat(engine: Engine, cases: Sequence[Case]) -> Finding:
 
 def _show_temperature(engine: Engine, picture: Picture) -> None:
     answers = tuple(TASKS["temperature"].answers)
-    answered = tasks.given(TASKS["temperature"], answers)
-    chosen = TEMPERATURES if answered else (1.0,)
+    shown = tasks.revealed(TASKS["temperature"], answers)
+    chosen = TEMPERATURES if shown else (1.0,)
     records = [inference.ask(engine, picture, Settings(temperature=t)).explanation for t in chosen]
     layer = _layer(records[0])
     cases = _cases(engine, layer, records, [say("start.at", temperature=f"{t:g}") for t in chosen])
@@ -190,20 +190,32 @@ def _show_grating(engine: Engine) -> None:
             lambda: start.find_grating(by_angle, distances, layer),
         )
     with right:
-        answered = tasks.given(TASKS["grating"], answers)
-        looked_into = view_of("grating", view.current())
-        turned = looked_into if answered else replace(looked_into, knob=TURN[0])
-        picture = sources.picture(Member("stimuli", GRATING), turned, engine.checkpoint.card.resize)
-        record = inference.ask(engine, picture, Settings()).explanation
-        _draw(engine, _cases(engine, layer, [record], [picture.title]), [picture])
-        if answered:
-            value = sources.knob(looked_into)
+        shown = tasks.revealed(TASKS["grating"], answers)
+        value = sources.knob(view_of("grating", view.current()))
+        read = view.current().reveal == "always"  # so nothing turns
+        values = TURN[:2] if read else (value if shown else TURN[0],)
+        pictures = [_turned(engine, value) for value in values]
+        records = [inference.ask(engine, picture, Settings()).explanation for picture in pictures]
+        _draw(engine, _cases(engine, layer, records, [picture.title for picture in pictures]), pictures)
+        if shown:
+            attention = records[0].layers[layer].attention
             curve = drawings.response_data(
-                text.language(), layer, GRATING, response.values, found, value, record.layers[layer].attention
+                text.language(), layer, GRATING, response.values, found, values[0], attention
             )
-            knob.draw(GRATING, value, curve)
+            if read:
+                components.still_response(curve)
+                st.markdown(f"**{curve['sentence']}**")
+                ends = (drawings.knob_text(text.language(), GRATING, end) for end in (TURN[0], TURN[-1]))
+                st.caption(say("start.still", low=next(ends), high=next(ends)))
+            else:
+                knob.draw(GRATING, value, curve)
     if not live.dragged():
         view.write_link()
+
+
+def _turned(engine: Engine, value: float) -> Picture:
+    looked_into = replace(view_of("grating", view.current()), knob=value)
+    return sources.picture(Member("stimuli", GRATING), looked_into, engine.checkpoint.card.resize)
 
 
 def _show_twin(engine: Engine, pair: tuple[Picture, Picture]) -> None:
@@ -232,9 +244,9 @@ def _show_twin(engine: Engine, pair: tuple[Picture, Picture]) -> None:
         )
     with right:
         _draw(dynamic, made, pair)
-        if tasks.given(TASKS["twin"], answers):
+        if tasks.revealed(TASKS["twin"], answers):
             _draw(fixed, _static_cases(fixed, layer, pair, slice_shown), pair, "cases-static")
-    if tasks.given(TASKS["twin"], answers):
+    if tasks.revealed(TASKS["twin"], answers):
         _show_summary(records[0], layer)
 
 

@@ -18,7 +18,7 @@ from odconv.ui.pictures import Picture, data_uri
 from odconv.ui.text import say
 
 PICTURE_SIDE = 400  # px of a photo inside the HTML file
-LINK_WORDS = {"button": "copy_link", "copied": "copied", "by_hand": "copy_by_hand"}
+LINK_WORDS = {"copy": "copy_link", "copied": "copied", "by_hand": "copy_by_hand"}
 
 
 def show(engine: Engine, pictures: Sequence[Picture], answers: Answers) -> None:

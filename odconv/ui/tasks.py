@@ -20,17 +20,40 @@ def given(task: Task, answers: Sequence[str]) -> str | None:
     return answer if answer in answers else None
 
 
+def revealed(task: Task, answers: Sequence[str]) -> bool:
+    """Whether what the network does is shown: always, never, or once the visitor has predicted it."""
+    when = view.current().reveal
+    return when == "always" or (when == "after" and given(task, answers) is not None)
+
+
 def ask(task: Task, question: str, answers: Sequence[str], find: Callable[[], Finding]) -> None:
-    """Draw a task, and what the network answers once the visitor has.
+    """Draw a task, and what the network answers where that is ``revealed``. A page to be read does not ask.
 
     Args:
         task: which one.
         question: as Markdown.
         answers: ids of those of the task's answers that this network can give.
-        find: runs the network; called only when there is an answer to hold against it. May raise ``BusyError``.
+        find: runs the network; called only when its answer is shown. May raise ``BusyError``.
     """
     st.markdown(question)
     guess = given(task, answers)
+    if view.current().reveal == "always":
+        guess = None
+    else:
+        _choose(task, answers, guess)
+    if not revealed(task, answers):
+        if guess is not None:
+            st.caption(say("task.held_back"))
+        return
+    try:
+        finding = find()
+    except BusyError as error:
+        asking.show_busy(Reply(None, error), task.id)
+        return
+    components.task(drawings.task_data(text.language(), task, finding, guess), key=f"answer-{task.id}")
+
+
+def _choose(task: Task, answers: Sequence[str], guess: str | None) -> None:
     view.bind(
         st.pills,
         say("task.answers"),
@@ -40,11 +63,3 @@ def ask(task: Task, question: str, answers: Sequence[str], find: Callable[[], Fi
         options={answer: task.answers[answer].say(text.language()) for answer in answers},
         label_visibility="collapsed",
     )
-    if guess is None:
-        return
-    try:
-        finding = find()
-    except BusyError as error:
-        asking.show_busy(Reply(None, error), task.id)
-        return
-    components.task(drawings.task_data(text.language(), task, finding, guess), key=f"answer-{task.id}")

@@ -70,24 +70,33 @@ def ask_question(engine: Engine, picture: Picture) -> None:
         (trained,) = inference.read_each(engine, picture, [Settings()])
         name = drawings.first_synonym(engine.checkpoint.card.classes[trained.first_choice])
         st.markdown(text.markdown("temper.ask", name=name))
-        guess = view.current().suffers
-        view.bind(
-            st.pills,
-            say("temper.heads"),
-            key="suffers_guess",
-            value=guess if guess in engine.heads else None,
-            then=lambda head: view.change(suffers=head),
-            options={head: say(f"head.{head}").capitalize() for head in engine.heads},
-            label_visibility="collapsed",
-        )
-        guess = view.current().suffers
-        if guess in engine.heads:
+        reveal = view.current().reveal
+        guess = None if reveal == "always" else _guess(engine)
+        if guess and reveal == "never":
+            st.caption(say("task.held_back"))
+        elif guess or reveal == "always":
             alone = {head: _read_alone(engine, picture, head) for head in engine.heads}
             classes = engine.checkpoint.card.classes
             components.suffers(drawings.suffers_data(language(), trained, alone, guess, engine.num_kernels, classes))
     except BusyError as error:
         asking.show_busy(Reply(None, error), "question")
     view.write_link()
+
+
+def _guess(engine: Engine) -> str | None:
+    """Draw the choice of a head. Returns the one that was chosen."""
+    guess = view.current().suffers
+    guess_here = guess if guess in engine.heads else None
+    view.bind(
+        st.pills,
+        say("temper.heads"),
+        key="suffers_guess",
+        value=guess_here,
+        then=lambda head: view.change(suffers=head),
+        options={head: say(f"head.{head}").capitalize() for head in engine.heads},
+        label_visibility="collapsed",
+    )
+    return guess_here
 
 
 def _read_alone(engine: Engine, picture: Picture, head: str) -> Alone:

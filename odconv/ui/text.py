@@ -15,7 +15,7 @@ from odconv.words import LANGUAGES, SayableError
 def language() -> str:
     """The language that the visitor chose, or else the browser's, or else the first of ``LANGUAGES``."""
     wanted = (st.context.locale or "").lower().partition("-")[0]
-    return view.language() or (wanted if wanted in LANGUAGES else next(iter(LANGUAGES)))
+    return view.expected().language or (wanted if wanted in LANGUAGES else next(iter(LANGUAGES)))
 
 
 def say(key: str, /, **values: Any) -> str:

@@ -84,17 +84,24 @@ def open_at(layer: str) -> None:
     st.session_state["opens_at"] = layer
 
 
-def language() -> str:
-    """The language that the visitor chose; before a page has read the address, what that says. Empty: none."""
+def expected() -> View:
+    """The view; before a page has read the address, what that says of it, without pictures, network and lesson."""
     if "view" in st.session_state:
-        return current().language
-    return link.from_query({"lang": st.query_params.get("lang", "")}, Offer([], []))[0].language
+        return current()
+    return link.from_query(st.query_params.to_dict(), Offer([], []))[0]
 
 
 def change(**changes: Any) -> None:
     """Replace fields of the visitor's view, or of its settings."""
     st.session_state["view"] = link.change(current(), **changes)
     st.session_state["acted"] = True
+
+
+def restart(**chosen: Any) -> None:
+    """Forget what the visitor chose, but for language and size, and choose ``chosen``."""
+    kept = {name: getattr(current(), name) for name in ("language", "present")}
+    st.session_state["view"] = View(**kept)
+    change(**chosen)
 
 
 def choose_layer(name: str) -> None:

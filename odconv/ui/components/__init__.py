@@ -65,6 +65,7 @@ _response = _widget(
     style(),
     "drawLiveResponse(root, data, { turn: (v) => send('setStateValue', 'turned', v) })",
 )
+_still_response = _widget("still_response", script("response"), style(), "drawResponse(root, data)")
 _side_by_side = _widget("side_by_side", script("side_by_side"), style(), "drawSideBySide(root, data)")
 _SIDES = script("prediction", "side_by_side", "sides")
 _side = _widget("side", _SIDES, style(), "drawSide(root, data)")
@@ -99,6 +100,9 @@ _gallery = _widget(
 )
 _photo = _widget("photo", script() + _text("photo.js"), style() + _text("photo.css"), "drawPhoto(root, data)")
 _copy_link = _widget("copy_link", script() + _text("copy_link.js"), style(), "drawCopyLink(root, data)")
+_class_link = _widget(
+    "class_link", script() + _text("copy_link.js"), style() + _text("class_link.css"), "drawClassLink(root, data)"
+)
 _connection = _widget(
     "connection",
     script() + _text("connection.js"),
@@ -178,6 +182,11 @@ def response(
     """
     sent = {"stops": stops, "knob": knob, "answered": answered, "session": session, "key": key}
     _response(key=key, data=data | sent, on_turned_change=lambda: on_turn(_sent(key, "turned")))
+
+
+def still_response(data: dict[str, Any], *, key: str = "still_response") -> None:
+    """A layer against the knob of a stimulus, which cannot be turned; ``data`` from ``drawings.response``."""
+    _still_response(key=key, data=data | {"key": key})
 
 
 def side_by_side(data: dict[str, Any], *, key: str = "side_by_side") -> None:
@@ -295,8 +304,16 @@ def strip(
 
 
 def copy_link(words: Mapping[str, str]) -> None:
-    """A button that copies the page's address. ``words``: {button, copied, by_hand}."""
+    """A button that copies the page's address. ``words``: {copy, copied, by_hand}."""
     _copy_link(key="copy_link", data={"words": words, "key": "copy_link"})
+
+
+def class_link(address: str, words: Mapping[str, str]) -> None:
+    """A link to another view, to see, copy and open beside this page.
+
+    ``address``: from this page; ``words``: {link: its name, copy, copied, by_hand, preview, local: where nobody else reaches it}.
+    """
+    _class_link(key="class_link", data={"address": address, "words": words, "key": "class_link"})
 
 
 def connection(run: str, language: str, address: Mapping[str, Any] | None, words: Mapping[str, str]) -> None:
