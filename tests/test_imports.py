@@ -39,6 +39,7 @@ ALLOWED = {
     "start": {"attention", "forge", "layer", "tasks", "words"},
     "normalize": {"attention", "layer"},
     "tempering": {"attention", "explain", "forge", "layer"},
+    "switches": {"attention", "explain"},
     "drawings": {
         "attention",
         "comparison",
@@ -51,6 +52,7 @@ ALLOWED = {
         "response",
         "start",
         "stimuli",
+        "switches",
         "tempering",
         "tasks",
         "words",
