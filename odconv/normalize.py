@@ -96,7 +96,7 @@ def _narrow_rules(settings: Settings, layers: Collection[Sizes]) -> Settings:
     if kernel == "uniform":  # shares sum to 1: their mean is what equal logits give
         kernel, even = None, (*settings.ablate, "kernel")
         settings = replace(settings, replaced=Heads(spatial, channel, filter, None), ablate=even)
-    replaced = Heads(spatial, channel, filter, kernel)
+    replaced: Heads[Rule | None] = Heads(spatial, channel, filter, kernel)
     return replace(settings, replaced=replaced, seed=settings.seed if "shuffled" in replaced else 0)
 
 

@@ -40,7 +40,7 @@ class Switches:
 
 
 def _each(choices: Heads[Choice]) -> list[tuple[str, Choice]]:
-    return list(zip(HEADS, choices, strict=True))
+    return [(head, getattr(choices, head)) for head in HEADS]
 
 
 @dataclass(frozen=True, eq=False)

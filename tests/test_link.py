@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from odconv.attention import HEADS, Heads, Settings
 from odconv.forging_view import STEPS
 from odconv.stimuli import STIMULI
+from odconv.switches import CHOICES, MAPPED
 from odconv.ui.link import (
     ALL_STEPS,
     MOST_KERNELS,
@@ -81,6 +82,10 @@ def views(draw):
         place=draw(st.none() | st.tuples(st.integers(0, 9_998), st.integers(0, 9_998))),
         dials=draw(st.sampled_from(["one", "four"])),
         suffers=draw(st.sampled_from(["", *HEADS])),
+        switches=Heads(*draw(st.tuples(*[st.sampled_from(CHOICES)] * len(HEADS)))),
+        where=draw(st.sampled_from(["all", "one"])),
+        shuffling=draw(st.integers(0, 999)),
+        map_of=draw(st.sampled_from(["", *MAPPED])),
         present=draw(st.booleans()),
         difference=draw(st.booleans()),
         settings=draw(settings),
@@ -128,6 +133,10 @@ def test_a_temperature_is_what_the_page_can_show_of_it(shown):
             for value in ("1,2,3", "1,2,3,", "1,2,3,4,5", "1,2,3,31", "1,2,3,nan", "1,,,", ",".join("1" * 999))
         ],
         *[(name, value) for name in ("dials", "suffers") for value in ("", "1", "taps", "spatial,kernel")],
+        *[("switch", value) for value in ("", "mean", "mean,mean,mean", "off,mean,mean,mean", "mean,mean,mean,mean,")],
+        *[("where", value) for value in ("", "layer1", "ALL")],
+        *[("seed", value) for value in ("", "-1", "1000", "1.5", "²", "9" * 5000)],
+        *[("map", value) for value in ("", "learned", "hand")],
         *[("kernels", value) for value in ("", "0", "65", "-1", "2.5", "²", "٣", "1e1", "nan", "9" * 5000)],
         *[(name, value) for name in ("filter", "channel") for value in ("", "-1", "1.5", "²", "100000", "9" * 5000)],
         *[("shown", value) for value in ("", "0", "9", "-1", "²", "9" * 5000)],

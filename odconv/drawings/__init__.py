@@ -31,6 +31,7 @@ from odconv.drawings.sides import (
 )
 from odconv.drawings.source import script, style
 from odconv.drawings.suffers import Alone, suffers_data
+from odconv.drawings.switches import effects_data, switches_data
 from odconv.drawings.task import task_data
 from odconv.drawings.tempered import output_data, tempered_data
 
@@ -49,6 +50,7 @@ __all__ = [
     "describe_settings",
     "describe_spread",
     "differences_data",
+    "effects_data",
     "first_synonym",
     "forging_data",
     "glance_data",
@@ -68,6 +70,7 @@ __all__ = [
     "side_data",
     "style",
     "suffers_data",
+    "switches_data",
     "task_data",
     "temperatures_text",
     "tempered_data",

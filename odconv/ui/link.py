@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from odconv import start
 from odconv.attention import HEADS, Heads, Keep, Settings
 from odconv.forging_view import STEPS
 from odconv.stimuli import STIMULI, clamp_knob
+from odconv.switches import AS_LEARNED, CHOICES, MAPPED, Choice
 from odconv.tasks import TASKS, check_answers, format_answers
 from odconv.words import LANGUAGES
 
@@ -24,6 +25,7 @@ MOST_PICTURES = 8
 LONGEST_NAME = 100  # of a layer
 ALL_STEPS = "all"  # in place of one step: all at once
 LONGEST_SIDE = 9_999  # of a layer's output, in a link
+LARGEST_SEED = 999
 MOST_CHANNELS = 99_999  # a link can name; which ones a layer has is known when there is a network
 
 
@@ -74,6 +76,10 @@ class View:
     dials: str = "one"  # of the temperature lesson: "one" for all heads, or "four"
     suffers: str = ""  # the head that the visitor thinks a high temperature harms most; empty: not asked yet
     difference: bool = False  # whether attention is shown minus the typical, where there is an atlas
+    switches: Heads[Choice] = AS_LEARNED
+    where: str = "all"  # the switches act in: "all" layers, or "one", the one that is looked into
+    shuffling: int = 0  # seed of the switch "shuffled"
+    map_of: Choice | Literal[""] = ""  # the choice whose effects are mapped; empty: the first that there is
     settings: Settings = field(default_factory=Settings)
     b: Other = field(default_factory=Other)
 
@@ -196,6 +202,14 @@ def _as_number(value: float) -> str:
     return f"{value:g}"
 
 
+def _switches(text: str, offer: Offer) -> Heads[Choice]:
+    """A choice for each of the four heads, with commas between them."""
+    chosen = [CHOICES[CHOICES.index(choice)] for choice in text.split(",")]
+    if len(chosen) != len(HEADS):
+        raise ValueError(text)
+    return Heads(*chosen)
+
+
 PARAMETERS = (
     Parameter("lang", "language", _one_of(list(LANGUAGES))),
     Parameter("model", "model", lambda text, offer: _pick(text, offer.models)),
@@ -219,6 +233,10 @@ PARAMETERS = (
     Parameter("t", "temperature", _temperature, _write_temperature),
     Parameter("dials", "dials", _one_of(["one", "four"])),
     Parameter("suffers", "suffers", _one_of(HEADS)),
+    Parameter("switch", "switches", _switches, ",".join),
+    Parameter("where", "where", _one_of(["all", "one"])),
+    Parameter("seed", "shuffling", _whole(0, LARGEST_SEED)),
+    Parameter("map", "map_of", _one_of(MAPPED)),
     Parameter("tempered", "tempered", _heads, _join),
     Parameter("kernels", "kernels", _whole(1, MOST_KERNELS)),
     Parameter("keep", "keep", _one_of(["strongest", "first"])),

@@ -89,6 +89,18 @@ _tempered = _lesson("tempered", "drawTempered(root, data)")
 _output = _lesson("output", "drawOutput(root, data)")
 _curves = _lesson("curves", "drawCurves(root, data)")
 _suffers = _lesson("suffers", "drawSuffers(root, data)")
+_switches = _widget(
+    "switches",
+    script("switches"),
+    style("switches"),
+    "drawSwitches(root, data, { choose: (v) => send('setTriggerValue', 'chosen', v) })",
+)
+_effects = _widget(
+    "effects",
+    script("effects"),
+    style("switches"),
+    "drawEffects(root, data, { choose: (v) => send('setTriggerValue', 'chosen', v) })",
+)
 _gallery = _widget(
     "gallery",
     script() + _text("gallery.js"),
@@ -111,6 +123,7 @@ FIGURES = (
     *("photo", "prediction", "glance", "layer", "kernel", "forging", "side_by_side", "spread", "response"),
     *("side_a", "side_b", "differences", "sides"),
     *("output", "tempered", *_SWEPT),
+    *("switches", "effects"),
 )
 _LAST = ("kernel", "side_by_side", "spread")
 # Of these, what follows the release of a widget, and not a drag of it.
@@ -249,6 +262,19 @@ def curves(data: dict[str, Any], *, key: str = "curves") -> None:
 def suffers(data: dict[str, Any], *, key: str = "suffers") -> None:
     """Each head alone at a high temperature; ``data`` from ``drawings.suffers_data``."""
     _suffers(key=key, data=data | {"key": key})
+
+
+def switches(data: dict[str, Any], on_choose: Callable[[object], None], *, key: str = "switches") -> None:
+    """What stands in the place of each head; ``data`` from ``drawings.switches_data``.
+
+    ``on_choose`` gets {head, choice}, or {relative}.
+    """
+    _switches(key=key, data=data | {"key": key}, on_chosen_change=lambda: on_choose(_sent(key, "chosen")))
+
+
+def effects(data: dict[str, Any], on_choose: Callable[[object], None], *, key: str = "effects") -> None:
+    """The map of effects; ``data`` from ``drawings.effects_data``. ``on_choose`` gets {layer, head} of a cell."""
+    _effects(key=key, data=data | {"key": key}, on_chosen_change=lambda: on_choose(_sent(key, "chosen")))
 
 
 def gallery(
