@@ -10,7 +10,7 @@ import streamlit as st
 from odconv import drawings
 from odconv.attention import HEADS
 from odconv.switches import MAPPED, Cell, Choice, Effect, cells_of, find_effect, switch_of, to_pass
-from odconv.ui import asking, components, inference, layer, photo, switching, text, view
+from odconv.ui import asking, components, editing, inference, layer, photo, switching, text, view
 from odconv.ui.asking import Reply
 from odconv.ui.engine import Engine
 from odconv.ui.inference import BusyError
@@ -24,7 +24,8 @@ PART = "map_part"
 
 def show(engine: Engine) -> None:
     """Draw the map of effects of the picture that is looked into, or what there is of it so far."""
-    st.fragment(_show, key=PART, run_every=PAUSE if _state().get("running") else None)(engine)
+    running = bool(_state().get("running"))
+    st.fragment(_show, key=PART, run_every=PAUSE if running else None)(engine, running)
 
 
 def _state() -> dict[str, Any]:
@@ -32,16 +33,15 @@ def _state() -> dict[str, Any]:
     return st.session_state.setdefault("effect_map", {})
 
 
-def _show(engine: Engine) -> None:
+def _show(engine: Engine, runs_by_itself: bool) -> None:
     st.subheader(say("switches.map"), anchor=False)
     st.caption(say("switches.map_intro"))
-    was_running = _state().get("running")
     try:
-        case = switching.open_case(engine, photo.looked_at(engine))
+        case = switching.open_case(engine, editing.edit(photo.looked_at(engine)))
         choice = _choice(case)
         _choose_map(case, choice)
         effects, cells = _recall(case, choice), cells_of(case.trained)
-        if was_running and _state()["running"]:
+        if _state()["running"]:
             _go_on(case, choice, cells, effects)
     except BusyError as error:
         asking.show_busy(Reply(None, error), PART)
@@ -50,7 +50,7 @@ def _show(engine: Engine) -> None:
         _show_progress(len(effects), len(cells))
     if effects:
         _draw(case, choice, cells, effects)
-    if bool(was_running) != bool(_state()["running"]) and not st.session_state.get("dragging"):
+    if runs_by_itself != _state()["running"] and not st.session_state.get("dragging"):
         st.rerun()  # with the fragment's own runs, or without them
     view.write_link()
 

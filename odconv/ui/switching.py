@@ -16,24 +16,28 @@ from odconv.explain import Explanation
 from odconv.switches import (
     AS_LEARNED,
     CHOICES,
+    MOST_EDITS,
     NOTHING,
     RELATIVES,
     Attentions,
     Choice,
+    Edit,
     Effect,
     Sources,
     Switches,
     attentions_of,
     find_effect,
     relative,
+    set_by_hand,
     to_pass,
 )
-from odconv.ui import asking, components, inference, knob, layer, other, photo, text, view
+from odconv.ui import asking, components, connection, editing, inference, knob, layer, live, other, photo, text, view
 from odconv.ui import engine as engines
 from odconv.ui.asking import Reply
 from odconv.ui.engine import Engine
 from odconv.ui.inference import BusyError
 from odconv.ui.link import LARGEST_SEED
+from odconv.ui.live import Turn
 from odconv.ui.pictures import Picture
 from odconv.ui.text import language, say
 
@@ -55,7 +59,7 @@ class Case:
     @property
     def offered(self) -> list[Choice]:
         """The choices that there are here."""
-        return [choice for choice in CHOICES if choice != "hand" and (choice != "typical" or self.pictures)]
+        return [choice for choice in CHOICES if choice != "typical" or self.pictures]
 
     @property
     def off(self) -> Choice:
@@ -102,8 +106,10 @@ def open_case(engine: Engine, picture: Picture) -> Case:
     atlas = engines.load_atlas_for(engine, trained)
     typical = {name: heads for name, heads in atlas.means().items() if "#" not in name} if atlas else NOTHING
     name = layer.chosen(trained)
-    sources = Sources(typical, transplanted, NOTHING)
-    return Case(engine, picture, trained, name.partition("#")[0], sources, atlas.pictures if atlas else 0, donor)
+    name = name.partition("#")[0]
+    hand = {name: set_by_hand(attentions_of(trained)[name], chosen.hand)}
+    sources = Sources(typical, transplanted, hand)
+    return Case(engine, picture, trained, name, sources, atlas.pictures if atlas else 0, donor)
 
 
 def note_what_is_left_aside() -> None:
@@ -116,7 +122,8 @@ def note_what_is_left_aside() -> None:
 @st.fragment(key=PART)
 def show(engine: Engine, pictures: Sequence[Picture]) -> None:
     """Draw the picture, the prediction and the switches. ``engine``: of a dynamic network."""
-    picture = photo.choose(engine, pictures)
+    plain = photo.choose(engine, pictures)
+    picture = editing.edit(plain)
     try:
         case = open_case(engine, picture)
         effects, relatives, now = _ask(case)
@@ -152,6 +159,11 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
             ),
             lambda sent: _choose(sent, case),
         )
+    try:
+        editing.show(engine, plain)
+    except BusyError as error:
+        asking.show_busy(Reply(None, error), "edit")
+    _show_hands(case)
     if not st.session_state.get("dragging"):
         view.write_link()
 
@@ -221,9 +233,65 @@ def _choose(sent: object, case: Case) -> None:
     if isinstance(name, str) and name in RELATIVES:
         view.change(switches=relative(name, case.off).choices, where="all")
     elif isinstance(head, str) and head in case.present and choice in case.offered:
-        view.change(switches=replace_choice(head, choice))
+        view.change(switches=turn_to(view.current().switches, head, choice))
 
 
-def replace_choice(head: str, choice: Choice) -> Heads[Choice]:
-    """The visitor's switches with another one for ``head``."""
-    return view.current().switches._replace(**{head: choice})
+def _show_hands(case: Case) -> None:
+    """Draw the attention of the layer that is looked into, whose entries can be set."""
+    learned = attentions_of(case.trained)[case.layer]
+    st.subheader(text.markdown("by_hand.title", layer=case.layer), anchor=False)
+    st.caption(say("by_hand.intro"))
+    components.by_hand(
+        drawings.by_hand_data(language(), learned, _edits_in(learned)),
+        live.answered("by_hand"),
+        connection.session(),
+        lambda sent: live.receive(sent, lambda sent: parse_hand(sent, learned), "by_hand"),
+    )
+
+
+def _edits_in(learned: Heads[np.ndarray]) -> list[Edit]:
+    """Those that the visitor has made, of entries that there are."""
+    sizes = {head: 0 if values is None else values.size for head, values in zip(HEADS, learned, strict=True)}
+    return [edit for edit in view.current().hand if edit[1] < sizes[edit[0]]]
+
+
+def parse_hand(sent: object, learned: Heads[np.ndarray]) -> Turn:
+    """Check a message that a browser sent: {changes: {hand: all entries that are set}, released}.
+
+    Heads in which something else is set than before are switched to "hand"; those in which nothing is set any more, back.
+
+    Raises:
+        ValueError: it is anything else, an entry is not there, or there are too many.
+    """
+    changes, released = live.parse_message(sent, ("hand",))
+    listed = changes.get("hand")
+    if not isinstance(listed, list) or len(listed) > MOST_EDITS:
+        raise ValueError("not entries that are set")
+    edits = tuple(_check_edit(one, learned) for one in listed)
+    if len({edit[:2] for edit in edits}) < len(edits):
+        raise ValueError("an entry is set twice")
+    before, choices = view.current().hand, view.current().switches
+    for head in HEADS:
+        now, was = ([edit for edit in some if edit[0] == head] for some in (edits, before))
+        if now and now != was:
+            choices = turn_to(choices, head, "hand")
+        elif was and not now and getattr(choices, head) == "hand":
+            choices = turn_to(choices, head, "learned")
+    return Turn({"hand": edits, "switches": choices, "layer": view.wanted_layer()}, released)
+
+
+def _check_edit(one: object, learned: Heads[np.ndarray]) -> Edit:
+    if not isinstance(one, list) or len(one) != 3 or one[0] not in HEADS:
+        raise ValueError("not an entry")
+    head, entry, value = one
+    values = getattr(learned, head)
+    if values is None or type(entry) is not int or not 0 <= entry < values.size:
+        raise ValueError("no such entry")
+    if type(value) not in (int, float) or not 0 <= value <= 1:
+        raise ValueError("not a weight")
+    return head, entry, float(f"{value:.3g}")
+
+
+def turn_to(choices: Heads[Choice], head: str, choice: Choice) -> Heads[Choice]:
+    """``choices`` with another one for ``head``."""
+    return choices._replace(**{head: choice})

@@ -101,6 +101,31 @@ def test_settings_of_other_pages_are_left_aside_and_that_is_said(shown):
     assert app.query_params["t"] == "3"
 
 
+def test_an_edited_picture_is_what_every_part_of_the_page_is_about_and_undone_at_once(shown):
+    app = shown(od_resnet18(5, width=8, stem="small"), turn="90", grey="1", brush="500:500:160", blur="2")
+    assert whole(app)
+    assert any("Edited: " in one.value.replace("\\", "") for one in app.main.markdown)
+    app.button(key="map_start").click().run()
+    edited = app.session_state["effect_map"]["asked"][1]
+    app.toggle(key="grey").set_value(False).run()
+    assert "grey" not in app.query_params
+    app.button(key="edit_reset").click().run()
+    assert whole(app)
+    assert not {"turn", "grey", "brush", "blur"} & set(app.query_params)
+    assert any("Nothing is edited yet" in one.value for one in app.main.markdown)
+    assert app.session_state["effect_map"]["asked"][1] != edited
+
+
+def test_entries_that_a_link_sets_by_hand_and_the_layer_does_not_have_are_left_out(shown):
+    app = shown(
+        od_resnet18(5, width=8, stem="small"), switch="hand,hand,learned,hand", hand="spatial:4:0.1,channel:9999:1"
+    )
+    assert whole(app)
+    assert app.query_params["hand"] == "spatial:4:0.1,channel:9999:1"
+    app.selectbox(key="switches_layer").set_value("layer2.0.conv1").run()
+    assert "hand" not in app.query_params
+
+
 def test_the_map_is_computed_piece_by_piece_can_be_cancelled_and_goes_on(shown, monkeypatch):
     monkeypatch.setattr(effect_map, "AT_A_TIME", -1.0)  # one pass in a run
     app = shown(od_resnet18(5, width=8, stem="small"))
