@@ -116,8 +116,8 @@ def test_the_map_names_the_cell_and_the_row_that_cost_most():
     row = (0.5 - WAS, ((0.3 - WAS) + (0.9 - WAS)) / 2)
     assert row[0] < row[1]
     assert sentence == (
-        "One head in one layer costs tabby at most this: channel attention in a, 0.67 to 0.30. "
-        f"Row by row, spatial attention costs most: −{-row[0]:.2f} of probability on average."
+        "The cell that costs tabby most: channel attention in a, probability 0.67 to 0.30. "
+        f"Averaged over its layers, spatial attention costs most: −{-row[0]:.2f}."
     )
     none = dict.fromkeys(CELLS, NONE)
     assert "costs tabby anything" in effects_data("en", CELLS, none, PLACES, None, TRAINED, CLASSES, "")["sentence"]

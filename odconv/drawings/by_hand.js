@@ -23,24 +23,32 @@ const handValues = (head, learned, edits = {}) => {
   return total > 0 ? values.map((value) => value / total) : learned;
 };
 
+// Built again only where it is another layer's or as wide as another: what is dragged keeps the pointer.
 const buildHands = (root, state) => {
   const { data } = state, columns = state.width >= 900 ? 4 : state.width >= 560 ? 2 : 1;
-  state.panel = (state.width - 28 * (columns - 1)) / columns;
-  const panel = (head) => {
-    const { title, absent, label } = data.heads[head];
-    const heading = `<h4 style="border-color:var(--${head})">${esc(title)}</h4>`;
-    if (absent) return `<section data-head="${head}">${heading}<p class="why">${esc(absent)}</p></section>`;
-    return `<section data-head="${head}">${heading}<div class="hand" id="${state.id}-${head}" role="slider" tabindex="0" aria-label="${esc(label)}" aria-valuemin="0" aria-valuemax="1"></div>
-      <p class="readout" aria-hidden="true"></p><button type="button" id="${state.id}-${head}-back">${esc(data.words.back)}</button></section>`;
-  };
-  replace(root, `<div class="panels" style="--columns:${columns}">${HEADS.map(panel).join("")}</div><p class="note">${esc(data.words.keys)}</p>`);
-  for (const head of HEADS) {
-    if (data.heads[head].absent) continue;
-    const learned = floatsOf(data.heads[head].learned);
-    const hand = { head, learned, field: root.querySelector(`[data-head="${head}"] .hand`), section: root.querySelector(`[data-head="${head}"]`) };
-    state.at[head] = Math.min(state.at[head] ?? 0, learned.length - 1);
+  const built = JSON.stringify([state.width, data.words, HEADS.map((head) => [data.heads[head].title, data.heads[head].absent])]);
+  if (state.built !== built) {
+    state.built = built;
+    state.panel = (state.width - 28 * (columns - 1)) / columns;
+    const panel = (head) => {
+      const { title, absent, label } = data.heads[head];
+      const heading = `<h4 style="border-color:var(--${head})">${esc(title)}</h4>`;
+      if (absent) return `<section data-head="${head}">${heading}<p class="why">${esc(absent)}</p></section>`;
+      return `<section data-head="${head}">${heading}<div class="hand" id="${state.id}-${head}" role="slider" tabindex="0" aria-label="${esc(label)}" aria-valuemin="0" aria-valuemax="1"></div>
+        <p class="readout" aria-hidden="true"></p><button type="button" id="${state.id}-${head}-back">${esc(data.words.back)}</button></section>`;
+    };
+    replace(root, `<div class="panels" style="--columns:${columns}">${HEADS.map(panel).join("")}</div><p class="note">${esc(data.words.keys)}</p>`);
+    state.hands = HEADS.filter((head) => !data.heads[head].absent).map((head) => {
+      const section = root.querySelector(`[data-head="${head}"]`);
+      const hand = { head, section, field: section.querySelector(".hand"), learned: [] };
+      listenToHand(state, hand);
+      return hand;
+    });
+  }
+  for (const hand of state.hands) {
+    hand.learned = floatsOf(data.heads[hand.head].learned);
+    state.at[hand.head] = Math.min(state.at[hand.head] ?? 0, hand.learned.length - 1);
     showHand(state, hand);
-    listenToHand(state, hand);
   }
 };
 
@@ -55,6 +63,7 @@ const showHand = (state, { head, learned, field, section }) => {
   section.querySelector(".readout").textContent = state.full === head ? fill(words.full, { most: state.data.most }) : count ? `${text} ${fill(words.set, { count })}` : text;
   field.setAttribute("aria-valuenow", num(values[at_]));
   field.setAttribute("aria-valuetext", text);
+  field.setAttribute("aria-description", state.data.heads[head].alt);
 };
 
 const handFigures = {
@@ -121,8 +130,8 @@ const sendHand = (state, released) => {
 };
 
 const listenToHand = (state, hand) => {
-  const { head, learned, field, section } = hand, count = learned.length;
-  const now = () => handValues(head, learned, state.edits[head])[state.at[head]];
+  const { head, field, section } = hand;
+  const now = () => handValues(head, hand.learned, state.edits[head])[state.at[head]];
   field.onpointerdown = (event) => {
     field.setPointerCapture(event.pointerId);
     field.focus({ preventScroll: true });
@@ -146,7 +155,7 @@ const listenToHand = (state, hand) => {
     if (sent) sendHand(state, true);
   };
   field.onkeydown = (event) => {
-    const k = Math.round(Math.sqrt(count)), { key } = event, move = (by) => Math.min(Math.max(state.at[head] + by, 0), count - 1);
+    const count = hand.learned.length, k = Math.round(Math.sqrt(count)), { key } = event, move = (by) => Math.min(Math.max(state.at[head] + by, 0), count - 1);
     const value = { "+": now() + HAND_STEP, "-": now() - HAND_STEP, PageUp: now() + HAND_STEP, PageDown: now() - HAND_STEP, Home: 0, End: 1 }[key];
     const to = head === "spatial"
       ? { ArrowLeft: move(-1), ArrowRight: move(1), ArrowUp: move(-k), ArrowDown: move(k) }[key]

@@ -9,7 +9,7 @@ import numpy as np
 
 from odconv.attention import HEADS
 from odconv.drawings.colours import DIVERGING
-from odconv.drawings.describe import describe_absence, head_name, join_sentences
+from odconv.drawings.describe import SAME, describe_absence, head_name, join_sentences
 from odconv.drawings.differences import round_up
 from odconv.drawings.names import clean_name, first_synonym
 from odconv.drawings.numbers import json_number, signed_text
@@ -239,14 +239,18 @@ def describe_map(language: str, effects: Mapping[Cell, Effect], was: float, name
         if any(one == head for _, one in known)
     }
     head = min(means, key=means.__getitem__)
-    return say(
-        language,
-        "switches.map_most",
-        name=name,
-        head=head_name(language, worst[1]),
-        layer=clean_name(worst[0]),
-        before=f"{was:.2f}",
-        after=f"{effects[worst].probability:.2f}",
-        average_head=head_name(language, head),
-        average=signed_text(means[head]),
-    )
+    sentences = [
+        say(
+            language,
+            "switches.map_most",
+            name=name,
+            head=head_name(language, worst[1]),
+            layer=clean_name(worst[0]),
+            before=f"{was:.2f}",
+            after=f"{effects[worst].probability:.2f}",
+        )
+    ]
+    if means[head] < -SAME:
+        average = signed_text(means[head])
+        sentences.append(say(language, "switches.map_row", head=head_name(language, head), average=average))
+    return join_sentences(language, sentences)

@@ -211,10 +211,10 @@ def _show_choices(case: Case) -> None:
             value=case.layer,
             then=view.choose_layer,
             options={name: clean_name(name) for name in case.trained.layers if "#" not in name},
-            width=200,
+            width=170,
         )
         if "transplanted" in (*chosen.switches, chosen.map_of):
-            other.choose_picture()
+            other.choose_picture(say("switches.donor"))
         if "shuffled" in chosen.switches:
             st.button(say("switches.seed"), key="switches_seed", icon=":material/shuffle:", on_click=_shuffle_again)
         # Never disabled: a button that is takes the keyboard's focus with it.

@@ -123,11 +123,14 @@ def test_what_is_set_by_hand_and_brushed_out_is_what_the_network_gets(server, ne
         taps.press(key)
     page.wait_for_url(re.compile(r"hand=spatial(:|%3A)4(:|%3A)0(&|$)"))
     gates = page.get_by_role("slider", name="Set channel attention by hand")
-    page.mouse.move(*place_on(gates, 0.31))
+    x, y = place_on(gates, 0.31)
+    height = gates.bounding_box()["height"]
+    page.mouse.move(x, y)
     page.mouse.down()
-    page.mouse.move(*place_on(gates, 0.6), steps=4)  # from bar to bar
+    expect(page.get_by_label("In place of channel attention")).to_have_value("hand")  # the network has answered
+    page.mouse.move(x + 40, y - height / 4, steps=4)
     page.mouse.up()
-    page.wait_for_url(re.compile("channel"))
+    page.wait_for_url(re.compile(r"channel(:|%3A)9(:|%3A)0\.7"))  # of 32; the one that was pressed
     edits = [
         (head, int(entry), float(value))
         for head, entry, value in (one.split(":") for one in query(page)["hand"].split(","))
