@@ -70,6 +70,11 @@ class Pass(NamedTuple):
     settings: Settings
     given: Attentions
 
+    @property
+    def as_trained(self) -> bool:
+        """Whether it is told nothing."""
+        return self.settings == Settings() and not self.given
+
 
 def to_pass(switches: Switches, sources: Sources) -> Pass:
     """The pass in which ``switches`` act.

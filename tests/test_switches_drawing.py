@@ -65,7 +65,7 @@ def test_only_what_is_in_use_is_explained_and_a_head_that_is_not_there_says_why(
         (
             AS_LEARNED,
             {},
-            "As trained: tabby, 0.67. Choose what stands in the place of a head, or a relative below.",
+            "As trained: tabby, 0.67. Which head does it need most? Guess, then put something else in the place of one.",
         ),
         (
             Heads("mean", "learned", "learned", "learned"),

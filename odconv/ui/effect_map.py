@@ -10,7 +10,7 @@ import streamlit as st
 from odconv import drawings
 from odconv.attention import HEADS
 from odconv.switches import MAPPED, Cell, Choice, Effect, cells_of, find_effect, switch_of, to_pass
-from odconv.ui import asking, components, editing, inference, layer, photo, switching, text, view
+from odconv.ui import asking, components, controls, editing, inference, layer, photo, switching, text, view
 from odconv.ui.asking import Reply
 from odconv.ui.engine import Engine
 from odconv.ui.inference import BusyError
@@ -67,14 +67,10 @@ def _choose_map(case: Case, choice: Choice) -> None:
         say("switches.map_of"),
         key="map_of",
         value=choice,
-        then=_change_map,
+        then=lambda choice: controls.change_and_rerun(map_of=choice),  # a second picture may be needed, chosen above
         options={one: text.markdown(f"switches.{one}", **words) for one in MAPPED if one in case.offered},
         width=340,
     )
-
-
-def _change_map(choice: Choice) -> None:
-    view.change(map_of=choice)
 
 
 def _recall(case: Case, choice: Choice) -> dict[Cell, Effect]:

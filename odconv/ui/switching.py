@@ -23,6 +23,7 @@ from odconv.switches import (
     Choice,
     Edit,
     Effect,
+    Pass,
     Sources,
     Switches,
     attentions_of,
@@ -31,7 +32,21 @@ from odconv.switches import (
     set_by_hand,
     to_pass,
 )
-from odconv.ui import asking, components, connection, editing, inference, knob, layer, live, other, photo, text, view
+from odconv.ui import (
+    asking,
+    components,
+    connection,
+    controls,
+    editing,
+    inference,
+    knob,
+    layer,
+    live,
+    other,
+    photo,
+    text,
+    view,
+)
 from odconv.ui import engine as engines
 from odconv.ui.asking import Reply
 from odconv.ui.engine import Engine
@@ -172,14 +187,19 @@ def _ask(case: Case) -> tuple[dict[str, Effect], dict[str, Effect], Explanation]
     """The effects of each switch alone and of all together, those of the relatives, and the pass with all switches."""
     trained = case.trained.logits[0]
     now = inference.ask_switched(case.engine, case.picture, to_pass(case.switches, case.sources))
-    alone = [to_pass(case.switches.alone(head), case.sources) for head in case.present]
+    heads = {head: to_pass(case.switches.alone(head), case.sources) for head in case.present}
     names = [name for name, on in RELATIVES.items() if set(on) <= set(case.engine.heads)]
-    others = [to_pass(relative(name, case.off), case.sources) for name in names]
-    found = list(inference.read_logits(case.engine, case.picture, [*alone, *others]))
-    each: list[Effect] = [find_effect(trained, logits) for logits in found]
-    effects = dict(zip(case.present, each[: len(alone)], strict=True))
-    effects["all"] = find_effect(trained, now.logits[0])
-    return effects, dict(zip(names, each[len(alone) :], strict=True)), now
+    relatives = {name: to_pass(relative(name, case.off), case.sources) for name in names}
+    effects = _find_effects(case, heads) | {"all": find_effect(trained, now.logits[0])}
+    return effects, _find_effects(case, relatives), now
+
+
+def _find_effects(case: Case, passes: dict[str, Pass]) -> dict[str, Effect]:
+    """The effect of each of the passes."""
+    trained = case.trained.logits[0]
+    asked = [told for told in passes.values() if not told.as_trained]
+    read = inference.read_logits(case.engine, case.picture, asked)
+    return {name: find_effect(trained, trained if told.as_trained else next(read)) for name, told in passes.items()}
 
 
 def _show_prediction(case: Case, now: Explanation) -> None:
@@ -200,7 +220,7 @@ def _show_choices(case: Case) -> None:
             say("switches.where"),
             key="switches_where",
             value=chosen.where,
-            then=lambda where: view.change(where=where),
+            then=lambda where: controls.change_and_rerun(where=where),
             options={where: say(f"switches.where_{where}") for where in ("all", "one")},
             required=True,
         )
@@ -209,7 +229,7 @@ def _show_choices(case: Case) -> None:
             say("switches.layer"),
             key="switches_layer",
             value=case.layer,
-            then=view.choose_layer,
+            then=layer.choose,
             options={name: clean_name(name) for name in case.trained.layers if "#" not in name},
             width=170,
         )
@@ -218,22 +238,27 @@ def _show_choices(case: Case) -> None:
         if "shuffled" in chosen.switches:
             st.button(say("switches.seed"), key="switches_seed", icon=":material/shuffle:", on_click=_shuffle_again)
         # Never disabled: a button that is takes the keyboard's focus with it.
-        st.button(say("switches.reset"), key="switches_reset", on_click=lambda: view.change(switches=AS_LEARNED))
+        st.button(
+            say("switches.reset"),
+            key="switches_reset",
+            on_click=controls.change_and_rerun,
+            kwargs={"switches": AS_LEARNED},
+        )
 
 
 def _shuffle_again() -> None:
-    view.change(shuffling=(view.current().shuffling + 1) % (LARGEST_SEED + 1))
+    controls.change_and_rerun(shuffling=(view.current().shuffling + 1) % (LARGEST_SEED + 1))
 
 
 def _choose(sent: object, case: Case) -> None:
-    """A switch was turned, or a relative chosen; ``sent`` comes from a browser."""
+    """A switch was turned, or a relative chosen; ``sent`` comes from a browser. The map shows which switch is turned, too."""
     if not isinstance(sent, dict):
         return
     name, head, choice = sent.get("relative"), sent.get("head"), sent.get("choice")
     if isinstance(name, str) and name in RELATIVES:
-        view.change(switches=relative(name, case.off).choices, where="all")
+        controls.change_and_rerun(switches=relative(name, case.off).choices, where="all")
     elif isinstance(head, str) and head in case.present and choice in case.offered:
-        view.change(switches=turn_to(view.current().switches, head, choice))
+        controls.change_and_rerun(switches=turn_to(view.current().switches, head, choice))
 
 
 def _show_hands(case: Case) -> None:

@@ -1,13 +1,16 @@
 """The lesson on switches without a browser: what it says, on every kind of network, and with links that ask for too much."""
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from odconv.attention import HEADS, Heads
+from odconv.attention import HEADS, Heads, Settings
 from odconv.backbones import od_mobilenetv2, od_resnet18, od_resnet50, resnet18
 from odconv.checkpoint import save_checkpoint
-from odconv.switches import AS_LEARNED
+from odconv.switches import AS_LEARNED, Pass, attentions_of, set_by_hand
 from odconv.ui import effect_map, inference
+from odconv.ui.engine import FIRST, open_engine
+from odconv.ui.pictures import sample_picture
 from odconv.words import say
 from tests.pages.test_explore import APP, _fresh_caches, sentences  # noqa: F401
 from tests.pages.test_kernel import CARD
@@ -193,6 +196,24 @@ def test_a_message_that_no_switch_sends_changes_nothing(sent):
     app.run()
     assert not app.exception
     assert app.session_state["same"]
+
+
+def test_passes_with_other_attention_given_are_kept_apart_and_the_same_ones_asked_once(monkeypatch):
+    engine, picture = open_engine(FIRST, "cpu"), sample_picture("espresso")
+    trained = inference.ask(engine, picture, Settings()).explanation
+    learned = attentions_of(trained)["layer1.0.conv1"]
+    passes = [
+        Pass(Settings(), {"layer1.0.conv1": set_by_hand(learned, [("spatial", entry, value)])})
+        for entry, value in ((3, 0.0), (3, 1.0), (4, 0.0))
+    ]
+    full = [inference.ask_switched(engine, picture, told).logits[0] for told in passes]
+    read = list(inference.read_logits(engine, picture, passes))
+    assert len({one.tobytes() for one in [*full, trained.logits[0]]}) == 4
+    for one, other in zip(full, read, strict=True):
+        np.testing.assert_array_equal(one, other)
+    monkeypatch.setattr(inference, "explain", None)  # none is asked again
+    np.testing.assert_array_equal(inference.ask_switched(engine, picture, passes[1]).logits[0], full[1])
+    np.testing.assert_array_equal(next(inference.read_logits(engine, picture, passes[2:])), full[2])
 
 
 def test_the_lesson_speaks_chinese(shown):
