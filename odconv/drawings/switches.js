@@ -3,7 +3,7 @@
 
 const drawSwitches = (root, data, act) => {
   const state = stateOf(root, {});
-  state.act = act;
+  Object.assign(state, { act, choices: data.rows.map((row) => row.choice) });
   const built = JSON.stringify([data.options, data.words, data.rows.map((row) => [row.name, row.absent]), data.relatives.map((row) => row.id)]);
   if (state.built !== built) {
     state.built = built;
@@ -44,9 +44,9 @@ const buildSwitches = (root, state, data) => {
     <tbody>${data.rows.map(row).join("")}<tr data-all><th scope="row" class="plain" colspan="2">${esc(words.together)}</th>${numbers}</tr></tbody>
     <tbody class="relatives"><tr><th colspan="5" scope="rowgroup"><b>${esc(words.relatives)}</b> <span class="off faint"></span></th></tr>${data.relatives.map(relative).join("")}</tbody></table>
     <p class="note">${esc(words.scale)}</p><ul class="meanings"></ul>`;
-  for (const { head } of data.rows) {
-    const select = root.querySelector(`#switch-${head}`);
-    if (select) select.onchange = () => state.act.choose({ head, choice: select.value });
-  }
+  // All four at once: two that follow each other before the page has answered are not lost.
+  const selects = data.rows.map(({ head }) => root.querySelector(`#switch-${head}`));
+  const chosen = () => selects.map((select, n) => select?.value ?? state.choices[n]);
+  for (const select of selects) if (select) select.onchange = () => state.act.choose({ choices: chosen() });
   for (const { id } of data.relatives) root.querySelector(`[data-relative="${id}"] button`).onclick = () => state.act.choose({ relative: id });
 };

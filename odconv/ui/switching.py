@@ -254,11 +254,11 @@ def _choose(sent: object, case: Case) -> None:
     """A switch was turned, or a relative chosen; ``sent`` comes from a browser. The map shows which switch is turned, too."""
     if not isinstance(sent, dict):
         return
-    name, head, choice = sent.get("relative"), sent.get("head"), sent.get("choice")
+    name, choices = sent.get("relative"), sent.get("choices")
     if isinstance(name, str) and name in RELATIVES:
         controls.change_and_rerun(switches=relative(name, case.off).choices, where="all")
-    elif isinstance(head, str) and head in case.present and choice in case.offered:
-        controls.change_and_rerun(switches=turn_to(view.current().switches, head, choice))
+    elif isinstance(choices, list) and len(choices) == len(HEADS) and all(one in case.offered for one in choices):
+        controls.change_and_rerun(switches=Heads(*choices))
 
 
 def _show_hands(case: Case) -> None:

@@ -168,8 +168,8 @@ def test_while_others_keep_the_network_the_page_says_so_and_asks_again(monkeypat
 @pytest.mark.parametrize(
     "sent",
     [
-        None, "x", {}, {"head": "output", "choice": "mean"}, {"head": "spatial", "choice": "off"},
-        {"head": ["spatial"], "choice": "mean"}, {"relative": "resnet"}, {"relative": ["se"]},
+        None, "x", {}, {"choices": "mean"}, {"choices": ["mean"] * 3}, {"choices": ["mean"] * 3 + ["off"]},
+        {"choices": ["mean"] * 3 + [["mean"]]}, {"relative": "resnet"}, {"relative": ["se"]},
     ],
 )  # fmt: skip
 def test_a_message_that_no_switch_sends_changes_nothing(sent):

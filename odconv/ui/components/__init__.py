@@ -285,7 +285,7 @@ def suffers(data: dict[str, Any], *, key: str = "suffers") -> None:
 def switches(data: dict[str, Any], on_choose: Callable[[object], None], *, key: str = "switches") -> None:
     """What stands in the place of each head; ``data`` from ``drawings.switches_data``.
 
-    ``on_choose`` gets {head, choice}, or {relative}.
+    ``on_choose`` gets {choices: of all four heads}, or {relative}.
     """
     _switches(key=key, data=data | {"key": key}, on_chosen_change=lambda: on_choose(_sent(key, "chosen")))
 
