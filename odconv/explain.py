@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -65,12 +65,19 @@ class Explanation:
 
 
 def explain(
-    model: nn.Module, images: Tensor, settings: Settings | None = None, *, keep_input_of: str | None = None
+    model: nn.Module,
+    images: Tensor,
+    settings: Settings | None = None,
+    *,
+    keep_input_of: str | None = None,
+    given: Mapping[str, Heads[np.ndarray]] | None = None,
 ) -> Explanation:
     """Run ``images`` (N, 3, H, W) through ``model`` and record every ODConv layer.
 
     The model should be in eval mode; it is not changed. A model without ODConv layers gives a record without layers.
-    ``keep_input_of``: the one layer, by its name in the record, whose input is kept, too.
+    ``keep_input_of``: the one layer, by its name in the record, whose input is kept, too. ``given``: layer name ->
+    attentions that are applied there in any case, each of its head's shape without N; the record's attentions show them, its
+    settings do not.
 
     Example:
         >>> explanation = explain(model, images, Settings(kernels=2, keep="first"))
@@ -78,7 +85,8 @@ def explain(
     """
     settings = settings or Settings()
     parameter = next(model.parameters())
-    with torch.inference_mode(), probe(model, settings, keep_input_of=keep_input_of) as trace:
+    put = {name: _tensors(heads) for name, heads in (given or {}).items()}
+    with torch.inference_mode(), probe(model, settings, keep_input_of=keep_input_of, given=put) as trace:
         logits = model(images.to(parameter.device, parameter.dtype))
     modules = dict(model.named_modules())
     layers = {}
@@ -102,6 +110,10 @@ def explain(
             input=None if record.input is None else record.input.cpu().numpy(),
         )
     return Explanation(settings, logits.float().cpu().numpy(), layers)
+
+
+def _tensors(heads: Heads[np.ndarray]) -> Heads[Tensor]:
+    return Heads(*(None if head is None else torch.from_numpy(np.array(head)) for head in heads))
 
 
 def _numpy(heads: Heads[Tensor]) -> Heads[np.ndarray]:

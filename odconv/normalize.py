@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from odconv.attention import HEADS, Heads, Settings, fewest_temperatures
+from odconv.attention import HEADS, Heads, Rule, Settings, fewest_temperatures
 from odconv.layer import ODConv2d
 
 Sizes = dict[str, int]  # head -> number of entries that it attends over; heads that a layer has
@@ -19,7 +19,7 @@ def normalize(settings: Settings, model: nn.Module) -> Settings:
     Whatever has no effect on this network is left out: heads and layers that it does not have, a temperature of 1, kernels
     that are kept anyway, a temperature for the one kernel that stays, and so on. So settings that mean the same are equal
     and share a cache entry, and those that mean the network as trained are ``Settings()``. Settings that change only the
-    last bits, as ``compensate`` can with ablated heads, stay as they are.
+    last bits, as ``compensate`` can with ablated heads, stay as they are, and so do those that shuffle by different seeds.
 
     Holds for finite logits. A network without ODConv layers has the normal form ``Settings()``.
 
@@ -77,11 +77,32 @@ def _narrow(settings: Settings, layers: Collection[Sizes]) -> Settings:
             head for head in settings.ablate if _has(layers, head, 2) and not (head == "kernel" and kernels == 1)
         ),
     )
+    settings = _narrow_rules(settings, layers)
     matters = (_temperature_matters(head, settings, layers) for head in HEADS)
     divisors = (d if does else 1.0 for d, does in zip(settings.divisors, matters, strict=True))
     temperature, tempered = fewest_temperatures(Heads(*divisors))
     compensate = settings.compensate and temperature != 1.0 and tempered != ("kernel",)
     return replace(settings, temperature=temperature, tempered=tempered, compensate=compensate)
+
+
+def _narrow_rules(settings: Settings, layers: Collection[Sizes]) -> Settings:
+    """``settings`` without rules that change nothing in ``layers``, and equal shares in simpler words."""
+    spatial, channel, filter, kernel = (
+        rule if _has(layers, head, _fewest(head, rule)) else None
+        for head, rule in zip(HEADS, settings.replaced, strict=True)
+    )
+    if settings.kernels == 1:
+        kernel = None
+    if kernel == "uniform":  # shares sum to 1: their mean is what equal logits give
+        kernel, even = None, (*settings.ablate, "kernel")
+        settings = replace(settings, replaced=Heads(spatial, channel, filter, None), ablate=even)
+    replaced: Heads[Rule | None] = Heads(spatial, channel, filter, kernel)
+    return replace(settings, replaced=replaced, seed=settings.seed if "shuffled" in replaced else 0)
+
+
+def _fewest(head: str, rule: Rule | None) -> int:
+    """How many entries ``head`` needs for ``rule`` to change anything."""
+    return 1 if rule == "uniform" and head != "kernel" else 2
 
 
 def _widen(settings: Settings, layers: Collection[Sizes]) -> Settings:
@@ -92,6 +113,9 @@ def _widen(settings: Settings, layers: Collection[Sizes]) -> Settings:
 
 def _temperature_matters(head: str, settings: Settings, layers: Collection[Sizes]) -> bool:
     """Whether a temperature on ``head`` would change anything in ``layers``, all else being as in ``settings``."""
+    rule = getattr(settings.replaced, head)
+    if rule == "uniform" or (rule == "argmax" and head == "kernel"):
+        return False
     if head == "kernel":
         return _has(layers, head, 2) and settings.kernels != 1 and head not in settings.ablate
     return _has(layers, head, 2 if settings.compensate else 1)  # one gate, compensated, is what it was

@@ -40,6 +40,7 @@ class _Pass:
     settings: Settings
     names: Mapping[nn.Module, str] | None = None  # of the probed modules; None: act on every layer and record nothing
     keep_input_of: str | None = None  # as the trace names layers
+    given: Mapping[str, Heads[Tensor]] = field(default_factory=dict)  # by name; only where there are names
     trace: Trace = field(default_factory=Trace)
 
 
@@ -48,12 +49,19 @@ _current: ContextVar[_Pass] = ContextVar("odconv_current_pass", default=_DEFAULT
 
 
 @contextmanager
-def probe(model: nn.Module, settings: Settings | None = None, *, keep_input_of: str | None = None) -> Iterator[Trace]:
+def probe(
+    model: nn.Module,
+    settings: Settings | None = None,
+    *,
+    keep_input_of: str | None = None,
+    given: Mapping[str, Heads[Tensor]] | None = None,
+) -> Iterator[Trace]:
     """Apply settings to the ODConv layers of ``model``, and record what each layer does.
 
     The innermost probe alone acts and records; the outer one is back on exit or exception. Layers outside ``model``, and
     layers that ``settings.layers`` leaves out, run as trained. Nothing is written to the model. ``keep_input_of``: the one
-    layer, by its name in the trace, whose record also holds its input; inputs are large.
+    layer, by its name in the trace, whose record also holds its input; inputs are large. ``given``: layer name -> attentions
+    that are applied there whatever the logits and settings are, see :func:`odconv.attention.attend`.
 
     Example:
         >>> with probe(model, Settings(temperature=2.0)) as trace:
@@ -61,8 +69,8 @@ def probe(model: nn.Module, settings: Settings | None = None, *, keep_input_of: 
         >>> trace["layer1.0.conv1"].attention.kernel  # (N, K)
 
     Raises:
-        ValueError: ``model`` holds a ``DataParallel``, whose threads would not see the settings, or ``settings.layers`` or
-            ``keep_input_of`` names a layer that ``model`` does not have.
+        ValueError: ``model`` holds a ``DataParallel``, whose threads would not see the settings, or ``settings.layers``,
+            ``keep_input_of`` or ``given`` names a layer that ``model`` does not have.
     """
     names = {module: name for name, module in model.named_modules()}
     if any(isinstance(module, nn.DataParallel) for module in names):
@@ -73,7 +81,10 @@ def probe(model: nn.Module, settings: Settings | None = None, *, keep_input_of: 
         raise ValueError(f"layers={sorted(unknown)!r}: the model has no modules of these names")
     if keep_input_of is not None and keep_input_of.partition("#")[0] not in names.values():
         raise ValueError(f"keep_input_of={keep_input_of!r}: the model has no module of this name")
-    current = _Pass(settings, names, keep_input_of)
+    given = given or {}
+    if unknown := set(given) - set(names.values()):
+        raise ValueError(f"given={sorted(unknown)!r}: the model has no modules of these names")
+    current = _Pass(settings, names, keep_input_of, given)
     with _enter(current):
         yield current.trace
 
@@ -108,7 +119,7 @@ def current_attention(layer: nn.Module, logits: Heads[Tensor], x: Tensor) -> Hea
     if layer not in current.names:
         return attend(logits, _DEFAULT.settings)
     name = current.names[layer]
-    attention = attend(logits, current.settings.for_layer(name))
+    attention = attend(logits, current.settings.for_layer(name), current.given.get(name))
     calls = sum(1 for known in current.trace if known.partition("#")[0] == name)
     key = f"{name}#{calls + 1}" if calls else name
     kept = x.detach().float().clone() if key == current.keep_input_of else None  # what comes later may write into x

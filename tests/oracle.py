@@ -95,21 +95,32 @@ def layer(state, x, *, train=False, temperature=1.0, **where):
 
 
 def attend(
-    heads, *, temperature=1.0, tempered=(), kernels=None, keep="first", compensate=False, ablate=(), layers=None
+    heads,
+    *,
+    temperature=1.0,
+    tempered=(),
+    kernels=None,
+    keep="first",
+    compensate=False,
+    ablate=(),
+    replaced=None,
+    seed=0,
+    layers=None,
 ):
-    """Order of operations: keep, divide, squash, compensate, ablate; one picture and one head at a time, in numpy.
+    """Order of operations: keep, divide, squash, compensate, ablate or replace; one picture, one head at a time, in numpy.
 
     ``heads``: head -> logits of shape (N, ...). ``tempered`` must be given: nothing here has a default worth testing.
     ``temperature``: a number, or four: of spatial, channel, filter and kernel attention.
     """
     order = ("spatial", "channel", "filter", "kernel")
     of = dict(zip(order, temperature, strict=True)) if np.ndim(temperature) else dict.fromkeys(order, temperature)
+    rules = dict(zip(order, replaced, strict=True)) if replaced else dict.fromkeys(order)
     return {
         head: np.stack(
             [
-                _shares(one, head, of[head], tempered, kernels, keep, ablate)
+                _shares(one, head, of[head], tempered, kernels, keep, ablate, rules[head], seed)
                 if head == "kernel"
-                else _gates(one, head, of[head], tempered, compensate, ablate)
+                else _gates(one, head, of[head], tempered, compensate, ablate, rules[head], seed)
                 for one in np.asarray(values, dtype=np.float64)
             ]
         )
@@ -122,16 +133,37 @@ def _sigmoid(values):
         return 1 / (1 + np.exp(-values))
 
 
-def _gates(values, head, temperature, tempered, compensate, ablate):
+def shuffle(values, seed):
+    """Walk through the entries in a random order: each gets the value of the one before, the first that of the last."""
+    values, walk = list(values), torch.randperm(len(values), generator=torch.Generator().manual_seed(seed)).tolist()
+    moved = list(values)
+    for before, here in zip([walk[-1], *walk[:-1]], walk, strict=True):
+        moved[here] = values[before]
+    return moved
+
+
+def _first_largest(values):
+    return max(range(len(values)), key=lambda i: (values[i], -i))
+
+
+def _gates(values, head, temperature, tempered, compensate, ablate, rule, seed):
     gates = _sigmoid(values / temperature if head in tempered else values)
     if compensate and head in tempered:
         gates = gates * (_sigmoid(values).mean() / gates.mean())
     if head in ablate:
         gates = np.full_like(gates, gates.mean())
+    if rule == "uniform":
+        gates = np.full_like(gates, 0.5)
+    if rule == "argmax":
+        total, largest = gates.sum(), _first_largest(list(values.ravel()))
+        gates = np.zeros_like(gates)
+        gates.flat[largest] = total
+    if rule == "shuffled":
+        gates = np.array(shuffle(gates.ravel(), seed)).reshape(gates.shape)
     return gates
 
 
-def _shares(values, head, temperature, tempered, kernels, keep, ablate):
+def _shares(values, head, temperature, tempered, kernels, keep, ablate, rule, seed):
     count = len(values) if kernels is None else min(kernels, len(values))
     ranked = sorted(range(len(values)), key=lambda i: (-values[i], i)) if keep == "strongest" else range(len(values))
     kept = list(ranked)[:count]
@@ -140,5 +172,11 @@ def _shares(values, head, temperature, tempered, kernels, keep, ablate):
     powers = {i: np.exp(value - top) for i, value in scaled.items()}
     shares = np.zeros(len(values))
     for i in kept:
-        shares[i] = 1 / count if head in ablate else powers[i] / sum(powers.values())
+        shares[i] = 1 / count if head in ablate or rule == "uniform" else powers[i] / sum(powers.values())
+    if rule == "argmax":
+        best = _first_largest([values[i] if i in kept else -np.inf for i in range(len(values))])
+        shares = np.eye(len(values))[best]
+    if rule == "shuffled":
+        places = sorted(kept)
+        shares[places] = shuffle(shares[places], seed)
     return shares

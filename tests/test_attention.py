@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from odconv.attention import HEADS, Heads, Settings, attend, fewest_temperatures, kept_kernels
+from odconv.attention import HEADS, LEARNED, Heads, Settings, attend, fewest_temperatures, kept_kernels
 from tests import oracle
 
 GATES = ("spatial", "channel", "filter")
@@ -39,14 +39,24 @@ one_temperature = st.sampled_from([0.25, 0.5, 1.0, 1.5, 3.0, 30.0, 1e4])
 
 
 @st.composite
+def many_rules(draw, free=HEADS):
+    """For each of the ``free`` heads, one of the rules or none."""
+    rule = st.sampled_from([None, "uniform", "argmax", "shuffled"])
+    return Heads(*(draw(rule) if head in free else None for head in HEADS))
+
+
+@st.composite
 def many_settings(draw):
+    ablate = draw(subsets)
     return Settings(
         temperature=draw(one_temperature | st.builds(Heads, *[one_temperature] * len(HEADS))),
         tempered=draw(subsets),
         kernels=draw(st.none() | st.integers(1, 8)),
         keep=draw(st.sampled_from(["first", "strongest"])),
         compensate=draw(st.booleans()),
-        ablate=draw(subsets),
+        ablate=ablate,
+        replaced=draw(many_rules([head for head in HEADS if head not in ablate])),
+        seed=draw(st.integers(0, 9)),
     )
 
 
@@ -233,6 +243,7 @@ def test_compensation_keeps_the_ratios_between_gates():
 
 @given(many_heads(), many_settings())
 def test_ablation_makes_a_head_constant_and_keeps_its_mean(logits, settings):
+    settings = dataclasses.replace(settings, replaced=LEARNED)
     ablated = attend(as_heads(logits), dataclasses.replace(settings, ablate=HEADS))
     kept = attend(as_heads(logits), dataclasses.replace(settings, ablate=()))
     for head in set(GATES) & logits.keys():
@@ -248,10 +259,77 @@ def test_ablation_makes_a_head_constant_and_keeps_its_mean(logits, settings):
 
 @given(many_heads(), many_settings(), st.sampled_from(HEADS))
 def test_ablating_one_head_leaves_the_others_alone(logits, settings, ablated):
+    settings = dataclasses.replace(settings, replaced=LEARNED)
     plain = present(attend(as_heads(logits), dataclasses.replace(settings, ablate=())))
     one = present(attend(as_heads(logits), dataclasses.replace(settings, ablate=(ablated,))))
     for head in plain.keys() - {ablated}:
         assert torch.equal(plain[head], one[head])
+
+
+# --- rules and given attentions ---------------------------------------------------------------------------------------
+
+
+def four(rule):
+    return Heads(*[rule] * len(HEADS))
+
+
+def test_each_rule_does_to_a_hand_worked_layer_what_it_says():
+    third = math.log(0.5)  # a logit whose gate is 1/3
+    logits = Heads(
+        spatial=None,
+        channel=torch.tensor([[0.0, third, 0.0]], dtype=torch.float64),
+        filter=torch.tensor([[third, 0.0]], dtype=torch.float64),
+        kernel=torch.tensor([[0.0, math.log(3.0)]], dtype=torch.float64),
+    )
+    uniform, argmax, shuffled = (
+        attend(logits, Settings(replaced=four(rule))) for rule in ("uniform", "argmax", "shuffled")
+    )
+    np.testing.assert_allclose(uniform.channel, [[0.5, 0.5, 0.5]], rtol=1e-12)
+    np.testing.assert_allclose(uniform.kernel, [[0.5, 0.5]], rtol=1e-12)
+    np.testing.assert_allclose(argmax.channel, [[4 / 3, 0, 0]], rtol=1e-12)  # a tie: the first
+    np.testing.assert_allclose(argmax.filter, [[0, 5 / 6]], rtol=1e-12)
+    np.testing.assert_allclose(argmax.kernel, [[0, 1]], rtol=1e-12)
+    np.testing.assert_allclose(shuffled.filter, [[0.5, 1 / 3]], rtol=1e-12)
+    np.testing.assert_allclose(shuffled.kernel, [[0.75, 0.25]], rtol=1e-12)
+
+
+@given(many_heads(), st.integers(0, 99))
+def test_shuffled_entries_all_move_and_are_the_same_ones(logits, seed):
+    numbered = {head: np.arange(values.size, dtype=float).reshape(values.shape) / 64 for head, values in logits.items()}
+    plain = present(attend(as_heads(numbered), Settings()))
+    for head, values in present(attend(as_heads(numbered), Settings(replaced=four("shuffled"), seed=seed))).items():
+        assert (values != plain[head]).all()
+        assert torch.equal(values.flatten(1).sort(1)[0], plain[head].flatten(1).sort(1)[0])
+
+
+def test_a_rule_on_one_head_leaves_the_others_alone():
+    torch.manual_seed(0)
+    logits = Heads(*(torch.randn(2, *SHAPES[head], dtype=torch.float64) for head in HEADS))
+    for i, head in enumerate(HEADS):
+        one = attend(logits, Settings(replaced=Heads(*("argmax" if n == i else None for n in range(4)))))
+        for other in set(HEADS) - {head}:
+            assert torch.equal(getattr(one, other), getattr(attend(logits, Settings()), other))
+        assert not torch.equal(getattr(one, head), getattr(attend(logits, Settings()), head))
+
+
+def test_what_is_given_is_applied_to_every_picture_whatever_the_settings():
+    torch.manual_seed(0)
+    logits = Heads(*(torch.randn(3, *SHAPES[head], dtype=torch.float64) for head in HEADS))
+    taps, shares = torch.rand(3, 3, dtype=torch.float64), torch.tensor([0.7, 0.0, 0.3, 0.0], dtype=torch.float32)
+    settings = Settings(replaced=four("uniform"))
+    applied = attend(logits, settings, Heads(taps, None, None, shares))
+    assert torch.equal(applied.spatial, taps.expand(3, 3, 3))
+    assert applied.kernel.dtype == torch.float64
+    assert torch.equal(applied.kernel, shares.double().expand(3, 4))
+    assert torch.equal(applied.channel, attend(logits, settings).channel)
+
+
+def test_attention_of_another_shape_or_for_a_head_that_is_not_there_is_refused():
+    logits = Heads(None, torch.zeros(2, 5), None, torch.zeros(2, 4))
+    with pytest.raises(ValueError, match=r"channel attention of shape \(4,\) is given; \(5,\) is needed"):
+        attend(logits, Settings(), Heads(None, torch.zeros(4), None, None))
+    with pytest.raises(ValueError, match="the layer has no such head"):
+        attend(logits, Settings(), Heads(torch.zeros(3, 3), None, None, None))
 
 
 # --- extremes ---------------------------------------------------------------------------------------------------------
@@ -314,6 +392,13 @@ def test_huge_logits_give_finite_attentions(size):
         ("tempered", None),
         ("ablate", ("output",)),
         ("ablate", "kernel"),
+        ("replaced", ("uniform", None, None)),
+        ("replaced", ("uniform", None, None, "mean")),
+        ("replaced", "uniform"),
+        ("replaced", None),
+        ("seed", -1),
+        ("seed", 1.0),
+        ("seed", True),
     ],
 )
 def test_a_setting_out_of_range_is_refused_and_the_message_says_what_came(field, value):
@@ -321,8 +406,13 @@ def test_a_setting_out_of_range_is_refused_and_the_message_says_what_came(field,
         Settings(**{field: value})
     message = str(refused.value)
     assert f"{field}={value!r}" in message
-    allowed = {"temperature": "above 0", "kernels": "at least 1", "keep": "strongest"}
+    allowed = {"temperature": "above 0", "kernels": "at least 1", "keep": "strongest", "seed": "at least 0"}
     assert allowed.get(field, "'filter'") in message
+
+
+def test_a_head_cannot_be_both_ablated_and_replaced():
+    with pytest.raises(ValueError, match=r"\['kernel'\] cannot be in both"):
+        Settings(ablate=("kernel", "channel"), replaced=Heads("argmax", None, None, "argmax"))
 
 
 @pytest.mark.parametrize("keep", ["first", "strongest"])
@@ -342,6 +432,7 @@ def test_settings_that_mean_the_same_are_equal_and_hash_alike():
     assert hash(one) == hash(other)
     assert one.tempered == ("spatial", "kernel")
     assert one.ablate == ("channel", "filter")
+    assert Settings(replaced=["argmax", None, None, None]) == Settings(replaced=Heads("argmax", None, None, None))
     assert Settings(layers=["b", "a", "b"]) == Settings(layers=("a", "b"))
 
 
@@ -369,6 +460,8 @@ def test_settings_default_to_the_trained_model_and_are_frozen():
         "keep": "strongest",
         "compensate": False,
         "ablate": (),
+        "replaced": (None, None, None, None),
+        "seed": 0,
         "layers": None,
     }
     with pytest.raises(dataclasses.FrozenInstanceError):

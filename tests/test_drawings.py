@@ -193,6 +193,11 @@ def test_side_by_side_gives_each_picture_its_own_numbers(small_model, images):
         ),
         (Settings(kernels=2, layers=tuple("abcde")), "strongest kernels kept: 2; only in 5 of the layers"),
         (Settings(kernels=2, layers=()), "as trained"),
+        (
+            Settings(replaced=("uniform", "shuffled", "shuffled", "argmax"), seed=3, layers=("a",)),
+            "uniform spatial attention; kernel attention all on its largest entry; "
+            "channel, filter attention shuffled (seed 3); only in a",
+        ),
         (Settings(layers=("layer1.0.conv1",)), "as trained"),
     ],
 )

@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 
 from odconv import start
 from odconv.attention import HEADS, Heads, Settings
+from odconv.edits import MOST_DABS, Dab
 from odconv.forging_view import STEPS
 from odconv.stimuli import STIMULI
+from odconv.switches import CHOICES, MAPPED, MOST_EDITS
 from odconv.ui.link import (
     ALL_STEPS,
     MOST_KERNELS,
@@ -34,6 +36,7 @@ from odconv.ui.link import (
 )
 from odconv.words import LANGUAGES
 
+UNLINKED = {"layers", "replaced", "seed"}  # fields of settings that the lesson on switches makes from its own choices
 OFFER = Offer(["first.safetensors", "second.pth"], [f"picture-{i}" for i in range(12)], ["start", "forge"])
 SAMPLES = OFFER.samples
 
@@ -96,6 +99,22 @@ def views(draw):
         place=draw(st.none() | st.tuples(st.integers(0, 9_998), st.integers(0, 9_998))),
         dials=draw(st.sampled_from(["one", "four"])),
         suffers=draw(st.sampled_from(["", *HEADS])),
+        switches=Heads(*draw(st.tuples(*[st.sampled_from(CHOICES)] * len(HEADS)))),
+        where=draw(st.sampled_from(["all", "one"])),
+        shuffling=draw(st.integers(0, 999)),
+        hand=tuple(
+            (head, entry, value / 1000)
+            for (head, entry), value in draw(
+                st.dictionaries(
+                    st.tuples(st.sampled_from(HEADS), st.integers(0, 99_999)), st.integers(0, 1000), max_size=MOST_EDITS
+                )
+            ).items()
+        ),
+        brush=tuple(Dab(*dab) for dab in draw(st.lists(st.tuples(*[st.integers(0, 1000)] * 3), max_size=MOST_DABS))),
+        turn=draw(st.integers(-180, 180).map(float)),
+        blur=draw(st.integers(0, 20).map(lambda step: step / 2)),
+        grey=draw(st.booleans()),
+        map_of=draw(st.sampled_from(["", *MAPPED])),
         present=draw(st.booleans()),
         difference=draw(st.booleans()),
         settings=draw(settings),
@@ -122,7 +141,10 @@ def test_every_field_of_a_view_and_its_settings_has_one_parameter():
     assert len(set(chosen)) == len({parameter.name for parameter in PARAMETERS}) == len(chosen)
     views = {known.name for known in fields(View)} - {"settings", *PARTS}
     parts = {f"{part}.{known.name}" for part, kind in PARTS.items() for known in fields(kind)}
-    assert set(chosen) == views | parts | set(SETTINGS) - {"layers"}  # which layers settings are for, no page asks yet
+    assert set(chosen) == views | parts | set(SETTINGS) - UNLINKED
+    views = {known.name for known in fields(View)} - {"settings", "b"}
+    other = {f"b.{known.name}" for known in fields(Other)}
+    assert set(chosen) == views | other | set(SETTINGS) - UNLINKED
 
 
 @pytest.mark.parametrize("shown", ["1.0000001", "1", "1.00"])
@@ -147,6 +169,20 @@ def test_a_temperature_is_what_the_page_can_show_of_it(shown):
             for value in ("1,2,3", "1,2,3,", "1,2,3,4,5", "1,2,3,31", "1,2,3,nan", "1,,,", ",".join("1" * 999))
         ],
         *[(name, value) for name in ("dials", "suffers") for value in ("", "1", "taps", "spatial,kernel")],
+        *[("switch", value) for value in ("", "mean", "mean,mean,mean", "off,mean,mean,mean", "mean,mean,mean,mean,")],
+        *[("where", value) for value in ("", "layer1", "ALL")],
+        *[("seed", value) for value in ("", "-1", "1000", "1.5", "²", "9" * 5000)],
+        *[
+            ("hand", value)
+            for value in ("", "spatial:1", "spatial:1:2", "spatial:-1:0.5", "tap:1:0.5", "kernel:1:nan,")
+        ],
+        ("hand", ",".join(f"filter:{i}:0.5" for i in range(MOST_EDITS + 1))),
+        *[("brush", value) for value in ("", "1:2", "1:2:3:4", "1:2:1001", "1:2:-3", "1:2:3,", "a:b:c")],
+        ("brush", ",".join(["1:2:3"] * (MOST_DABS + 1))),
+        *[("turn", value) for value in ("", "181", "-181", "nan")],
+        *[("blur", value) for value in ("", "-1", "11", "nan")],
+        *[("grey", value) for value in ("", "0", "true")],
+        *[("map", value) for value in ("", "learned", "hand")],
         *[("kernels", value) for value in ("", "0", "65", "-1", "2.5", "²", "٣", "1e1", "nan", "9" * 5000)],
         *[(name, value) for name in ("filter", "channel") for value in ("", "-1", "1.5", "²", "100000", "9" * 5000)],
         *[("shown", value) for value in ("", "0", "9", "-1", "²", "9" * 5000)],

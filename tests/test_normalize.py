@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from odconv import HEADS, ODConv2d, Settings, explain
-from odconv.attention import Heads, attend
+from odconv.attention import Heads, attend, kept_kernels
 from odconv.backbones import resnet18
 from odconv.normalize import heads_of, most_kernels, normalize
 
@@ -52,14 +52,24 @@ def networks(shake):
 
 heads = st.lists(st.sampled_from(HEADS), unique=True).map(tuple)
 one_temperature = st.sampled_from([1, 1.0, 0.5, 2, 30.0, 1e-35, 1e35])
+rules = st.sampled_from([None, "uniform", "argmax", "shuffled"])
+
+
+def free_rules(ablate, chosen):
+    """The rules of heads that are not ablated."""
+    return Heads(*(None if head in ablate else rule for head, rule in zip(HEADS, chosen, strict=True)))
+
+
 some_settings = st.builds(
-    Settings,
+    lambda ablate, chosen, **others: Settings(ablate=ablate, replaced=free_rules(ablate, chosen), **others),
     temperature=one_temperature | st.builds(Heads, *[one_temperature] * len(HEADS)),
     tempered=st.one_of(st.just(HEADS), heads),
     kernels=st.sampled_from([None, 1, 2, 3, 4, 64]),
     keep=st.sampled_from(["strongest", "first"]),
     compensate=st.booleans(),
     ablate=heads,
+    chosen=st.tuples(*[rules] * len(HEADS)),
+    seed=st.integers(0, 2),
 )
 subsets = st.one_of(st.none(), st.lists(st.integers(0, 9), max_size=4))  # of a network's modules, by number
 
@@ -93,18 +103,19 @@ def test_the_pass_under_the_normal_form_is_the_same_to_the_last_bit(networks, na
 
 
 def attentions(logits, settings):
-    """What every layer would apply, as bytes: two settings are the same pass where these are the same."""
+    """What every layer would apply, and which kernels stay, as bytes: two settings are the same pass where these are the same."""
+    told = {name: settings if settings.layers is None or name in settings.layers else Settings() for name in logits}
+    kept = [kept_kernels(values.kernel, told[name]) for name, values in logits.items() if values.kernel is not None]
     return tuple(
         None if head is None else head.contiguous().numpy().tobytes()
-        for name, values in logits.items()
-        for head in attend(values, settings if settings.layers is None or name in settings.layers else Settings())
+        for head in [head for name, values in logits.items() for head in attend(values, told[name])] + kept
     )
 
 
 @pytest.mark.parametrize("name", ["odd", "single", "layer"])
 def test_settings_have_the_same_normal_form_exactly_where_they_give_the_same_attentions(networks, name):
-    """Out of thousands of settings. Those that ablate what they compensate are left out: their attentions are the same
-    but for rounding, and so now and then to the last bit."""
+    """Out of thousands of settings. Those that ablate what they compensate are left out, or give its sum to one entry: their
+    attentions are the same but for rounding, and so now and then to the last bit. And one seed alone: two can shuffle alike."""
     model, draw, generator = networks[name], random.Random(1), torch.Generator().manual_seed(2)
     logits = {}
     for module_name, module in model.named_modules():
@@ -122,13 +133,20 @@ def test_settings_have_the_same_normal_form_exactly_where_they_give_the_same_att
     forms, passes = {}, {}
     for _ in range(3000):
         tempered, ablate = (tuple(head for head in HEADS if draw.random() < share) for share in (0.6, 0.25))
+        replaced = free_rules(
+            ablate, draw.choices([None, "uniform", "argmax", "shuffled"], weights=[6, 1, 1, 1], k=len(HEADS))
+        )
         settings = Settings(
             temperature=draw.choice([1.0, 2.0, Heads(*(draw.choice([1.0, 2.0, 3.0]) for _ in HEADS))]),
             tempered=tempered,
             kernels=draw.choice([None, 1, 2, 3, 4, 5]),
             keep=draw.choice(["strongest", "first"]),
-            compensate=not set(ablate) & {"spatial", "channel", "filter"} and draw.random() < 0.5,
+            compensate=not set(ablate) & {"spatial", "channel", "filter"}
+            and "argmax" not in replaced[:3]
+            and draw.random() < 0.5,
             ablate=ablate,
+            replaced=replaced,
+            seed=7 if "shuffled" in replaced else draw.choice([0, 7]),
             layers=None if draw.random() < 0.4 else tuple(layer for layer in logits if draw.random() < 0.6),
         )
         normal, applied = normalize(settings, model), attentions(logits, settings)
@@ -147,6 +165,8 @@ def test_settings_have_the_same_normal_form_exactly_where_they_give_the_same_att
         Settings(tempered=("kernel",)),
         Settings(temperature=9, tempered=()),
         Settings(temperature=9, layers=()),
+        Settings(seed=5),
+        Settings(replaced=Heads("argmax", "shuffled", "uniform", "argmax"), layers=()),
         Settings(temperature=9, layers=("conv1", "fc", "layer1.0")),
         Settings(temperature=9, layers=("no such layer", "__class__", "")),
     ],
@@ -176,6 +196,21 @@ def test_what_changes_a_network_stays_as_it_is(small_model):
         Settings(Heads(2.0, 1.0, 3.0, 1.0)),
     ):
         assert normalize(settings, small_model) == settings
+
+
+def test_a_rule_makes_what_it_overrules_meaningless(small_model):
+    for rule, settings in (
+        ("uniform", Settings(ablate=("kernel",))),
+        ("argmax", Settings(replaced=Heads(None, None, None, "argmax"))),
+    ):
+        assert normalize(Settings(5.0, ("kernel",), replaced=Heads(None, None, None, rule)), small_model) == settings
+    first = Settings(kernels=2, keep="first", replaced=Heads(None, None, None, "argmax"))
+    assert normalize(first, small_model) == first
+    shuffled = Settings(replaced=Heads("uniform", "argmax", None, "shuffled"), seed=3)
+    assert normalize(shuffled, small_model) == shuffled
+    assert normalize(replace(shuffled, kernels=1), small_model) == Settings(
+        kernels=1, replaced=Heads("uniform", "argmax", None, None)
+    )
 
 
 def test_four_temperatures_are_one_where_they_divide_alike(small_model, networks):

@@ -9,8 +9,9 @@ from torch import nn
 
 import odconv.layer
 from odconv import HEADS, ODConv2d, Settings, apply_settings, probe
-from odconv.attention import attend
+from odconv.attention import Heads, attend
 from odconv.backbones import od_mobilenetv2
+from odconv.layer import od_conv2d
 
 HOT = Settings(temperature=5.0)
 ONE = Settings(kernels=1)
@@ -94,6 +95,29 @@ def test_a_record_holds_raw_logits_of_all_kernels_and_what_was_applied(pair):
     assert torch.equal(record.attention.spatial, torch.sigmoid(raw.spatial / 2))
     assert (record.attention.kernel[:, 3] == 0).all()
     assert record.input_shape == (2, 3, 6, 6)
+
+
+def test_given_attentions_are_applied_in_their_layer_and_nowhere_else(pair):
+    x, shares = torch.randn(2, 3, 6, 6), torch.tensor([0.0, 1.0, 0.0, 0.0])
+    plain = run(pair, x)[1]
+    with torch.no_grad(), probe(pair, HOT, given={"1": Heads(None, None, None, shares)}) as trace:
+        found = pair(x)
+    assert torch.equal(trace["1"].attention.kernel, shares.expand(2, 4))
+    assert torch.equal(trace["1"].attention.channel, attend(trace["1"].logits, HOT).channel)
+    assert torch.equal(trace["0"].attention.kernel, attend(plain["0"].logits, HOT).kernel)
+    with torch.no_grad():
+        by_hand = od_conv2d(
+            run(pair[0], x, HOT)[0], pair[1].weight, trace["1"].attention._replace(kernel=shares.expand(2, 4))
+        )
+    torch.testing.assert_close(found, by_hand)
+
+
+def test_given_attention_for_an_unknown_layer_is_refused_and_names_it(pair):
+    with (
+        pytest.raises(ValueError, match=r"given=\['7'\]"),
+        probe(pair, given={"7": Heads(None, None, None, None)}),
+    ):
+        pass
 
 
 def test_a_layer_called_three_times_is_recorded_three_times(shake):

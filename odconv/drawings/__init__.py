@@ -5,11 +5,13 @@ A Plotly chart is rebuilt from scratch at every change and would flicker. The dr
 and gives every text, in the visitor's language. No torch and no streamlit here.
 """
 
+from odconv.drawings.by_hand import by_hand_data
 from odconv.drawings.cases import cases_data
 from odconv.drawings.colours import COLOURS
 from odconv.drawings.curves import Sweep, curves_data, shrinking_data
 from odconv.drawings.describe import Spread, describe_settings, describe_spread, temperatures_text
 from odconv.drawings.differences import scale_end_of
+from odconv.drawings.edits import brush_data, describe_edit, edit_data
 from odconv.drawings.forging import forging_data
 from odconv.drawings.glance import glance_data
 from odconv.drawings.kernel import kernel_data
@@ -31,6 +33,7 @@ from odconv.drawings.sides import (
 )
 from odconv.drawings.source import script, style
 from odconv.drawings.suffers import Alone, suffers_data
+from odconv.drawings.switches import effects_data, switches_data
 from odconv.drawings.task import task_data
 from odconv.drawings.tempered import output_data, tempered_data
 
@@ -40,15 +43,20 @@ __all__ = [
     "Side",
     "Spread",
     "Sweep",
+    "brush_data",
+    "by_hand_data",
     "cases_data",
     "clean_name",
     "count_text",
     "curves_data",
     "describe_agreement",
     "describe_comparison",
+    "describe_edit",
     "describe_settings",
     "describe_spread",
     "differences_data",
+    "edit_data",
+    "effects_data",
     "first_synonym",
     "forging_data",
     "glance_data",
@@ -68,6 +76,7 @@ __all__ = [
     "side_data",
     "style",
     "suffers_data",
+    "switches_data",
     "task_data",
     "temperatures_text",
     "tempered_data",

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
+from typing import get_args
 
 import numpy as np
 
-from odconv.attention import HEADS, Heads, Settings, fewest_temperatures
+from odconv.attention import HEADS, Heads, Rule, Settings, fewest_temperatures
 from odconv.cost import LayerCost
 from odconv.drawings.differences import Typical, subtract_typical
 from odconv.drawings.names import clean_name
@@ -260,6 +261,11 @@ def describe_settings(language: str, settings: Settings) -> str:
     if settings.ablate:
         heads = join_list(language, (head_name(language, head) for head in settings.ablate))
         parts.append(say(language, "takeaway.ablated", heads=heads))
+    for rule in get_args(Rule):
+        replaced = [head for head in HEADS if getattr(settings.replaced, head) == rule]
+        if replaced:
+            heads = join_list(language, (head_name(language, head) for head in replaced))
+            parts.append(say(language, f"takeaway.{rule}", heads=heads, seed=settings.seed))
     if not parts or settings.layers == ():
         return say(language, "takeaway.as_trained")
     sentence = join_clauses(language, parts)

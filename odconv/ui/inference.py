@@ -5,6 +5,7 @@ A visitor who waits too long in the queue gets a ``BusyError``. Nothing here dra
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 import time
@@ -19,13 +20,14 @@ import streamlit as st
 import torch
 
 from odconv import images
-from odconv.attention import Heads, Settings
+from odconv.attention import HEADS, Heads, Settings
 from odconv.explain import Explanation, LayerRecord, explain, stack
 from odconv.findings import shuffle_input
 from odconv.forging_view import ForgingView, LayerForging, forge_layer, view_forging
 from odconv.kernel_view import KernelView, pick_slice, view_kernel
 from odconv.layer import ODConv2d
 from odconv.response import LayerResponse, draw_sweep, respond
+from odconv.switches import Attentions, Pass
 from odconv.tempering import Reading, take_reading
 from odconv.ui.engine import DEVICES, Engine, Identity, load_atlas_for, open_on
 from odconv.ui.pictures import Picture
@@ -40,6 +42,8 @@ ANSWERS = "64MB"  # of answers are kept: 1,700 of the bundled network, 80 of a R
 MINUTE = 60.0  # seconds for which a kernel view or a layer's forging is kept: a photo could be recognised in its maps
 VIEWS = "16MB"
 READINGS = "16MB"  # 100 pictures' curves of the bundled network
+SWITCHED = "16MB"  # of answers in which attention is given: each frame of a drag is another one
+LOGITS = "16MB"  # 160 maps of effects of the bundled network
 RESPONSES = "16MB"  # kept for as long as answers: they hold nothing of a photo
 
 
@@ -408,6 +412,87 @@ def _read(
     image = images.prepare(_picture.image, _engine.checkpoint.card)
     with _wait_for_device(_engine.device, _deadline):
         return take_reading(_engine.checkpoint.model, image, settings)
+
+
+# --- switches -----------------------------------------------------------------------------------------------------------
+
+
+def ask_switched(engine: Engine, picture: Picture, told: Pass) -> Explanation:
+    """What the network makes of ``picture``, N = 1, in a pass that is told more than settings.
+
+    Raises:
+        BusyError: others have kept the device for too long.
+    """
+    deadline = time.monotonic() + PATIENCE
+    settings, key = engine.normalize(told.settings), _digest(told.given)
+    if not told.given:
+        return _ask(engine, picture, settings, deadline).explanation
+    found, _ = _else_on_cpu(
+        engine,
+        lambda there: _switch(there.identity, picture.digest, settings, key, there, picture, told.given, deadline),
+    )
+    return found
+
+
+def read_logits(engine: Engine, picture: Picture, passes: Sequence[Pass]) -> Iterator[np.ndarray]:
+    """The logits (classes,) of ``picture`` in each pass, one after the other, as by :func:`read_each`.
+
+    Raises:
+        BusyError: others have kept the device for too long; what was read before is not lost.
+    """
+    for told in passes:
+        logits, _ = _else_on_cpu(
+            engine, partial(_read_logits_of, picture, Pass(engine.normalize(told.settings), told.given))
+        )
+        yield logits
+
+
+def _read_logits_of(picture: Picture, told: Pass, engine: Engine) -> np.ndarray:
+    key, deadline = _digest(told.given), time.monotonic() + PATIENCE
+    return _logits(engine.identity, picture.digest, told.settings, key, engine, picture, told.given, deadline)
+
+
+def _digest(given: Attentions) -> str:
+    """Names given attentions in cache keys."""
+    found = hashlib.sha256()
+    for name, heads in given.items():
+        for head, values in zip(HEADS, heads, strict=True):
+            if values is not None:
+                found.update(f"{name}\0{head}\0{values.dtype}{values.shape}".encode())
+                found.update(values.tobytes())
+    return found.hexdigest()
+
+
+@st.cache_data(ttl=HOUR, max_size=SWITCHED, show_spinner=False)
+def _switch(
+    identity: Identity,
+    digest: str,
+    settings: Settings,
+    key: str,
+    _engine: Engine,
+    _picture: Picture,
+    _given: Attentions,
+    _deadline: float,
+) -> Explanation:
+    image = images.prepare(_picture.image, _engine.checkpoint.card)
+    with _wait_for_device(_engine.device, _deadline):
+        return explain(_engine.checkpoint.model, image, settings, given=_given)
+
+
+@st.cache_data(ttl=HOUR, max_size=LOGITS, show_spinner=False)
+def _logits(
+    identity: Identity,
+    digest: str,
+    settings: Settings,
+    key: str,
+    _engine: Engine,
+    _picture: Picture,
+    _given: Attentions,
+    _deadline: float,
+) -> np.ndarray:
+    image = images.prepare(_picture.image, _engine.checkpoint.card)
+    with _wait_for_device(_engine.device, _deadline):
+        return explain(_engine.checkpoint.model, image, settings, given=_given).logits[0]
 
 
 # --- an input that is shuffled --------------------------------------------------------------------------------------

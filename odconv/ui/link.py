@@ -8,12 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from odconv import start
 from odconv.attention import HEADS, Heads, Keep, Settings
+from odconv.edits import BLURS, MOST_DABS, SCALE, TURNS, Dab
 from odconv.forging_view import STEPS
 from odconv.stimuli import STIMULI, clamp_knob
+from odconv.switches import AS_LEARNED, CHOICES, MAPPED, MOST_EDITS, Choice, Edit
 from odconv.tasks import TASKS, check_answers, format_answers
 from odconv.words import LANGUAGES
 
@@ -24,6 +26,7 @@ MOST_PICTURES = 8
 LONGEST_NAME = 100  # of a layer
 ALL_STEPS = "all"  # in place of one step: all at once
 LONGEST_SIDE = 9_999  # of a layer's output, in a link
+LARGEST_SEED = 999
 MOST_CHANNELS = 99_999  # a link can name; which ones a layer has is known when there is a network
 
 
@@ -90,6 +93,15 @@ class View:
     dials: str = "one"  # of the temperature lesson: "one" for all heads, or "four"
     suffers: str = ""  # the head that the visitor thinks a high temperature harms most; empty: not asked yet
     difference: bool = False  # whether attention is shown minus the typical, where there is an atlas
+    switches: Heads[Choice] = AS_LEARNED
+    where: str = "all"  # the switches act in: "all" layers, or "one", the one that is looked into
+    shuffling: int = 0  # seed of the switch "shuffled"
+    map_of: Choice | Literal[""] = ""  # the choice whose effects are mapped; empty: the first that there is
+    hand: tuple[Edit, ...] = ()  # entries of the layer that is looked into, for the switch "hand"
+    brush: tuple[Dab, ...] = ()  # edits of the picture, see ``odconv.edits``; in the lesson on switches
+    turn: float = 0.0  # degrees
+    blur: float = 0.0  # % of the shorter side
+    grey: bool = False
     settings: Settings = field(default_factory=Settings)
     b: Other = field(default_factory=Other)
     lesson: Lesson = field(default_factory=Lesson)
@@ -225,6 +237,48 @@ def _as_number(value: float) -> str:
     return f"{value:g}"
 
 
+def _switches(text: str, offer: Offer) -> Heads[Choice]:
+    """A choice for each of the four heads, with commas between them."""
+    chosen = [CHOICES[CHOICES.index(choice)] for choice in text.split(",")]
+    if len(chosen) != len(HEADS):
+        raise ValueError(text)
+    return Heads(*chosen)
+
+
+def _edits(text: str, offer: Offer) -> tuple[Edit, ...]:
+    """``head:entry:value`` with commas between them. Whether the layer has such an entry is checked later."""
+    edits = {}
+    for part in text.split(","):
+        head, entry, value = part.split(":")
+        edits[_pick(head, HEADS), _whole(0, MOST_CHANNELS)(entry, offer)] = _number(0, 1)(value, offer)
+    if len(edits) > MOST_EDITS:
+        raise ValueError(text)
+    return tuple((head, entry, value) for (head, entry), value in edits.items())
+
+
+def _format_edits(edits: tuple[Edit, ...]) -> str:
+    return ",".join(f"{head}:{entry}:{value:g}" for head, entry, value in edits)
+
+
+def _dabs(text: str, offer: Offer) -> tuple[Dab, ...]:
+    """``x:y:radius`` with commas between them."""
+    dabs = tuple(Dab(*(_whole(0, SCALE)(number, offer) for number in _three(part))) for part in text.split(","))
+    if len(dabs) > MOST_DABS:
+        raise ValueError(text)
+    return dabs
+
+
+def _three(text: str) -> list[str]:
+    parts = text.split(":")
+    if len(parts) != 3:
+        raise ValueError(text)
+    return parts
+
+
+def _format_dabs(dabs: tuple[Dab, ...]) -> str:
+    return ",".join(":".join(map(str, dab)) for dab in dabs)
+
+
 PARAMETERS = (
     Parameter("lang", "language", _one_of(list(LANGUAGES))),
     Parameter("model", "model", lambda text, offer: _pick(text, offer.models)),
@@ -251,6 +305,15 @@ PARAMETERS = (
     Parameter("t", "temperature", _temperature, _write_temperature),
     Parameter("dials", "dials", _one_of(["one", "four"])),
     Parameter("suffers", "suffers", _one_of(HEADS)),
+    Parameter("switch", "switches", _switches, ",".join),
+    Parameter("where", "where", _one_of(["all", "one"])),
+    Parameter("seed", "shuffling", _whole(0, LARGEST_SEED)),
+    Parameter("hand", "hand", _edits, _format_edits),
+    Parameter("brush", "brush", _dabs, _format_dabs),
+    Parameter("turn", "turn", _number(*TURNS), _as_number),
+    Parameter("blur", "blur", _number(*BLURS), _as_number),
+    Parameter("grey", "grey", _switch("1"), lambda on: "1"),
+    Parameter("map", "map_of", _one_of(MAPPED)),
     Parameter("tempered", "tempered", _heads, _join),
     Parameter("kernels", "kernels", _whole(1, MOST_KERNELS)),
     Parameter("keep", "keep", _one_of(["strongest", "first"])),

@@ -17,6 +17,7 @@ PATHS = {
     "forge": "forge",
     "temperature": "temperature",
     "compare": "compare",
+    "switches": "switches",
     "teach": "teach",
     "study": "study",
 }

@@ -159,8 +159,11 @@ def _choice(shown: Member) -> str:
 # --- widgets -----------------------------------------------------------------------------------------------------------
 
 
-def choose_picture() -> None:
-    """Draw the choice of side B's picture: side A's, a sample, a stimulus, or one that the visitor has brought."""
+def choose_picture(label: str = "") -> None:
+    """Draw the choice of side B's picture: side A's, a sample, a stimulus, or one that the visitor has brought.
+
+    ``label``: to be shown above it; empty: none.
+    """
     chosen = view.current()
     own = [Member(source, id) for source in ("upload", "camera") for id in uploads.own_pictures(source)]
     options = {SAME: say("sides.same_picture")}
@@ -169,12 +172,12 @@ def choose_picture() -> None:
     options |= {Member("stimuli", name).key: say(f"source.stimulus_{name}") for name in STIMULI}
     view.bind(
         st.selectbox,
-        say("sides.picture"),
+        label or say("sides.picture"),
         key="b_picture",
         value=SAME if chosen.b.picture == SAME else member(chosen).key,
         then=_pick,
         options=options,
-        label_visibility="collapsed",
+        label_visibility="visible" if label else "collapsed",
     )
 
 

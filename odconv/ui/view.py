@@ -106,7 +106,7 @@ def restart(**chosen: Any) -> None:
 
 def choose_layer(name: str) -> None:
     """Look into another layer; what was chosen inside the one before means nothing there."""
-    change(layer=name, filter=None, channel=None, place=None)
+    change(layer=name, filter=None, channel=None, place=None, hand=())
 
 
 def reset_settings() -> None:

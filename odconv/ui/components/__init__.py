@@ -92,6 +92,30 @@ _tempered = _lesson("tempered", "drawTempered(root, data)")
 _output = _lesson("output", "drawOutput(root, data)")
 _curves = _lesson("curves", "drawCurves(root, data)")
 _suffers = _lesson("suffers", "drawSuffers(root, data)")
+_switches = _widget(
+    "switches",
+    script("switches"),
+    style("switches"),
+    "drawSwitches(root, data, { choose: (v) => send('setTriggerValue', 'chosen', v) })",
+)
+_by_hand = _widget(
+    "by_hand",
+    script("attend", "by_hand") + _text("pacing.js"),
+    style("by_hand"),
+    "drawByHand(root, data, { turn: (v) => send('setStateValue', 'turned', v) })",
+)
+_brush = _widget(
+    "brush",
+    script("brush") + _text("pacing.js"),
+    style("brush"),
+    "drawBrush(root, data, { turn: (v) => send('setStateValue', 'turned', v) })",
+)
+_effects = _widget(
+    "effects",
+    script("effects"),
+    style("switches"),
+    "drawEffects(root, data, { choose: (v) => send('setTriggerValue', 'chosen', v) })",
+)
 _gallery = _widget(
     "gallery",
     script() + _text("gallery.js"),
@@ -117,10 +141,17 @@ FIGURES = (
     *("photo", "prediction", "glance", "layer", "kernel", "forging", "side_by_side", "spread", "response"),
     *("side_a", "side_b", "differences", "sides"),
     *("output", "tempered", *_SWEPT),
+    *("switches", "effects", "edit_map"),
 )
 _LAST = ("kernel", "side_by_side", "spread")
 # Of these, what follows the release of a widget, and not a drag of it.
-LATER = {"dials": (*_LAST, "response"), "knob": (*_LAST, *_SWEPT), "response": _LAST}
+LATER = {
+    "dials": (*_LAST, "response"),
+    "knob": (*_LAST, *_SWEPT, "effects"),
+    "response": _LAST,
+    "edit_dials": ("effects",),
+    "brush": ("effects",),
+}
 
 
 def photo(data: dict[str, str], *, key: str = "photo") -> None:
@@ -269,6 +300,41 @@ def curves(data: dict[str, Any], *, key: str = "curves") -> None:
 def suffers(data: dict[str, Any], *, key: str = "suffers") -> None:
     """Each head alone at a high temperature; ``data`` from ``drawings.suffers_data``."""
     _suffers(key=key, data=data | {"key": key})
+
+
+def switches(data: dict[str, Any], on_choose: Callable[[object], None], *, key: str = "switches") -> None:
+    """What stands in the place of each head; ``data`` from ``drawings.switches_data``.
+
+    ``on_choose`` gets {choices: of all four heads}, or {relative}.
+    """
+    _switches(key=key, data=data | {"key": key}, on_chosen_change=lambda: on_choose(_sent(key, "chosen")))
+
+
+def by_hand(
+    data: dict[str, Any], answered: int, session: str, on_turn: Callable[[object], None], *, key: str = "by_hand"
+) -> None:
+    """One layer's attention, whose entries can be set; ``data`` from ``drawings.by_hand_data``, the rest as in ``dials``.
+
+    ``on_turn`` gets {changes: {hand: [[head, entry, value], ...], all that are set}, released, seq, session}.
+    """
+    sent = {"answered": answered, "session": session, "key": key}
+    _by_hand(key=key, data=data | sent, on_turned_change=lambda: on_turn(_sent(key, "turned")))
+
+
+def brush(
+    data: dict[str, Any], answered: int, session: str, on_turn: Callable[[object], None], *, key: str = "brush"
+) -> None:
+    """The picture, to be painted on; ``data`` from ``drawings.brush_data``, the rest as in ``dials``.
+
+    ``on_turn`` gets {changes: {brush: [[x, y, radius], ...], all dabs}, released, seq, session}.
+    """
+    sent = {"answered": answered, "session": session, "key": key}
+    _brush(key=key, data=data | sent, on_turned_change=lambda: on_turn(_sent(key, "turned")))
+
+
+def effects(data: dict[str, Any], on_choose: Callable[[object], None], *, key: str = "effects") -> None:
+    """The map of effects; ``data`` from ``drawings.effects_data``. ``on_choose`` gets {layer, head} of a cell."""
+    _effects(key=key, data=data | {"key": key}, on_chosen_change=lambda: on_choose(_sent(key, "chosen")))
 
 
 def gallery(
