@@ -4,8 +4,23 @@ import urllib.request
 
 import pytest
 
+from tests.browser.explore import open_page
 from tests.browser.server import Server, chromium
 
+# To a link, as the browser's Back does; until the page has been run.
+GO_TO = """(link) => new Promise((done) => {
+  const app = document.querySelector("[data-testid=stApp]");
+  let running = false;
+  new MutationObserver((_, observer) => {
+    const before = running;
+    running = app.dataset.testScriptState !== "notRunning";
+    if (!before || running) return;
+    observer.disconnect();
+    done();
+  }).observe(app, { attributeFilter: ["data-test-script-state"] });
+  history.pushState(null, "", link);
+  dispatchEvent(new PopStateEvent("popstate"));
+})"""
 KEPT = 4  # seconds for which the server remembers a browser that is gone
 VIEWPORT = {"width": 1360, "height": 900}
 
@@ -44,6 +59,50 @@ def profile(browser_type, browser_type_launch_args, tmp_path_factory):
         yield context
 
 
+class Problems(list):
+    """Console errors of pages that are watched, and requests of theirs that leave the machine."""
+
+    def watch(self, page):
+        page.on("console", lambda message: message.type == "error" and self.append(f"console: {message.text}"))
+        page.on("pageerror", lambda error: self.append(f"uncaught: {error}"))
+        page.on("request", self.check)
+        return page
+
+    def check(self, request):
+        if not request.url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:", "file:")):
+            self.append(f"request to {request.url}")
+
+
+@pytest.fixture(scope="session")
+def kept_page(profile):
+    """A page for ``visit``, and its problems."""
+    problems = Problems()
+    return problems.watch(profile.new_page()), problems
+
+
+@pytest.fixture
+def visit(server, kept_page):
+    """visit(link) -> Explore at a link, ``?sample=rocket``, in one page for many tests: to load it anew takes seconds each time.
+
+    It goes to the link as Back does, so the session is an old one; its window and media are as at first.
+    """
+    page, problems = kept_page
+    problems.clear()
+
+    def go(link, viewport=VIEWPORT, color_scheme="light"):
+        page.mouse.up()
+        page.set_viewport_size(viewport)
+        page.emulate_media(media="screen", color_scheme=color_scheme)
+        if page.locator("[data-test-connection-state=CONNECTED]").count():
+            page.evaluate(GO_TO, link)
+        else:  # the first time, or after the server was gone
+            open_page(page, server.url + link)
+        return page
+
+    yield go
+    assert problems == []
+
+
 @pytest.fixture
 def new_page(new_context, profile):
     """A page that knows nothing of earlier ones; its test fails on a console error and on a request that leaves the machine.
@@ -51,15 +110,7 @@ def new_page(new_context, profile):
     ``viewport`` and ``color_scheme`` are set for the page alone; for any other option it has a browser of its own.
     ``new_page.expect_errors(...)``: console errors that have one of these texts in them are part of the test.
     """
-    problems, expected, pages = [], [], []
-
-    def check(request):
-        if not request.url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:", "file:")):
-            problems.append(f"request to {request.url}")
-
-    def listen(message):
-        if message.type == "error":
-            problems.append(f"console: {message.text}")
+    problems, expected, pages = Problems(), [], []
 
     def make(viewport=VIEWPORT, color_scheme="light", **options):
         if options:
@@ -71,10 +122,7 @@ def new_page(new_context, profile):
             pages.append(page)
             page.set_viewport_size(viewport)
             page.emulate_media(color_scheme=color_scheme)
-        page.on("console", listen)
-        page.on("pageerror", lambda error: problems.append(f"uncaught: {error}"))
-        page.on("request", check)
-        return page
+        return problems.watch(page)
 
     make.expect_errors = lambda *texts: expected.extend(texts)
     yield make

@@ -10,7 +10,6 @@ from odconv.ui.dials import STOPS
 from tests.browser.explore import (
     NUMBERS,
     expect_numbers,
-    open_page,
     place_on,
     query,
     record_of,
@@ -32,8 +31,8 @@ def thumb(dial):
 
 
 @pytest.mark.parametrize("temperature", ["30", "15", "1.02"])
-def test_the_dial_shows_the_temperature_of_a_link_as_it_is(server, new_page, temperature):
-    page = open_page(new_page(), f"{server.url}?sample=rocket&t={temperature}")
+def test_the_dial_shows_the_temperature_of_a_link_as_it_is(visit, temperature):
+    page = visit(f"?sample=rocket&t={temperature}")
     expect_shown(page, temperature, "4, all")
     dial = page.get_by_label("Temperature", exact=True)
     expect(dial).to_have_attribute("aria-valuetext", temperature)
@@ -42,8 +41,8 @@ def test_the_dial_shows_the_temperature_of_a_link_as_it_is(server, new_page, tem
     assert query(page)["t"] == temperature
 
 
-def test_turning_one_dial_leaves_the_other_one_as_it_is(server, new_page):
-    page = open_page(new_page(), f"{server.url}?sample=rocket&t=1.02")
+def test_turning_one_dial_leaves_the_other_one_as_it_is(visit):
+    page = visit("?sample=rocket&t=1.02")
     kernels = page.get_by_label("Kernels", exact=True)
     kernels.press("ArrowLeft")
     page.wait_for_url(re.compile(r"[?&]kernels=3(&|$)"))
@@ -52,8 +51,8 @@ def test_turning_one_dial_leaves_the_other_one_as_it_is(server, new_page):
     expect_numbers(page, record_of(sample("rocket"), Settings(temperature=1.02, kernels=3)))
 
 
-def test_keys_reach_both_ends_and_every_stop_between(server, new_page):
-    page = open_page(new_page(), f"{server.url}?sample=rocket&t=29.6")
+def test_keys_reach_both_ends_and_every_stop_between(visit):
+    page = visit("?sample=rocket&t=29.6")
     dial = page.get_by_label("Temperature", exact=True)
     for key, text in (
         ("End", "30"),
@@ -70,15 +69,15 @@ def test_keys_reach_both_ends_and_every_stop_between(server, new_page):
     expect_numbers(page, record_of(sample("rocket"), Settings(temperature=STOPS[1])))
 
 
-def test_from_between_two_stops_an_arrow_goes_to_the_next_one(server, new_page):
-    page = open_page(new_page(), f"{server.url}?sample=rocket&t=29.6")
+def test_from_between_two_stops_an_arrow_goes_to_the_next_one(visit):
+    page = visit("?sample=rocket&t=29.6")
     page.get_by_label("Temperature", exact=True).press("ArrowRight")
     expect_shown(page, "30", "4, all")
     page.wait_for_url(re.compile(r"[?&]t=30(&|$)"))
 
 
-def test_back_at_1_the_dial_says_as_trained_and_the_link_says_nothing(server, new_page):
-    page = open_page(new_page(), f"{server.url}?sample=rocket&t=1.02")
+def test_back_at_1_the_dial_says_as_trained_and_the_link_says_nothing(visit):
+    page = visit("?sample=rocket&t=1.02")
     dial = page.get_by_label("Temperature", exact=True)
     dial.press("ArrowLeft")
     expect_shown(page, "1, as trained", "4, all")
@@ -86,8 +85,8 @@ def test_back_at_1_the_dial_says_as_trained_and_the_link_says_nothing(server, ne
     expect_numbers(page, record_of(sample("rocket")))
 
 
-def test_nothing_in_the_dials_moves_while_one_is_dragged(server, new_page):
-    page = open_page(new_page(), f"{server.url}?sample=rocket")
+def test_nothing_in_the_dials_moves_while_one_is_dragged(visit, server):
+    page = visit("?sample=rocket")
     dial = page.get_by_label("Temperature", exact=True)
     places = """() => {
       const root = document.querySelector(".st-key-dials [data-testid=stBidiComponentIsolated]").shadowRoot;
@@ -110,8 +109,8 @@ def test_nothing_in_the_dials_moves_while_one_is_dragged(server, new_page):
     page.mouse.up()
 
 
-def test_a_drag_that_ends_where_it_began_shows_what_was_shown_then(server, new_page):
-    page = open_page(new_page(), f"{server.url}?sample=rocket")
+def test_a_drag_that_ends_where_it_began_shows_what_was_shown_then(visit, server):
+    page = visit("?sample=rocket")
     dial, at_first = page.get_by_label("Temperature", exact=True), record_of(sample("rocket"))
     wide, half = dial.bounding_box()["width"], 8  # px: the thumb's middle goes no nearer to an end
     one = (half + STOPS.index(1) / (len(STOPS) - 1) * (wide - 2 * half)) / wide

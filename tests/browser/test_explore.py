@@ -43,8 +43,8 @@ def test_an_uploaded_photo_shows_the_numbers_that_pytorch_computes(server, new_p
     assert "never" not in page.url
 
 
-def test_figures_follow_the_temperature_while_it_is_dragged_and_agree_on_release(server, new_page):
-    page = open_page(new_page(), f"{server.url}?sample=rocket")
+def test_figures_follow_the_temperature_while_it_is_dragged_and_agree_on_release(visit):
+    page = visit("?sample=rocket")
     trained = record_of(sample("rocket"))
     expect_numbers(page, trained)
     dial = page.get_by_label("Temperature", exact=True)
@@ -66,8 +66,8 @@ def test_figures_follow_the_temperature_while_it_is_dragged_and_agree_on_release
     expect(page).not_to_have_url(re.compile(r"[?&]t="))
 
 
-def test_at_a_switch_every_drawing_shows_differences_from_the_typical_picture(server, new_page):
-    page = open_page(new_page(), f"{server.url}?sample=rocket,espresso")
+def test_at_a_switch_every_drawing_shows_differences_from_the_typical_picture(visit):
+    page = visit("?sample=rocket,espresso")
     page.get_by_role("radio", name="Difference from the typical picture").click()
     page.wait_for_url(re.compile(r"[?&]show=difference"))
     expect(page.get_by_role("listbox", name="Difference from typical attention")).to_be_visible()
@@ -81,8 +81,8 @@ def test_at_a_switch_every_drawing_shows_differences_from_the_typical_picture(se
         assert shown == pytest.approx([value for shift in expected for value in shift.ravel()], abs=0.002)
 
 
-def test_the_kernels_dial_is_turned_by_keyboard(server, new_page):
-    page = open_page(new_page(), f"{server.url}?sample=rocket")
+def test_the_kernels_dial_is_turned_by_keyboard(visit):
+    page = visit("?sample=rocket")
     dial = page.get_by_label("Kernels", exact=True)
     dial.focus()
     dial.press("ArrowLeft")
@@ -97,12 +97,10 @@ def test_the_kernels_dial_is_turned_by_keyboard(server, new_page):
     expect_numbers(page, record_of(sample("rocket")))
 
 
-def test_a_link_opened_on_a_cold_server_restores_the_view(frail, new_page):
+def test_a_link_restores_the_view(visit):
     settings = Settings(temperature=4.5, kernels=2, keep="first", compensate=True, ablate=("channel",))
     link = "?sample=raccoon&layer=layer2.1.conv2&t=4.5&kernels=2&keep=first&compensate=1&ablate=channel"
-    frail.stop()
-    frail.start()
-    page = open_page(new_page(), f"{frail.url}{link}")
+    page = visit(link)
     expect(page.get_by_role("heading", name="One layer: layer2.1.conv2", exact=True)).to_be_visible()
     expect(page.locator(".st-key-gallery [aria-pressed=true]")).to_have_attribute("title", "Raccoon")
     expect(page.locator(".st-key-dials output")).to_have_text(["4.5", "2 of 4"])
@@ -112,9 +110,9 @@ def test_a_link_opened_on_a_cold_server_restores_the_view(frail, new_page):
     )
 
 
-def test_a_link_carries_the_chosen_model(server, new_page):
+def test_a_link_carries_the_chosen_model(visit):
     name = WEIGHTS.name
-    page = open_page(new_page(), f"{server.url}?model={name}&sample=rocket")
+    page = visit(f"?model={name}&sample=rocket")
     assert query(page)["model"] == name
 
 
@@ -137,8 +135,8 @@ def test_a_phone_in_dark_theme_shows_everything_without_scrolling_sideways(serve
     assert page.locator(".st-key-glance svg").first.bounding_box()["width"] <= 390
 
 
-def test_arrow_keys_and_clicks_choose_a_layer(server, new_page):
-    page = open_page(new_page(), f"{server.url}?sample=rocket")
+def test_arrow_keys_and_clicks_choose_a_layer(visit):
+    page = visit("?sample=rocket")
     record, glance = record_of(sample("rocket")), page.get_by_role("listbox", name="at a glance")
     names = list(record.layers)
     glance.focus()
@@ -153,8 +151,8 @@ def test_arrow_keys_and_clicks_choose_a_layer(server, new_page):
     expect_numbers(page, record, names[2])
 
 
-def test_arrow_keys_in_a_hurry_lose_no_step(server, new_page):
-    page = open_page(new_page(), f"{server.url}?sample=rocket")
+def test_arrow_keys_in_a_hurry_lose_no_step(visit):
+    page = visit("?sample=rocket")
     glance = page.get_by_role("listbox", name="at a glance")
     glance.focus()
     for _ in range(5):
@@ -175,11 +173,9 @@ def test_the_address_says_what_is_shown_without_a_step_in_the_history(server, ne
     assert page.url == "about:blank"
 
 
-def test_the_chart_across_layers_is_whole(server, new_page):
-    page = new_page()
+def test_the_chart_across_layers_is_whole(visit):
     for width in (1366, 1920):
-        page.set_viewport_size({"width": width, "height": 900})
-        open_page(page, f"{server.url}?sample=rocket,espresso")
+        page = visit("?sample=rocket,espresso", viewport={"width": width, "height": 900})
         expect(page.locator(".js-plotly-plot .xtick")).to_have_count(16)
         chart, last = page.get_by_test_id("stPlotlyChart").bounding_box(), page.locator(".js-plotly-plot .xtick").last
         assert page.locator(".js-plotly-plot .main-svg").first.bounding_box()["width"] <= chart["width"] + 1
@@ -191,8 +187,8 @@ NOT_OURS = ("[data-testid=stHeader]", ".js-plotly-plot")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing_serious(server, new_page, theme):
-    page = open_page(new_page(color_scheme=theme), f"{server.url}?sample=rocket,raccoon&t=3&kernels=2")
+def test_axe_finds_nothing_serious(visit, theme):
+    page = visit("?sample=rocket,raccoon&t=3&kernels=2", color_scheme=theme)
     expect(page.locator(".st-key-side_by_side svg").first).to_be_visible()
     expect(page.locator(".js-plotly-plot").first).to_be_visible()
     violations = Axe().run(page, context={"exclude": [[selector] for selector in NOT_OURS]}).response["violations"]
@@ -252,8 +248,8 @@ def differ_most(*records):
     return max(records[0].layers, key=spread)
 
 
-def test_a_click_replaces_and_with_compare_adds(server, new_page):
-    page = open_page(new_page(), server.url)
+def test_a_click_replaces_and_with_compare_adds(visit):
+    page = visit("/")
     page.get_by_role("button", name="Rocket").click()
     expect_numbers(page, record_of(sample("rocket")))
     assert query(page) == {"sample": "rocket"}
@@ -268,8 +264,8 @@ def test_a_click_replaces_and_with_compare_adds(server, new_page):
     expect_numbers(page, record_of(sample("raccoon")))
 
 
-def test_back_and_forward_go_through_what_was_chosen_and_a_drag_is_one_step(server, new_page):
-    page = open_page(new_page(), f"{server.url}?sample=rocket")
+def test_back_and_forward_go_through_what_was_chosen_and_a_drag_is_one_step(visit):
+    page = visit("?sample=rocket")
     trained, steps = record_of(sample("rocket")), page.evaluate("history.length")
     dial = page.get_by_label("Temperature", exact=True)
     page.mouse.move(*place_on(dial, 0.5))
@@ -296,17 +292,17 @@ def test_back_and_forward_go_through_what_was_chosen_and_a_drag_is_one_step(serv
     assert float(query(page)["t"]) == hot.settings.temperature
 
 
-def test_a_link_cannot_write_markdown_into_the_page(server, new_page):
+def test_a_link_cannot_write_markdown_into_the_page(visit):
     hostile = "![x](https://example.org/x.png)<img src=y>:red[z] www.example.org"
     names = ("layer", "model", "sample", "stimulus", "t")
-    page = open_page(new_page(), f"{server.url}?{'&'.join(f'{name}={hostile}' for name in names)}")
+    page = visit(f"?{'&'.join(f'{name}={hostile}' for name in names)}")
     expect(page.get_by_test_id("stAlert")).to_have_count(2)  # of what is not understood, and of the layer
     expect(page.locator("img[src*=example], img[src=y]")).to_have_count(0)
     expect(page.get_by_test_id("stAlert").locator("a, img, span[style*=color]")).to_have_count(0)
 
 
-def test_the_likely_classes_have_bars_at_every_width(server, new_page):
-    page = open_page(new_page(viewport={"width": 1366, "height": 900}), f"{server.url}?sample=espresso")
+def test_the_likely_classes_have_bars_at_every_width(visit):
+    page = visit("?sample=espresso")
     share = float(record_of(sample("espresso")).probabilities.max())
     bar, track = (page.locator(f".st-key-prediction .{part}").first for part in ("bar", "track"))
     for width in (1366, 900, 860, 820, 390):
@@ -316,8 +312,8 @@ def test_the_likely_classes_have_bars_at_every_width(server, new_page):
         assert bar.bounding_box()["width"] == pytest.approx(share * track.bounding_box()["width"], abs=1.5), width
 
 
-def test_nothing_above_the_dials_moves_them_when_the_defaults_are_left(server, new_page):
-    page = open_page(new_page(), f"{server.url}?sample=rocket")
+def test_nothing_above_the_dials_moves_them_when_the_defaults_are_left(visit):
+    page = visit("?sample=rocket")
     dial = page.get_by_label("Temperature", exact=True)
     before = dial.bounding_box()
     dial.press("ArrowRight")
@@ -326,8 +322,8 @@ def test_nothing_above_the_dials_moves_them_when_the_defaults_are_left(server, n
     assert dial.bounding_box() == before
 
 
-def test_a_printed_page_has_the_photo_the_bars_and_every_layer_and_no_controls_beside_it(server, new_page):
-    page = open_page(new_page(), f"{server.url}?sample=espresso,rocket")
+def test_a_printed_page_has_the_photo_the_bars_and_every_layer_and_no_controls_beside_it(visit):
+    page = visit("?sample=espresso,rocket")
     expect(page.locator(".st-key-side_by_side svg").first).to_be_visible()
     page.emulate_media(media="print")
     page.set_viewport_size({"width": 718, "height": 1000})  # A4 less its margins
@@ -385,8 +381,8 @@ def opened_offline(page, new_page, path):
     return offline
 
 
-def test_the_html_file_opens_offline_and_answers_a_key(server, new_page, tmp_path):
-    page = open_page(new_page(), f"{server.url}?sample=rocket&t=3")
+def test_the_html_file_opens_offline_and_answers_a_key(visit, new_page, tmp_path):
+    page = visit("?sample=rocket&t=3")
     offline = opened_offline(page, new_page, tmp_path / "attention.html")
     expect(offline.get_by_role("heading", name="Rocket")).to_be_visible()
     glance = offline.get_by_role("listbox", name="at a glance")
@@ -400,8 +396,8 @@ def test_the_html_file_opens_offline_and_answers_a_key(server, new_page, tmp_pat
     assert shown == pytest.approx(kernel, abs=0.002)
 
 
-def test_the_html_file_shows_differences_where_the_page_does(server, new_page, tmp_path):
-    page = open_page(new_page(), f"{server.url}?sample=rocket&show=difference")
+def test_the_html_file_shows_differences_where_the_page_does(visit, new_page, tmp_path):
+    page = visit("?sample=rocket&show=difference")
     offline = opened_offline(page, new_page, tmp_path / "attention.html")
     expect(offline.get_by_text("difference from 10,000 validation pictures' mean")).to_be_visible()
     texts = offline.locator(".layer title").all_text_contents()
@@ -412,8 +408,8 @@ def test_the_html_file_shows_differences_where_the_page_does(server, new_page, t
     assert shown == pytest.approx(shift.ravel(), abs=0.002)
 
 
-def test_the_comparison_and_the_download_follow_every_setting_and_the_layer(server, new_page):
-    page = open_page(new_page(), f"{server.url}?sample=espresso,rocket")
+def test_the_comparison_and_the_download_follow_every_setting_and_the_layer(visit, server):
+    page = visit("?sample=espresso,rocket")
     page.get_by_role("listbox", name="at a glance").press("ArrowRight")
     expect(page.get_by_role("heading", name="2 pictures in layer1.0.conv2")).to_be_visible()
     page.locator(".st-key-more button").click()

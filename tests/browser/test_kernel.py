@@ -11,7 +11,7 @@ from odconv import Settings
 from odconv.atlas import atlas_beside
 from odconv.attention import Heads
 from odconv.forge import forge_steps
-from tests.browser.explore import FIRST, ROOT, WEIGHTS, network, open_page, place_on, query, record_of, sample
+from tests.browser.explore import FIRST, ROOT, WEIGHTS, network, place_on, query, record_of, sample
 
 LINK = "&filter=5&channel=7"
 FORGED = f"""() => [...(({ROOT})("kernel")?.querySelectorAll('[data-step=forged] title') ?? [])]
@@ -59,19 +59,19 @@ def expect_classes_of_kernels(page, first):
         assert rows.nth(i).locator(".use-first").count() == 1
 
 
-def test_the_forged_kernel_is_pytorchs_for_each_picture_and_at_each_temperature(server, new_page):
-    page = open_page(new_page(), f"{server.url}?sample=rocket{LINK}")
+def test_the_forged_kernel_is_pytorchs_for_each_picture_and_at_each_temperature(visit, server):
+    page = visit(f"?sample=rocket{LINK}")
     expect_kernels(page, attention_of("rocket"), typical())
-    page.goto(f"{server.url}?sample=espresso{LINK}")
+    visit(f"?sample=espresso{LINK}")
     expect_kernels(page, attention_of("espresso"), typical())
     expect_classes_of_kernels(page, "espresso")
-    page.goto(f"{server.url}?sample=espresso,rocket&t=4.5{LINK}")
+    visit(f"?sample=espresso,rocket&t=4.5{LINK}")
     expect_kernels(page, attention_of("espresso", Settings(4.5)), attention_of("rocket", Settings(4.5)))
     assert page.locator(".st-key-kernel canvas").count() == 3
 
 
-def test_the_kernel_follows_the_temperature_when_the_dial_is_released_and_is_marked_before(server, new_page):
-    page = open_page(new_page(), f"{server.url}?sample=rocket{LINK}")
+def test_the_kernel_follows_the_temperature_when_the_dial_is_released_and_is_marked_before(visit):
+    page = visit(f"?sample=rocket{LINK}")
     expect_kernels(page, attention_of("rocket"), typical())
     dial = page.get_by_label("Temperature", exact=True)
     page.mouse.move(*place_on(dial, 0.4))
@@ -84,8 +84,8 @@ def test_the_kernel_follows_the_temperature_when_the_dial_is_released_and_is_mar
     expect(page.locator(".st-key-kernel")).not_to_have_attribute("aria-busy", "true")
 
 
-def test_filter_and_channel_are_chosen_and_go_into_the_link(server, new_page):
-    page = open_page(new_page(), f"{server.url}?sample=rocket")
+def test_filter_and_channel_are_chosen_and_go_into_the_link(visit):
+    page = visit("?sample=rocket")
     expect(page.locator(".st-key-kernel .slice")).to_contain_text("differs most")
     assert "filter" not in query(page)
     field = page.get_by_label("Filter", exact=True)

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from odconv import Settings
-from tests.browser.explore import NUMBERS, expect_numbers, open_page, place_on, query, record_of, sample
+from tests.browser.explore import NUMBERS, expect_numbers, place_on, query, record_of, sample
 
 SEEN = ("photo", "prediction", "dials", "glance")
 
@@ -43,15 +43,9 @@ def places(page):
     return page.evaluate(PLACES, list(SEEN))
 
 
-def open_whole(page, url):
-    """Open a page and wait until its buttons, too, have replaced what keeps their place."""
-    open_page(page, url)
-    expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
-    return page
-
-
-def test_on_a_laptop_all_is_seen_at_once_and_nothing_moves_while_a_dial_is_dragged(server, new_page):
-    page = open_whole(new_page(viewport={"width": 1366, "height": 768}), f"{server.url}?sample=rocket")
+def test_on_a_laptop_all_is_seen_at_once_and_nothing_moves_while_a_dial_is_dragged(visit):
+    page = visit("?sample=rocket", viewport={"width": 1366, "height": 768})
+    expect(page.get_by_test_id("stSkeleton")).to_have_count(0)  # which keeps the place of what is not there yet
     before = places(page)
     for part, (x, y, width, height) in before.items():
         assert x >= 0, part
@@ -72,8 +66,8 @@ def test_on_a_laptop_all_is_seen_at_once_and_nothing_moves_while_a_dial_is_dragg
     assert places(page) == before
 
 
-def test_the_fold_and_reset_are_reached_by_keys_and_the_focus_stays(server, new_page):
-    page = open_whole(new_page(), f"{server.url}?sample=rocket&t=3")
+def test_the_fold_and_reset_are_reached_by_keys_and_the_focus_stays(visit):
+    page = visit("?sample=rocket&t=3")
     reset, fold = page.get_by_role("button", name="Reset"), page.locator(".st-key-more button")
     reset.focus()
     reset.press("Enter")
@@ -91,19 +85,16 @@ def test_the_fold_and_reset_are_reached_by_keys_and_the_focus_stays(server, new_
 
 
 @pytest.mark.parametrize("width", [820, 390])
-def test_on_a_tablet_and_a_phone_the_parts_stand_one_below_the_other_and_nothing_scrolls_sideways(
-    server, new_page, width
-):
-    page = open_whole(new_page(viewport={"width": width, "height": 900}), f"{server.url}?sample=rocket")
+def test_on_a_tablet_and_a_phone_the_parts_stand_one_below_the_other_and_nothing_scrolls_sideways(visit, width):
+    page = visit("?sample=rocket", viewport={"width": width, "height": 900})
     tops = page.evaluate(PLACES, ["beginning", "gallery", *SEEN, "layer"])
     assert [top for _, top, _, _ in tops.values()] == sorted({top for _, top, _, _ in tops.values()})
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     assert page.get_by_test_id("stMain").evaluate("(main) => main.scrollWidth <= main.clientWidth")
 
 
-def test_a_page_for_a_room_has_no_sidebar_and_no_text_below_20_px_and_everything_works(server, new_page):
-    page = new_page(viewport={"width": 1366, "height": 768})
-    open_whole(page, f"{server.url}?sample=rocket,espresso&t=3&present=1")
+def test_a_page_for_a_room_has_no_sidebar_and_no_text_below_20_px_and_everything_works(visit):
+    page = visit("?sample=rocket,espresso&t=3&present=1", viewport={"width": 1366, "height": 768})
     expect(page.get_by_test_id("stSidebar")).to_be_hidden()
     expect(page.locator(".js-plotly-plot .xtick").first).to_be_visible()
     page.locator(".st-key-more button").click()
@@ -132,8 +123,8 @@ def test_a_page_for_a_room_has_no_sidebar_and_no_text_below_20_px_and_everything
     expect(page).not_to_have_url(re.compile("present"))
 
 
-def test_a_dark_page_is_printed_as_dark_ink_on_white_paper(server, new_page):
-    page = open_whole(new_page(color_scheme="dark"), f"{server.url}?sample=rocket,espresso&present=1")
+def test_a_dark_page_is_printed_as_dark_ink_on_white_paper(visit):
+    page = visit("?sample=rocket,espresso&present=1", color_scheme="dark")
     expect(page.locator(".js-plotly-plot .xtick").first).to_be_visible()
     page.emulate_media(media="print", color_scheme="dark")
     channels = """(element) => {

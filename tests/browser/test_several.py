@@ -14,7 +14,6 @@ from tests.browser.explore import (
     NUMBERS,
     expect_numbers,
     network,
-    open_page,
     photo,
     place_on,
     query,
@@ -50,8 +49,8 @@ def expect_curve(page, settings=None):
         assert line == pytest.approx([float(shares[n]) for shares in alone], abs=0.003)
 
 
-def test_what_is_seen_follows_the_knob_while_it_is_dragged_and_nothing_moves(server, new_page):
-    page = open_page(new_page(), f"{server.url}?source=stimuli&stimulus=plain")
+def test_what_is_seen_follows_the_knob_while_it_is_dragged_and_nothing_moves(visit):
+    page = visit("?source=stimuli&stimulus=plain")
     expect_numbers(page, record_at(0))
     expect_curve(page)
     steps, places, knob = page.evaluate("history.length"), page.evaluate(PLACES), page.get_by_label("Hue", exact=False)
