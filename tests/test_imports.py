@@ -36,7 +36,7 @@ ALLOWED = {
     "comparison": {"attention", "explain"},
     "response": {"attention", "card", "explain", "images", "stimuli"},
     "tasks": {"attention", "words"},
-    "start": {"attention", "forge", "layer", "tasks", "words"},
+    "start": {"attention", "explain", "forge", "layer", "tasks", "words"},
     "normalize": {"attention", "layer"},
     "tempering": {"attention", "explain", "forge", "layer"},
     "drawings": {

@@ -8,7 +8,7 @@ import streamlit as st
 
 from odconv.attention import HEADS, Settings
 from odconv.drawings import describe_settings
-from odconv.ui import dials, text, view
+from odconv.ui import dials, glossary, text, view
 from odconv.ui.engine import Engine
 from odconv.ui.text import say
 
@@ -22,7 +22,7 @@ def show_dials(engine: Engine) -> None:
         st.button(say("setting.reset"), key="reset", on_click=_reset)
     with st.container(key="in-force"):
         settings = describe_settings(text.language(), engine.normalize(chosen))
-        st.caption(text.markdown("setting.in_force", settings=settings))
+        st.caption(f"{text.markdown('setting.in_force', settings=settings)} {glossary.explain('dial.why')}")
 
 
 def show_more(engine: Engine) -> None:

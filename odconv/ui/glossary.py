@@ -53,6 +53,7 @@ def show() -> None:
     written = terms(language())
     with st.expander(say("foot.title"), key="foot"):
         st.markdown(f"**{say('foot.glossary')}**")
+        st.caption(say("foot.counting"))
         st.markdown("\n".join(f"* **{written[term]}**: {meaning(language(), term)}" for term in sorted(written)))
         st.markdown(f"**{say('foot.cite')}**")
         st.markdown(say("foot.cite_text"))

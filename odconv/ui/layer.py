@@ -50,7 +50,7 @@ def show_layer(engine: Engine, answers: Answers) -> None:
     name = chosen(record)
     warn(answers, name)
     typical = _typical(engines.load_atlas_for(engine, answers.trained))
-    st.subheader(text.markdown("page.one_layer", layer=name), anchor=False)
+    st.subheader(text.markdown("page.one_layer", layer=name), anchor=False, help=say("meaning.layer_name"))
     components.layer(
         drawings.layer_data(
             language,
