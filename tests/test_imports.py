@@ -57,7 +57,7 @@ ALLOWED = {
     },
     "atlas": {"attention"},
     "kernel_use": {"atlas"},
-    "findings": {"atlas", "attention", "explain", "kernel_use", "layer", "probe", "tasks", "words"},
+    "findings": {"atlas", "attention", "explain", "kernel_use", "layer", "probe", "tasks", "tempering", "words"},
     "unusual": {"atlas", "attention", "explain"},
     "export": {"attention", "cost", "drawings", "explain", "words"},
     "figures": {"attention", "drawings", "words"},

@@ -72,7 +72,7 @@ def test_both_maps_go_from_the_lowest_of_all_numbers_to_the_highest_and_their_di
     view, *_ = view_of()
     data, sides = data_of(view), np.stack([view.own.map, view.other.map]).astype(float)
     low, high = sides.min(), sides.max()
-    assert f"from {low:.3g}, black, to {high:.3g}, white" in data["scale"]
+    assert f"from {low:.3g}, black, to {high:.3g}, white".replace("-", "−") in data["scale"]
     for row, values in zip(data["rows"], sides, strict=True):
         assert row["map"]["tones"] == [[0, 0, 0], [255, 255, 255]]
         read = low + (levels_of(row["map"]) - 1.0) / 254 * (high - low)

@@ -85,8 +85,8 @@ def kernel_data(
             language,
             "forge.scale_alone" if other is None else "forge.scale",
             end=f"{end:g}",
-            map_low=f"{map_ends[0]:.3g}",
-            map_high=f"{map_ends[1]:.3g}",
+            map_low=_number(map_ends[0]),
+            map_high=_number(map_ends[1]),
             map_end=f"{difference_end:g}",
         ),
         "slice": describe_slice(language, view, picked, other is not None),
@@ -136,7 +136,7 @@ def _map(
     language: str, values: np.ndarray, levels: np.ndarray, tones: tuple[str, ...], alt: str, **names: Any
 ) -> dict[str, Any]:
     """A map as bytes, 1 to 255 for the first to the last of ``tones``, row by row, and in words."""
-    low, high = (f"{number:.3g}" for number in ends_of(values))
+    low, high = map(_number, ends_of(values))
     return {
         "width": values.shape[1],
         "height": values.shape[0],
@@ -144,6 +144,10 @@ def _map(
         "tones": tone_bytes(tones),
         "alt": say(language, f"forge.{alt}", low=low, high=high, **names),
     }
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}".replace("-", "−")
 
 
 def _difference_map(language: str, values: np.ndarray, end: float) -> dict[str, Any]:

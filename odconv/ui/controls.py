@@ -20,9 +20,10 @@ def show_dials(engine: Engine) -> None:
         dials.show(chosen, engine.num_kernels)
         # Never disabled: a button that is takes the keyboard's focus with it.
         st.button(say("setting.reset"), key="reset", on_click=_reset)
-    with st.container(key="in-force"):
+    with st.container(key="in-force", gap=None):
         settings = describe_settings(text.language(), engine.normalize(chosen))
-        st.caption(f"{text.markdown('setting.in_force', settings=settings)} {glossary.explain('dial.why')}")
+        st.caption(text.markdown("setting.in_force", settings=settings))
+        st.caption(glossary.explain("dial.why"))
 
 
 def show_more(engine: Engine) -> None:

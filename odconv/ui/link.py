@@ -72,7 +72,6 @@ class View:
     question: str = ""  # which one is open in the fold at the foot of a page; empty: the fold is closed
     present: bool = False  # whether the page is shown to a room: large text, no sidebar
     dials: str = "one"  # of the temperature lesson: "one" for all heads, or "four"
-    suffers: str = ""  # the head that the visitor thinks a high temperature harms most; empty: not asked yet
     difference: bool = False  # whether attention is shown minus the typical, where there is an atlas
     settings: Settings = field(default_factory=Settings)
     b: Other = field(default_factory=Other)
@@ -218,7 +217,6 @@ PARAMETERS = (
     Parameter("present", "present", _switch("1"), lambda on: "1"),
     Parameter("t", "temperature", _temperature, _write_temperature),
     Parameter("dials", "dials", _one_of(["one", "four"])),
-    Parameter("suffers", "suffers", _one_of(HEADS)),
     Parameter("tempered", "tempered", _heads, _join),
     Parameter("kernels", "kernels", _whole(1, MOST_KERNELS)),
     Parameter("keep", "keep", _one_of(["strongest", "first"])),

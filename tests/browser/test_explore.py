@@ -257,13 +257,13 @@ def test_a_click_replaces_and_with_compare_adds(server, new_page):
     page.get_by_role("button", name="Rocket").click()
     expect_numbers(page, record_of(sample("rocket")))
     assert query(page) == {"sample": "rocket"}
-    page.locator(".st-key-compare").get_by_text("Compare", exact=True).click()
+    page.locator(".st-key-compare").get_by_text("Several", exact=True).click()
     page.get_by_role("button", name="Raccoon").click()
     layer = differ_most(record_of(sample("rocket")), record_of(sample("raccoon")))
     expect(page.get_by_role("heading", name=f"2 pictures in {layer}")).to_be_visible()
     expect_numbers(page, record_of(sample("raccoon")), layer)
     page.wait_for_url(re.compile(r"shown=2"))
-    page.locator(".st-key-compare").get_by_text("Compare", exact=True).click()
+    page.locator(".st-key-compare").get_by_text("Several", exact=True).click()
     expect(page.get_by_role("heading", name="2 pictures in")).to_have_count(0)
     expect_numbers(page, record_of(sample("raccoon")))
 

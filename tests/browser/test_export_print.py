@@ -263,7 +263,8 @@ def test_a_hostile_name_stays_text_everywhere(file, new_page):
     option = page.get_by_role("option").nth(1)
     assert option.get_attribute("data-name") == f"1 {HOSTILE}"
     assert HOSTILE in option.get_attribute("aria-label")
-    assert HOSTILE in option.locator("title").first.text_content()
+    option.locator("[data-head=channel]").hover()
+    expect(page.get_by_text(re.compile(re.escape(f"1 {HOSTILE}, channel: channel ")))).to_have_count(1)
     option.click()
     expect(page.get_by_role("heading", name=f"One layer: 1 {HOSTILE}", exact=True)).to_have_count(2)
 

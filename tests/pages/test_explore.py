@@ -293,7 +293,7 @@ def test_the_page_says_how_often_a_network_is_right_where_its_card_has_the_numbe
     save_checkpoint(resnet18(10, width=8, stem="small"), card, tmp_path / "static.safetensors")
     app = opened(model="static.safetensors")
     assert not app.exception
-    sentence = "Right in 51.3 % of 10,000 validation pictures; the right class is among its first five in 76.3 %."
+    sentence = "Right in 51.3 % of 10,000 validation pictures, kept out of training; the right class is among its first five in 76.3 %."
     assert [text.value for text in app.text if text.value.startswith("Right in")] == ([sentence] if right else [])
 
 
