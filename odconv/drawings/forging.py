@@ -133,7 +133,7 @@ def forging_data(
         "first_channel": kernel.input_channel - kernel.channel,
         "spans": {name: {"span": end, "digits": weight_digits(end)} for name, end in spans.items()},
         "ends": {name: ends_of(map) for name, map in maps.items()},
-        "levels": {name: _bytes(grey_levels(map, ends_of(map))) for name, map in maps.items()},
+        "levels": {name: _bytes(grey_levels(map)) for name, map in maps.items()},
         "tones": tone_bytes(DIVERGING),
         "greys": tone_bytes(GREYS),
         "numbers": f"{made.output.size:,}",

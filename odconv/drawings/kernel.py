@@ -58,15 +58,13 @@ def kernel_data(
     end = largest_size(
         view.candidates, difference, *(side for one in sides for side in (one.mixed, one.tapped, one.forged))
     )
-    map_ends = ends_of(*(one.map for one in sides))
     difference_end = largest_size(map_difference) if map_difference is not None else 0.0
     digits = weight_digits(end)
     name = say(language, "forge.typical") if other_title is None else clean_name(other_title)
-    rows = [_row(language, view, view.own, clean_name(title), map_ends) | {"map_caption": say(language, "forge.map")}]
+    rows = [_row(language, view, view.own, clean_name(title), "forge.map", clean_name(title))]
     if other is not None:
         heading = say(language, "forge.typical_title") if other_title is None else name
-        caption = say(language, "forge.map_other", title=clean_name(title))
-        rows.append(_row(language, view, other, heading, map_ends) | {"map_caption": caption})
+        rows.append(_row(language, view, other, heading, "forge.map_other", clean_name(title)))
     words = {key: texts(language)[f"forge.{key}"] for key in TEMPLATES}
     heads = {head: head_name(language, head) for head in ("channel", "filter")}
     return {
@@ -85,8 +83,6 @@ def kernel_data(
             language,
             "forge.scale_alone" if other is None else "forge.scale",
             end=f"{end:g}",
-            map_low=_number(map_ends[0]),
-            map_high=_number(map_ends[1]),
             map_end=f"{difference_end:g}",
         ),
         "slice": describe_slice(language, view, picked, other is not None),
@@ -101,9 +97,9 @@ def describe_slice(language: str, view: KernelView, picked: bool, compared: bool
     return say(language, key, filter=view.filter, channel=view.input_channel)
 
 
-def _row(
-    language: str, view: KernelView, side: ForgedSlice, title: str, map_ends: tuple[float, float]
-) -> dict[str, Any]:
+def _row(language: str, view: KernelView, side: ForgedSlice, title: str, map_key: str, photo: str) -> dict[str, Any]:
+    """``map_key``: of what stands under the map, which is made of ``photo``."""
+    low, high = map(_number, ends_of(side.map))
     return {
         "title": title,
         "shares": _or_why(language, "kernel", side.shares),
@@ -115,9 +111,8 @@ def _row(
             "filter": _or_why(language, "filter", side.filter_gate),
         },
         "forged": _weights(side.forged),
-        "map": _map(
-            language, side.map, grey_levels(side.map, map_ends), GREYS, "map_alt", title=title, filter=view.filter
-        ),
+        "map": _map(language, side.map, grey_levels(side.map), GREYS, "map_alt", title=title, filter=view.filter),
+        "map_caption": say(language, map_key, title=photo, low=low, high=high),
     }
 
 
@@ -157,17 +152,17 @@ def _difference_map(language: str, values: np.ndarray, end: float) -> dict[str, 
     return _map(language, values, levels, DIVERGING, "difference_alt")
 
 
-def grey_levels(values: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
-    """Bytes, 1 to 255 for the lowest to the highest of ``ends``: what a map shows is where it is high, not whether it is above 0."""
-    low, high = ends
+def grey_levels(values: np.ndarray) -> np.ndarray:
+    """Bytes, 1 to 255 for the lowest to the highest number: what a map shows is where it is high, not whether it is above 0."""
+    low, high = ends_of(values)
     shares = (np.nan_to_num(values.astype(np.float64)) - low) / ((high - low) or 1.0)
     return np.asarray(1 + np.round(254 * np.clip(shares, 0, 1)), dtype=np.uint8)
 
 
-def ends_of(*arrays: np.ndarray) -> tuple[float, float]:
-    """The lowest and the highest number of all."""
-    finite = [np.nan_to_num(array.astype(np.float64)) for array in arrays]
-    return min(float(array.min()) for array in finite), max(float(array.max()) for array in finite)
+def ends_of(values: np.ndarray) -> tuple[float, float]:
+    """The lowest and the highest number."""
+    finite = np.nan_to_num(values.astype(np.float64))
+    return float(finite.min()), float(finite.max())
 
 
 def tone_bytes(tones: Sequence[str]) -> list[list[int]]:
