@@ -149,7 +149,7 @@ const forgingHeads = (state, panel) => `<div class="forge-heads">${HEADS.map((na
   return `<section data-head="${name}" data-term="${name}"><h5 style="border-color:var(--${name})">${esc(head.title)}</h5>${head.absent ? absence(head) : panel(name, head)}</section>`;
 }).join("")}</div>`;
 
-const HEAD_SIDE = 98; // px of the taps, among the four heads
+const HEAD_SIDE = 104; // px of the taps, among the four heads
 const headBars = (state, step, name, values, width, say = indexed(state.data.words[`${name}_value`], values, name === "kernel" ? 1 : 0)) => {
   const { data } = state, chosen = { channel: data.input_channel, filter: data.filter, kernel: null }[name];
   const bars = { name: `${step}-${name}`, terms: name, values, chosen, color: `var(--${name})`, width, caption: data.heads[name].title, height: 60 };

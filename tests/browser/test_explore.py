@@ -149,8 +149,18 @@ def test_arrow_keys_and_clicks_choose_a_layer(server, new_page):
     expect(page).to_have_url(re.compile(re.escape(f"layer={names[1]}")))
     glance.press("End")
     expect(page.get_by_role("heading", name=f"One layer: {names[-1]}", exact=True)).to_be_visible()
-    page.locator(f".st-key-glance [data-name='{names[2]}']").click()
+    column = page.locator(f".st-key-glance [data-name='{names[2]}']")
+    column.click()
     expect_numbers(page, record, names[2])
+    attention = record.layers[names[2]].attention
+    column.locator("[data-head=kernel]").hover(position={"x": 1, "y": 1})
+    readout = page.locator(".st-key-glance .readout")
+    expect(readout).to_have_text(f"{names[2]}, kernel: W1: {attention.kernel[0, 0]:.2f}")
+    column.locator("[data-head=spatial]").hover(position={"x": 1, "y": 1})
+    expect(readout).to_have_text(f"{names[2]}, spatial: tap row 1, column 1: {attention.spatial[0, 0, 0]:.2f}")
+    column.locator("[data-head=channel]").hover(position={"x": 1, "y": 1})
+    expect(readout).to_contain_text(f"{names[2]}, channel: channel 0: about ")
+    assert float(readout.inner_text().split()[-1]) == pytest.approx(attention.channel[0, 0], abs=0.0075)
 
 
 def test_arrow_keys_in_a_hurry_lose_no_step(server, new_page):
@@ -342,6 +352,12 @@ def test_a_printed_page_has_the_photo_the_bars_and_every_layer_and_no_controls_b
     bar = page.locator(".st-key-prediction .bar").first
     assert bar.evaluate("(element) => getComputedStyle(element).printColorAdjust") == "exact"
     assert page.get_by_test_id("stMain").evaluate("(e) => getComputedStyle(e).overflowY") == "visible"
+    # In flex boxes a figure that goes to the next page is drawn over what follows it.
+    display = "(all) => [...new Set(all.map((one) => getComputedStyle(one).display))]"
+    blocks = page.locator(".st-key-screen, .st-key-screen > *, .st-key-screen [data-testid=stColumn] > *")
+    assert set(blocks.evaluate_all(display)) <= {"block", "none"}
+    for shut in (".st-key-takeaway", ".st-key-pictures"):
+        expect(page.locator(shut)).to_be_hidden()
 
 
 def test_a_chinese_browser_is_spoken_to_in_chinese_and_can_choose_english(server, new_page):

@@ -19,12 +19,13 @@ from odconv.attention import HEADS, Settings
 from odconv.backbones import resnet18
 from odconv.checkpoint import load_checkpoint, save_checkpoint
 from odconv.explain import explain
-from odconv.stimuli import STIMULI
-from odconv.ui import engine, inference, view
+from odconv.stimuli import STIMULI, draw
+from odconv.ui import engine, inference, sources, view
 from odconv.ui.invitations import INVITATIONS
 from odconv.ui.link import View, change
 from odconv.ui.pictures import FOLDER
 from odconv.words import say
+from tests.browser.explore import photo
 
 STATIC = "resnet18_w32_tiny_imagenet.safetensors"
 APP = str(Path(__file__).parents[2] / "app.py")
@@ -170,6 +171,23 @@ def test_each_stimulus_is_drawn(name):
         assert sentences(app) == []
         assert any("Each dot is a picture of its own" in caption for caption in captions(app))
         assert dict(app.query_params).get("knob") == query.get("knob")
+
+
+def test_a_blur_takes_the_photo_that_was_looked_at_last_be_it_the_visitors_own(monkeypatch):
+    blurred = []
+    monkeypatch.setattr(sources, "draw", lambda *asked: blurred.append(asked[2]) or draw(*asked))
+    app = opened(source="upload", stimulus="blur")
+    app.file_uploader[0].upload("own.jpg", photo(), "image/jpeg").run()
+    own = next(iter(app.session_state["pictures-upload"].values())).image
+    app.button_group(key="source").set_value("stimuli").run()
+    assert works(app)
+    assert own in blurred
+    blurred.clear()
+    app.button_group(key="source").set_value("samples").run()
+    app.button_group(key="source").set_value("stimuli").run()
+    assert works(app)
+    assert blurred
+    assert own not in blurred
 
 
 @pytest.mark.parametrize("source", ["upload", "camera"])
