@@ -155,7 +155,7 @@ def _show_source(source: str) -> None:
 
 
 def _switch_comparing(on: bool) -> None:
-    """The *Compare* switch was turned. When comparing ends, the picture that is shown stays, alone, and its source is offered."""
+    """The *Several* switch was turned. When comparing ends, the picture that is shown stays, alone, and its source is offered."""
     view = current()
     if on or not members(view):
         change(compare=bool(on))
