@@ -13,7 +13,8 @@ from odconv.explain import Explanation, LayerRecord
 from odconv.kernel_use import KernelUse
 from odconv.layer import ODConv2d
 from odconv.probe import probe
-from odconv.tasks import Finding, Row, largest, percent
+from odconv.tasks import Finding, Row, largest, percent, smallest
+from odconv.tempering import Alone, Reading
 from odconv.words import Phrase
 
 STILL = 1e-3  # a gate or share that moves by less, with everything else, has not changed: what is left is rounding
@@ -112,6 +113,51 @@ def find_go(trained: float, without: Mapping[str, float], name: str) -> Finding:
     return Finding(
         best, (Phrase("finding.go", values), Phrase("finding.go_only")), rows, Phrase("finding.go_note", values)
     )
+
+
+def find_suffers(trained: Reading, alone: Mapping[str, Alone], kernels: int, name: str) -> Finding:
+    """Which head does a high temperature harm most?
+
+    Args:
+        trained: the network as trained.
+        alone: head -> with it alone at T = 30, for the heads that the network has.
+        kernels: K of the network.
+        name: of the first choice.
+    """
+    best = trained.first_choice
+    was, hot = trained.probability(best), {head: one.free.probability(best) for head, one in alone.items()}
+    worst = min(hot, key=hot.__getitem__)
+    rows = []
+    for head, one in alone.items():
+        rows.append(Row(Phrase(f"head.{head}"), hot[head], f"{hot[head]:.2f}", head, head))
+        if one.kept is not None:
+            kept = one.kept.probability(best)
+            rows.append(Row(Phrase("finding.suffers_held", {"head": Phrase(f"head.{head}")}), kept, f"{kept:.2f}"))
+    values = {"worst": Phrase(f"head.{worst}"), "name": name, "trained": f"{was:.2f}", "hot": f"{hot[worst]:.2f}"}
+    note = Phrase("finding.suffers_note", values)
+    if hot[worst] >= was:
+        return Finding((), (Phrase("finding.suffers_none", values),), tuple(rows), note)
+    reasons = [Phrase("finding.suffers", values), *_why_suffers(trained, alone[worst], worst, kernels, name)]
+    return Finding(smallest(hot), tuple(reasons), tuple(rows), note)
+
+
+def _why_suffers(trained: Reading, worst: Alone, head: str, kernels: int, name: str) -> list[Phrase]:
+    if worst.kept is None:
+        effective = {"effective": f"{trained.mean_effective:.2f}", "hot_effective": f"{worst.free.mean_effective:.2f}"}
+        return [Phrase("finding.suffers_kernel", effective | {"total": kernels})]
+    was, hot, kept = (one.probability(trained.first_choice) for one in (trained, worst.free, worst.kept))
+    values = {
+        "mean": f"{trained.mean_gate(head):.2f}",
+        "hot_mean": f"{worst.free.mean_gate(head):.2f}",
+        "kept": f"{kept:.2f}",
+        "name": name,
+    }
+    half = kept - hot >= (was - hot) / 2
+    reasons = [
+        Phrase("finding.suffers_gates", values),
+        Phrase("finding.suffers_scale" if half else "finding.suffers_pattern"),
+    ]
+    return [*reasons, Phrase("finding.suffers_safe")] if trained.effective else reasons
 
 
 def find_likes(

@@ -32,7 +32,8 @@ def find_terms(language: str, text: str, wanted: Collection[str]) -> dict[int, s
     taken: list[tuple[int, int]] = []
     ends = {}
     for term, written in terms(language).items():
-        pattern = rf"\b{re.escape(written)}s?\b" if language == "en" else re.escape(written)
+        literal = re.escape(written).replace(r"\.", r"\\?\.")  # Markdown can have a point escaped
+        pattern = rf"\b{literal}s?\b" if language == "en" else literal
         for match in re.finditer(pattern, text, re.IGNORECASE):
             if any(start < match.end() and match.start() < end for start, end in taken):
                 continue

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from odconv.attention import HEADS, Heads
+from odconv.explain import Explanation
 from odconv.forge import forge_steps
 from odconv.layer import ODConv2d
 from odconv.tasks import Finding, Row, largest, percent
@@ -21,6 +22,7 @@ from odconv.words import Phrase
 STEPS = ("kernels", "flat", "temperature", "grating", "twin")  # each is a task of its own, too
 TEMPERATURES = (0.1, 1.0, 30.0)
 TURN = (0.0, 90.0, 180.0)  # degrees of the grating that are told
+CLUE = 60.0  # degrees that are told before the visitor answers
 LAYER = "layer1.0.conv1"  # that the steps look into, where the network has it
 HARD = 0.05  # a gate this near to 0 or 1 is all or nothing
 
@@ -89,11 +91,12 @@ def _leader(case: Case, prefix: str) -> dict[str, object]:
     return {f"{prefix}title": case.title, f"{prefix}kernel": case.leader + 1, f"{prefix}share": share}
 
 
-def find_flat(trained: Case, flat: Case, names: Sequence[str], others: Sequence[int]) -> Finding:
+def find_flat(trained: Case, flat: Case, names: Sequence[str], layer: str, others: Sequence[int]) -> Finding:
     """All heads are replaced by their own mean: what becomes of the prediction?
 
     Args:
         names: of the classes.
+        layer: whose attention the cases have.
         others: the first choice for each of some other pictures, with all heads flat.
     """
     was, now = trained.first, flat.first
@@ -115,16 +118,56 @@ def find_flat(trained: Case, flat: Case, names: Sequence[str], others: Sequence[
         (right,),
         (
             Phrase("start.flat_other" if was != now else "start.flat_kept", values),
-            Phrase("start.flat_why"),
+            *_widest_gates(trained, layer),
             Phrase("start.flat_many", many),
         ),
     )
 
 
-def find_temperature(cases: Mapping[float, Case], names: Sequence[str], layer: str) -> Finding:
+def _widest_gates(case: Case, layer: str) -> list[Phrase]:
+    """What becomes of the gates that differ most, as a sentence; none where the layer has no gates."""
+    gates = {
+        name: head for name, head in zip(HEADS, case.attention, strict=True) if name != "kernel" and head is not None
+    }
+    if not gates:
+        return []
+    widest = max(gates, key=lambda name: float(np.ptp(gates[name])))
+    numbers = {"low": gates[widest].min(), "high": gates[widest].max(), "mean": gates[widest].mean()}
+    texts = {name: f"{number:.2f}" for name, number in numbers.items()}
+    return [Phrase("start.flat_why", {"layer": layer, "head": Phrase(f"head.{widest}"), **texts})]
+
+
+def mean_gates(record: Explanation) -> np.ndarray:
+    """The mean gate of every sigmoid head of every layer, of one picture (N = 1)."""
+    return np.array(
+        [
+            head.mean(dtype=np.float64)
+            for layer in record.layers.values()
+            for name, head in zip(HEADS, layer.attention, strict=True)
+            if name != "kernel" and head is not None
+        ]
+    )
+
+
+def find_temperature(
+    cases: Mapping[float, Case],
+    held: Case,
+    flat: Case,
+    means: tuple[np.ndarray, np.ndarray],
+    names: Sequence[str],
+    layer: str,
+) -> Finding:
     """At which of the temperatures 0.1 and 30 does the network still name what it names at 1?
 
-    ``cases``: of :data:`TEMPERATURES`; ``names``: of the classes.
+    At 30 heads are nearly flat. Flat heads, of the step before, keep the mean of their gates; T = 30 moves it to 1/2.
+
+    Args:
+        cases: of :data:`TEMPERATURES`.
+        held: at T = 30 with the gain held, so that the mean of the gates is as trained.
+        flat: with all heads flat, which is what ``held`` comes to at the highest temperatures.
+        means: of :func:`mean_gates`, as trained and at T = 30.
+        names: of the classes.
+        layer: whose attention the cases have.
     """
     low, trained, high = (cases[temperature] for temperature in TEMPERATURES)
     kept = (low.first == trained.first, high.first == trained.first)
@@ -141,10 +184,25 @@ def find_temperature(cases: Mapping[float, Case], names: Sequence[str], layer: s
         Phrase("start.temperature_low", {"layer": layer, "percent": percent(hard), "low": HARD, "high": 1 - HARD}),
         Phrase("start.temperature_high", {"layer": layer, "low": f"{even.min():.2f}", "high": f"{even.max():.2f}"}),
     ]
-    if low.attention.kernel is not None and high.attention.kernel is not None:
-        shares = {"sharp": f"{low.attention.kernel.max():.2f}", "even": f"{high.attention.kernel.max():.2f}"}
-        reasons.append(Phrase("start.temperature_shares", shares))
-    return Finding((right,), tuple(reasons))
+    return Finding((right,), (*reasons, *_compare_with_flat(high, held, flat, means, names)))
+
+
+def _compare_with_flat(
+    high: Case, held: Case, flat: Case, means: tuple[np.ndarray, np.ndarray], names: Sequence[str]
+) -> list[Phrase]:
+    """How a high temperature and flat heads differ, and what that does."""
+    ends = {
+        f"{name}_{end}": f"{number:.2f}"
+        for name, some in zip(("trained", "hot"), means, strict=True)
+        for end, number in (("low", some.min()), ("high", some.max()))
+    }
+    decides = "none" if high.first == flat.first else "all" if held.first == flat.first else "part"
+    said = {
+        "flat": names[flat.first],
+        "held": names[held.first],
+        "held_share": f"{held.probabilities[held.first]:.2f}",
+    }
+    return [Phrase("start.temperature_size", ends), Phrase(f"start.temperature_size_{decides}", said)]
 
 
 def _gates(case: Case) -> np.ndarray:
@@ -156,7 +214,7 @@ def _gates(case: Case) -> np.ndarray:
 
 
 def find_grating(shares: Mapping[float, np.ndarray] | None, distances: Mapping[str, float], layer: str) -> Finding:
-    """A grating turns: which kernel takes over? In a layer with one kernel: which head moves most?
+    """A grating turns: which kernel leads when it lies flat? In a layer with one kernel: which head moves most?
 
     Args:
         shares: angle -> kernel shares (K,), for the angles of :data:`TURN`; ``None`` where K = 1.
@@ -170,9 +228,8 @@ def find_grating(shares: Mapping[float, np.ndarray] | None, distances: Mapping[s
         most = {"layer": layer, "head": Phrase(f"head.{right[0]}"), "mean": f"{distances[right[0]]:.3f}"}
         return Finding(right, (Phrase("start.grating_heads", most),), rows, Phrase("start.grating_heads_note"))
     start, turned, back = (shares[angle] for angle in TURN)
-    gains = {f"w{i + 1}": float(gain) for i, gain in enumerate(turned - start)}
-    right = largest(gains)
-    first, best = int(start.argmax()), int((turned - start).argmax())
+    right = largest({f"w{i + 1}": float(share) for i, share in enumerate(turned)})
+    first, best = int(start.argmax()), int(turned.argmax())
     values = {
         "layer": layer,
         "first": first + 1,
@@ -183,7 +240,8 @@ def find_grating(shares: Mapping[float, np.ndarray] | None, distances: Mapping[s
         "best_start": f"{start[best]:.2f}",
         "best_turned": f"{turned[best]:.2f}",
     }
-    return Finding(right, (Phrase("start.grating_turns", values), Phrase("start.grating_back", values)))
+    turns = Phrase("start.grating_stays" if first == best else "start.grating_turns", values)
+    return Finding(right, (turns, Phrase("start.grating_back", values)))
 
 
 def find_twin(

@@ -74,6 +74,7 @@ TASKS = {
         Task("likes", {sample: Phrase(f"sample.{sample}") for sample in LIKED}),
         _task("class", "first", "between", "last"),
         _task("strange", "yes", "mixed", "nearer"),
+        Task("suffers", _heads()),
     )
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -60,6 +61,13 @@ class Reading:
     def passed(self, layer: str) -> float:
         """What the layer's gates leave of its kernel's norm: 1 were all gates 1, 1/8 where three gates are 1/2."""
         return self.norms[layer] / self.ungated[layer] if self.ungated[layer] else 0.0
+
+
+class Alone(NamedTuple):
+    """What two passes say with one head alone at a high temperature, the others as trained."""
+
+    free: Reading  # with its gain as it comes
+    kept: Reading | None  # with its gain kept; None for the kernel head, which has none
 
 
 def _mean(values: list[float]) -> float | None:

@@ -8,6 +8,7 @@ from odconv.ui import (
     bootstrap,
     controls,
     familiar,
+    glossary,
     invitations,
     knob,
     layer,
@@ -44,6 +45,7 @@ def stage(engine: Engine, pictures: list[Picture]) -> None:
             with st.container(key="controls", horizontal=True, vertical_alignment="top", gap="small"):
                 turning.show(engine, picture)
                 controls.show_beside(engine)
+            st.caption(glossary.explain("dial.why"))
         else:
             static.show(engine, pictures)
         if dynamic and reply.answers:

@@ -17,7 +17,7 @@ from odconv.drawings.colours import INK, PAPER
 from odconv.drawings.describe import describe_difference, describe_head
 from odconv.drawings.differences import LEAST_END, scale_end
 from odconv.drawings.names import clean_name, first_synonym
-from odconv.drawings.numbers import signed_text
+from odconv.drawings.numbers import json_numbers, signed_text
 from odconv.explain import Explanation
 from odconv.words import LANGUAGES, say
 
@@ -44,9 +44,20 @@ def changed(small_model, images):
 @pytest.mark.parametrize(
     ("head", "values", "sentence"),
     [
-        ("kernel", [0.1, 0.7, 0.1, 0.1], "kernel 2 dominates, 0.70; 2.6 of 4 effective"),
-        ("kernel", [1.0, 0.0, 0.0, 0.0], "kernel 1 dominates, 1.00; 1.0 of 4 effective"),
-        ("kernel", [0.25] * 4, "no kernel dominates, kernel 1 leads with 0.25; 4.0 of 4 effective"),
+        ("kernel", [0.1, 0.7, 0.1, 0.1], "W2 dominates, 0.70; 2.6 of 4 kernels effective"),
+        ("kernel", [1.0, 0.0, 0.0, 0.0], "W1 dominates, 1.00; 1.0 of 4 kernels effective"),
+        ("kernel", [0.4, 0.2, 0.2, 0.2], "no kernel dominates, W1 leads with 0.40; 3.8 of 4 kernels effective"),
+        ("kernel", [0.25] * 4, "no kernel leads, the 4 shares are equal, 0.25; 4.0 of 4 kernels effective"),
+        (
+            "kernel",
+            [0.27, 0.25, 0.23, 0.25],
+            "no kernel leads, the 4 shares are nearly equal, 0.23 to 0.27; 4.0 of 4 kernels effective",
+        ),
+        (
+            "kernel",
+            [0.51, 0.0, 0.49, 0.0],
+            "no kernel leads, the 2 shares are nearly equal, 0.49 to 0.51; 2.0 of 4 kernels effective",
+        ),
         ("channel", [0.5, 0.5, 0.501], "channel attention is the same everywhere, 0.50"),
         ("filter", [0.2, 0.9, 0.4], "filter attention from 0.20 (channel 0) to 0.90 (channel 1), mean 0.50"),
         (
@@ -371,7 +382,7 @@ def test_the_typical_picture_itself_differs_in_nothing(trained):
 @pytest.mark.parametrize(
     ("head", "shift", "sentence"),
     [
-        ("kernel", [0.1, -0.2, 0.05, 0.05], "kernel 1 +0.10, kernel 2 −0.20 against their typical shares"),
+        ("kernel", [0.1, -0.2, 0.05, 0.05], "W1 +0.10, W2 −0.20 against their typical shares"),
         ("channel", [0.004, -0.004], "channel attention is typical everywhere"),
         (
             "filter",
@@ -387,6 +398,18 @@ def test_the_typical_picture_itself_differs_in_nothing(trained):
 )
 def test_a_difference_is_described_in_one_sentence(head, shift, sentence):
     assert describe_difference("en", head, np.array(shift)) == sentence
+
+
+def test_a_number_that_is_sent_is_shown_as_if_it_had_been_rounded_once():
+    assert json_numbers(np.array([0.0150001, -0.0150001, 0.29, 0.5])) == [0.01501, -0.01501, 0.29, 0.5]
+    random = np.random.default_rng(0).random(2000)
+    numbers = np.float32(np.concatenate([random, *(np.round(random, 3) + less for less in (1e-7, -1e-7))])).astype(
+        float
+    )
+    sent = json_numbers(numbers)
+    np.testing.assert_allclose(sent, numbers, atol=1e-5)
+    for digits in range(1, 5):
+        assert [f"{number:.{digits}f}" for number in sent] == [f"{number:.{digits}f}" for number in numbers]
 
 
 def test_a_signed_number_shows_its_sign_unless_it_rounds_to_nothing():

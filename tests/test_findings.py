@@ -9,6 +9,7 @@ from odconv.atlas import Atlas, TypicalHead, TypicalLayer, atlas_beside
 from odconv.attention import HEADS, Heads
 from odconv.kernel_use import kernel_use
 from odconv.tasks import LIKED
+from odconv.tempering import GATES, Alone, Reading
 from odconv.ui import engine
 from odconv.ui.pictures import FOLDER, samples
 from odconv.words import LANGUAGES
@@ -130,6 +131,52 @@ def test_whether_unknown_things_are_unusual_is_told(strange, right):
     assert lengths[0] == 1
 
 
+def reading(share, gate=0.3, effective=2.0):
+    """A reading whose first class has this probability, of two."""
+    gates = {"a": dict.fromkeys(GATES, gate)}
+    return Reading(np.log(np.array([share, 1 - share])), gates, {"a": effective}, {"a": 1.0}, {"a": 4.0})
+
+
+FEW = {head: Alone(reading(0.8), reading(0.85)) for head in GATES}
+
+
+def suffers(alone):
+    return findings.find_suffers(reading(0.9), alone, 4, "x")
+
+
+def test_the_head_that_a_high_temperature_harms_most_is_told_and_whether_that_is_scale_or_pattern():
+    alone = FEW | {"filter": Alone(reading(0.2, gate=0.5), reading(0.7)), "kernel": Alone(reading(0.5), None)}
+    found = suffers(alone)
+    assert found.right == ("filter",)
+    assert [(row.answer, row.text) for row in found.rows if row.answer] == [
+        ("spatial", "0.80"),
+        ("channel", "0.80"),
+        ("filter", "0.20"),
+        ("kernel", "0.50"),
+    ]
+    assert [row.text for row in found.rows if not row.answer] == ["0.85", "0.85", "0.70"]
+    assert texts(found).startswith(
+        "With T = 30 on filter attention alone, the probability of x falls from 0.90 to 0.20."
+    )
+    assert "goes from 0.30 to 0.50" in texts(found)
+    assert "With the gain held, x has 0.70. So most of the loss is scale." in texts(found)
+    assert suffers(alone | {"kernel": Alone(reading(0.204), None)}).right == ("filter", "kernel")
+    assert "So most of the loss is the pattern" in texts(suffers(alone | {"filter": Alone(reading(0.2), reading(0.4))}))
+
+
+def test_where_kernel_attention_is_harmed_most_nothing_is_scaled():
+    found = suffers(FEW | {"kernel": Alone(reading(0.1, effective=3.99), None)})
+    assert found.right == ("kernel",)
+    assert "nothing is scaled" in texts(found)
+    assert "effective kernels from 2.00 to 3.99 of 4" in texts(found)
+
+
+def test_where_no_head_is_harmed_that_is_said():
+    found = suffers({head: Alone(reading(0.95), reading(0.9)) for head in GATES})
+    assert found.right == ()
+    assert "x is at least as likely as before (0.90)" in texts(found)
+
+
 # --- the shipped weights ----------------------------------------------------------------------------------------------
 
 
@@ -213,6 +260,9 @@ def test_every_reason_can_be_said_in_every_language(language, atlas, small_model
         findings.find_likes(dict.fromkeys(LIKED, 0.1), {id: id for id in LIKED}, None, [], LAYER),
         findings.find_class(findings.class_shares(atlas), 1, "a", atlas),
         findings.find_strange({"a": 1.0}, {"b": 0.5, "c": 1.5}),
+        suffers(FEW),
+        suffers(FEW | {"kernel": Alone(reading(0.1), None)}),
+        suffers({"spatial": Alone(reading(0.95), None)}),
     ):
         assert texts(found, language)
         assert found.note is None or found.note.say(language)

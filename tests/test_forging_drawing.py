@@ -148,7 +148,20 @@ def test_one_scale_holds_all_kernels(view_of):
     assert np.abs(view.input).max() <= data["spans"]["input"]["span"]
     products = np.abs(own.forged).max() * np.abs(view.input).max()
     assert products <= data["spans"]["product"]["span"]
-    assert f"input −{data['spans']['input']['span']:g} to" in data["scale"]
+    spans = {
+        name: f"−{data['spans'][name]['span']:g} to +{data['spans'][name]['span']:g}" for name in ("kernel", "product")
+    }
+    assert f"Kernels and products: {spans['kernel']} and {spans['product']}" in data["scale"]
+
+
+def test_each_map_goes_from_its_lowest_number_to_its_highest(view_of):
+    view = view_of()
+    data = data_of(view)
+    for name, values in (("input", view.input), ("output", view.output)):
+        low, high = data["ends"][name]
+        assert (low, high) == (values.min(), values.max())
+        levels = np.frombuffer(base64.b64decode(data["levels"][name]), np.uint8).reshape(values.shape)
+        np.testing.assert_allclose(low + (levels - 1.0) / 254 * (high - low), values, atol=(high - low) / 500)
 
 
 def test_numbers_beyond_all_bounds_are_said_and_drawn(view_of):

@@ -98,7 +98,6 @@ def views(draw):
         forge_step=draw(st.sampled_from([*STEPS, ALL_STEPS])),
         place=draw(st.none() | st.tuples(st.integers(0, 9_998), st.integers(0, 9_998))),
         dials=draw(st.sampled_from(["one", "four"])),
-        suffers=draw(st.sampled_from(["", *HEADS])),
         switches=Heads(*draw(st.tuples(*[st.sampled_from(CHOICES)] * len(HEADS)))),
         where=draw(st.sampled_from(["all", "one"])),
         shuffling=draw(st.integers(0, 999)),
@@ -168,7 +167,7 @@ def test_a_temperature_is_what_the_page_can_show_of_it(shown):
             ("t", value)
             for value in ("1,2,3", "1,2,3,", "1,2,3,4,5", "1,2,3,31", "1,2,3,nan", "1,,,", ",".join("1" * 999))
         ],
-        *[(name, value) for name in ("dials", "suffers") for value in ("", "1", "taps", "spatial,kernel")],
+        *[(name, value) for name in ("dials",) for value in ("", "1", "taps", "spatial,kernel")],
         *[("switch", value) for value in ("", "mean", "mean,mean,mean", "off,mean,mean,mean", "mean,mean,mean,mean,")],
         *[("where", value) for value in ("", "layer1", "ALL")],
         *[("seed", value) for value in ("", "-1", "1000", "1.5", "²", "9" * 5000)],

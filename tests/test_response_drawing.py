@@ -50,7 +50,7 @@ def test_a_line_for_each_kernel_has_the_shares_and_the_cursor_those_of_the_pictu
 
 def test_the_sentence_names_the_kernel_that_moves_most_and_where():
     data = made([[0.1, 0.5, 0.4], [0.1, 0.2, 0.7], [0.2, 0.3, 0.5]])
-    assert data["sentence"] == "W2 moves most: from 0.20 at 90° to 0.50 at 0°."
+    assert data["sentence"] == "W2 moves most: 0.50 at 0°, 0.20 at 90°. Where it has least, W3 leads with 0.70."
     assert data["sentence"] in data["alt"]
     assert made([[0.1, 0.9], [0.102, 0.898]])["sentence"] == "To two digits, nothing moves here: this layer does not notice the knob."  # fmt: skip
 

@@ -9,7 +9,7 @@ import torch
 from odconv import Settings, explain, images, load_checkpoint, start
 from odconv.attention import HEADS, Heads
 from odconv.response import draw_sweep, respond
-from odconv.start import LAYER, STEPS, TEMPERATURES, TURN, Case
+from odconv.start import CLUE, LAYER, STEPS, TEMPERATURES, TURN, Case
 from odconv.tasks import TASKS
 from odconv.ui import engine
 from odconv.ui.pictures import FOLDER, samples
@@ -19,6 +19,7 @@ from tests import oracle
 
 NAMES = ["ant", "bee", "cat"]
 NOTHING = Heads(None, None, None, None)
+MEANS = (np.array([0.3, 0.7]), np.array([0.48, 0.52]))  # of the gates as trained, and at T = 30
 
 
 def case(probabilities, forged=0.0, attention=NOTHING, title="a"):
@@ -69,11 +70,17 @@ def test_two_kernels_are_told_from_one():
     ("after", "right"), [([0.5, 0.3, 0.2], "same"), ([0.34, 0.33, 0.33], "weaker"), ([0.2, 0.7, 0.1], "other")]
 )
 def test_what_flat_heads_do_to_a_prediction_is_one_of_three(after, right):
-    found = start.find_flat(case([0.8, 0.1, 0.1]), case(after), NAMES, [2, 2, 1])
+    found = start.find_flat(case([0.8, 0.1, 0.1]), case(after), NAMES, "conv", [2, 2, 1])
     assert found.right == (right,)
     assert "0.80" in texts(found)
     assert f"{after[0]:.2f}" in texts(found)
     assert "Of the 3 sample pictures, 2 are now taken for cat" in texts(found)
+
+
+def test_flat_heads_open_what_was_shut_and_the_head_with_the_widest_gates_is_told():
+    attention = Heads(np.array([[0.4, 0.6]]), np.array([0.0, 0.3, 0.9]), None, np.array([0.5, 0.5]))
+    found = start.find_flat(case([1, 0, 0], attention=attention), case([0, 1, 0]), NAMES, "conv", [1])
+    assert "in conv, channel gates of 0.00 to 0.90 are now all 0.40" in texts(found)
 
 
 @pytest.mark.parametrize(("low", "high"), [*itertools.product([0, 1], repeat=2)])
@@ -86,17 +93,51 @@ def test_the_temperatures_that_keep_the_first_choice_are_told(low, high):
             strict=True,
         )
     )
-    found = start.find_temperature(cases, NAMES, "conv")
+    found = start.find_temperature(cases, cases[30.0], cases[30.0], MEANS, NAMES, "conv")
     assert found.right == ({(0, 0): "both", (0, 1): "low", (1, 0): "high", (1, 1): "neither"}[low, high],)
     assert "100 % of the gates" in texts(found)
     assert "between 0.50 and 0.50" in texts(found)
 
 
-def test_the_kernel_whose_share_grows_most_takes_over():
+@pytest.mark.parametrize(
+    ("hot", "held", "flat", "told"),
+    [
+        (0, 1, 1, "With the means held (gain), T\u00a0=\u00a030 says bee (1.00), as flat heads do"),
+        (0, 1, 2, "T\u00a0=\u00a030 says bee (1.00), and flat heads say cat"),
+        (2, 0, 2, "both say cat"),
+    ],
+)
+def test_why_a_high_temperature_differs_from_flat_heads_is_told_by_holding_the_gain(hot, held, flat, told):
+    shares = np.eye(3)
+    cases = {0.1: case(shares[0], 0, gates(0.9)), 1.0: case(shares[0]), 30.0: case(shares[hot], 0, gates(0.5))}
+    found = texts(start.find_temperature(cases, case(shares[held]), case(shares[flat]), MEANS, NAMES, "conv"))
+    assert "(0.30 to 0.70, by layer and head), and T\u00a0=\u00a030 moves it to 0.48 to 0.52" in found
+    assert told in found
+
+
+def test_mean_gates_are_of_every_sigmoid_head_of_every_layer(small_model, images):
+    record = explain(small_model, images[:1])
+    expected = [
+        float(np.float64(getattr(layer.attention, head)).mean())
+        for layer in record.layers.values()
+        for head in ("spatial", "channel", "filter")
+        if getattr(layer.attention, head) is not None
+    ]
+    np.testing.assert_allclose(start.mean_gates(record), expected, rtol=1e-9)
+
+
+def test_the_kernel_with_the_largest_share_at_a_right_angle_is_told():
     shares = dict(zip(TURN, np.array([[0.9, 0.1, 0.0], [0.2, 0.3, 0.5], [0.8, 0.2, 0.0]]), strict=True))
     found = start.find_grating(shares, {}, "conv")
     assert found.right == ("w3",)
     assert "W3 goes from 0.00 at 0° to 0.50 at 90°; W1 from 0.90 to 0.20" in texts(found)
+
+
+def test_a_kernel_that_stays_ahead_is_said_to():
+    shares = dict(zip(TURN, np.array([[0.9, 0.1], [0.6, 0.4], [0.9, 0.1]]), strict=True))
+    found = start.find_grating(shares, {}, "conv")
+    assert found.right == ("w1",)
+    assert "W1 stays ahead: 0.90 at 0° and 0.60 at 90°" in texts(found)
 
 
 def test_with_one_kernel_the_head_that_moves_most_is_told():
@@ -153,9 +194,7 @@ def test_with_flat_heads_the_tabby_becomes_an_abacus_and_most_samples_do(ask):
     assert first(record, checkpoint) == "abacus"
     assert record.probabilities[0].max() > 0.5
     classes = [name.partition(",")[0] for name in checkpoint.card.classes]
-    pictures = (images.decode((FOLDER / one.file).read_bytes()) for one in samples().values())
-    batch = torch.cat([images.prepare(picture, checkpoint.card) for picture in pictures])
-    every = explain(checkpoint.model, batch, Settings(ablate=HEADS)).logits.argmax(axis=1)
+    every = explain(checkpoint.model, batch_of_samples(checkpoint), Settings(ablate=HEADS)).logits.argmax(axis=1)
     assert (every == classes.index("abacus")).mean() > 0.5
 
 
@@ -166,6 +205,37 @@ def test_at_both_temperatures_the_tabby_is_taken_for_something_else(ask):
         "tabby",
         "golden retriever",
     ]
+
+
+def batch_of_samples(checkpoint):
+    pictures = (images.decode((FOLDER / one.file).read_bytes()) for one in samples().values())
+    return torch.cat([images.prepare(picture, checkpoint.card) for picture in pictures])
+
+
+def test_it_is_the_size_of_the_gates_by_which_a_high_temperature_differs_from_flat_heads(ask):
+    """With the means of the gates held, T = 30 says of the tabby what flat heads say; and the limit is flat heads exactly."""
+    [id] = OWN["temperature"]
+    assert first(*ask(id, Settings(temperature=30.0, compensate=True))) == first(*ask(id, Settings(ablate=HEADS)))
+    checkpoint = ask(id)[1]
+    batch = batch_of_samples(checkpoint)
+
+    def logits(**settings):
+        return explain(checkpoint.model, batch, Settings(**settings)).logits
+
+    flat = logits(ablate=HEADS)
+    np.testing.assert_allclose(logits(temperature=1e9, compensate=True), flat, atol=1e-3)
+    abacus = [name.partition(",")[0] for name in checkpoint.card.classes].index("abacus")
+    free, held = (logits(temperature=30.0, compensate=kept).argmax(axis=1) for kept in (False, True))
+    counts = [int((one == abacus).sum()) for one in (free, held, flat.argmax(axis=1))]
+    assert counts[0] == 0 < counts[1] < counts[2]
+
+
+def test_at_60_degrees_w1_still_leads_and_of_the_others_w2_has_most(ask):
+    """What the visitor is told before answering leads the right way."""
+    checkpoint = ask("espresso")[1]
+    values, batch = draw_sweep("grating", checkpoint.card)
+    shares = respond(checkpoint.model, batch)[LAYER].shares[list(values).index(CLUE)]
+    assert list(shares.argsort()[::-1][:2]) == [0, 1]
 
 
 def test_w2_follows_the_grating(ask):
@@ -189,10 +259,12 @@ def test_every_reason_can_be_said_in_every_language(language):
     for found in (
         start.find_kernels([a, b], "conv", (7, 9)),
         start.find_kernels([a, a], "conv", (7, 9)),
-        start.find_flat(a, a, NAMES, [0]),
-        start.find_flat(a, b, NAMES, [0]),
-        start.find_temperature(dict(zip(TEMPERATURES, (a, a, b), strict=True)), NAMES, "conv"),
+        start.find_flat(a, a, NAMES, "conv", [0]),
+        start.find_flat(a, b, NAMES, "conv", [0]),
+        start.find_temperature(dict(zip(TEMPERATURES, (a, a, b), strict=True)), a, a, MEANS, NAMES, "conv"),
+        start.find_temperature(dict(zip(TEMPERATURES, (a, a, b), strict=True)), b, b, MEANS, NAMES, "conv"),
         start.find_grating(dict(zip(TURN, np.eye(3), strict=True)), {}, "conv"),
+        start.find_grating(dict.fromkeys(TURN, np.array([0.9, 0.1])), {}, "conv"),
         start.find_grating(None, {"spatial": 0.02}, "conv"),
         start.find_twin([a, b], [a, b], NAMES, "conv", (1.0, 2.0, 3)),
         start.find_twin([a, a], [a, b], NAMES, "conv", (2.0, 1.0, 3)),

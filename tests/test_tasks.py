@@ -41,9 +41,9 @@ def test_what_two_digits_do_not_tell_apart_is_level():
 
 FINDING = Finding(
     ("other",),
-    (Phrase("start.flat_why"),),
+    (Phrase("start.grating_heads_note"),),
     (Row("<b>x</b>", 0.5, "0.50", "other", "filter"), Row(Phrase("head.kernel"), None, "4")),
-    Phrase("start.flat_why"),
+    Phrase("start.grating_heads_note"),
 )
 
 

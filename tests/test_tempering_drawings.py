@@ -10,9 +10,8 @@ import pytest
 from odconv import HEADS, Settings, drawings, explain
 from odconv.attention import Heads
 from odconv.backbones import od_resnet50
-from odconv.drawings import Alone, Sweep
+from odconv.drawings import Sweep
 from odconv.drawings.curves import describe_trap
-from odconv.drawings.suffers import describe_answer
 from odconv.tempering import CURVE, GATES, Reading, take_reading
 from odconv.words import LANGUAGES, say
 
@@ -169,67 +168,9 @@ def test_the_trap_is_described_by_its_numbers(hot, kept, sentence):
     assert sentence in text
 
 
-# --- the question -----------------------------------------------------------------------------------------------------
-
-FEW = {head: Alone(reading(0.8), reading(0.85)) for head in GATES}
-
-
-def answer(alone, guess):
-    return describe_answer("en", reading(0.9), alone, guess, 4, "x")
-
-
-def test_the_answer_names_the_worst_head_and_whether_it_was_the_guess():
-    alone = FEW | {"filter": Alone(reading(0.2, gate=0.5), reading(0.7)), "kernel": Alone(reading(0.5), None)}
-    text = answer(alone, "filter")
-    assert text.startswith(
-        "Yes: filter. With T = 30 on filter attention alone, the probability of x falls from 0.90 to 0.20."
-    )
-    assert "goes from 0.30 to 0.50" in text
-    assert "With the gain held, x has 0.70. So most of the loss is scale." in text
-    assert answer(alone, "kernel").startswith("No: filter, and not kernel.")
-    level = alone | {"kernel": Alone(reading(0.204), None)}
-    assert answer(level, "kernel").startswith("Yes: kernel, and filter no less.")
-    pattern = alone | {"filter": Alone(reading(0.2), reading(0.4))}
-    assert "So most of the loss is the pattern" in answer(pattern, "filter")
-
-
-def test_where_the_kernel_head_is_worst_nothing_is_scaled():
-    text = answer(FEW | {"kernel": Alone(reading(0.1, effective=3.99), None)}, "kernel")
-    assert "nothing is scaled" in text
-    assert "effective kernels from 2.00 to 3.99 of 4" in text
-
-
-def test_where_no_head_suffers_that_is_said():
-    text = answer({head: Alone(reading(0.95), reading(0.9)) for head in GATES}, "spatial")
-    assert text.startswith("None: with T = 30 on any one head alone, x is at least as likely as before (0.90).")
-
-
-def test_the_bars_are_single_passes(small_model, images):
-    trained = take_reading(small_model, images[:1], Settings())
-    alone = {
-        head: Alone(
-            take_reading(small_model, images[:1], Settings(30.0, (head,))),
-            None
-            if head == "kernel"
-            else take_reading(small_model, images[:1], Settings(30.0, (head,), compensate=True)),
-        )
-        for head in HEADS
-    }
-    data = json.loads(json.dumps(drawings.suffers_data("en", trained, alone, "kernel", 4, CLASSES), allow_nan=False))
-    best = trained.first_choice
-    assert [row["head"] for row in data["rows"]] == list(HEADS)
-    for row in data["rows"]:
-        single = explain(small_model, images[:1], Settings(30.0, (row["head"],))).probabilities[0, best]
-        assert row["probability"] == pytest.approx(single, abs=6e-5)
-    assert data["rows"][3]["kept"] is None
-
-
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_sentence_of_the_lesson_exists_in_every_language(language, sweep):
     for hot, kept in ((0.88, 0.89), (0.1, 0.8), (0.1, 0.3), (0.1, 0.05)):
         free = {1.0: reading(0.9), 30.0: reading(hot)}
         assert "1/8" in describe_trap(language, Sweep(free, free | {30.0: reading(kept)}), "a", ("x", "y"))
-    for alone in (FEW, FEW | {"kernel": Alone(reading(0.1), None)}, {"spatial": Alone(reading(0.95), None)}):
-        for guess in alone:
-            assert "x" in describe_answer(language, reading(0.9), alone, guess, 4, "x")
     assert drawings.curves_data(language, sweep, LAYER, CLASSES)["charts"]

@@ -32,14 +32,12 @@ from odconv.drawings.sides import (
     side_data,
 )
 from odconv.drawings.source import script, style
-from odconv.drawings.suffers import Alone, suffers_data
 from odconv.drawings.switches import effects_data, switches_data
 from odconv.drawings.task import task_data
 from odconv.drawings.tempered import output_data, tempered_data
 
 __all__ = [
     "COLOURS",
-    "Alone",
     "Side",
     "Spread",
     "Sweep",
@@ -75,7 +73,6 @@ __all__ = [
     "side_by_side_data",
     "side_data",
     "style",
-    "suffers_data",
     "switches_data",
     "task_data",
     "temperatures_text",

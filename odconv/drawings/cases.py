@@ -51,7 +51,7 @@ def _case(language: str, case: Case, thumbnail: str, names: Sequence[str]) -> di
         "thumbnail": thumbnail,
         "heads": _heads(language, case.attention) if dynamic else None,
         "fixed": "" if dynamic else say(language, "case.fixed"),
-        "forged": json_numbers(case.forged, 6),
+        "forged": json_numbers(case.forged, 8),
         "rows": rows,
         "alt": say(language, "case.alt", title=title, classes=listed),
     }

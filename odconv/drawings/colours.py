@@ -13,6 +13,9 @@ KERNEL_TONES = ("#F0A815", "#7A3E00")
 # colour-blind people. The same in both themes. Not blue for negative: blue is spatial attention.
 DIVERGING = ("#542788", "#998EC3", "#F7F7F7", "#F1A340", "#B35806")
 
+# Of a map, from its lowest number to its highest.
+GREYS = ("#000000", "#FFFFFF")
+
 # Text on paper where the page has no theme of its own, (light, dark).
 PAPER = ("#ffffff", "#0e1117")
 INK = ("#31333f", "#fafafa")

@@ -1,13 +1,13 @@
 """Sentences about what drawings show: for screen readers, tooltips and the lines beside the drawings.
 
-``language`` is one of ``odconv.words.LANGUAGES``. Kernels, rows and columns are counted from 1 as in the paper, channels
-from 0 as in PyTorch.
+``language`` is one of ``odconv.words.LANGUAGES``. Kernels (W1 to WK), rows and columns are counted from 1 as in the paper,
+channels and filters from 0 as in PyTorch.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from typing import get_args
 
@@ -22,6 +22,7 @@ from odconv.explain import LayerRecord, effective_kernels, entropy
 from odconv.words import say
 
 SAME = 0.005  # what rounds to no difference at two digits
+NEARLY_EQUAL = 0.05  # kernel shares that all lie within so much of each other: to name a largest would mislead
 MOST_LAYERS = 4  # named one by one; more are counted
 
 Spread = Mapping[str, Sequence[float | None]]  # head -> for each layer, how far pictures differ; None: no such head
@@ -75,14 +76,15 @@ def describe_layer(language: str, record: LayerRecord, typical: Typical | None =
 def describe_head(language: str, head: str, values: np.ndarray) -> str:
     """One head of one layer of one picture in a sentence. ``values``: (k, k), (C,) or (K,)."""
     if head == "kernel":
+        if even := describe_even(language, "layer.kernel", values, "{:.2f}".format, **_effective(values)):
+            return even
         best = int(values.argmax())
         return say(
             language,
             "layer.kernel_dominates" if values[best] > 0.5 else "layer.kernel_leads",
             kernel=best + 1,
             share=f"{values[best]:.2f}",
-            effective=f"{effective_kernels(values):.1f}",
-            total=len(values),
+            **_effective(values),
         )
     if np.ptp(values) < SAME:
         return say(language, "layer.uniform", head=head_name(language, head), mean=f"{values.mean():.2f}")
@@ -98,6 +100,29 @@ def describe_head(language: str, head: str, values: np.ndarray) -> str:
         mean=f"{values.mean():.2f}",
         **extremes,
     )
+
+
+def describe_even(
+    language: str, key: str, shares: np.ndarray, form: Callable[[float], str], **more: object
+) -> str | None:
+    """A sentence on nearly equal kernel shares (K,); ``None`` where some are larger than others.
+
+    Kernels that are left out, with a share of exactly 0, do not count.
+
+    Args:
+        key: of the sentence, less ``_even``, or ``_equal`` where ``form`` does not tell the lowest from the highest.
+        form: a share -> its digits.
+        more: what else is said.
+    """
+    kept = shares[shares > 0]
+    if len(kept) < 2 or np.ptp(kept) >= NEARLY_EQUAL:
+        return None
+    low, high = form(kept.min()), form(kept.max())
+    return say(language, f"{key}_equal" if low == high else f"{key}_even", count=len(kept), low=low, high=high, **more)
+
+
+def _effective(shares: np.ndarray) -> dict[str, object]:
+    return {"effective": f"{effective_kernels(shares):.1f}", "total": len(shares)}
 
 
 def describe_difference(language: str, head: str, shift: np.ndarray) -> str:
@@ -163,8 +188,7 @@ def statistics_text(language: str, head: str, values: np.ndarray) -> str:
             language,
             "layer.kernel_statistics",
             entropy=f"{entropy(values):.2f}",
-            effective=f"{effective_kernels(values):.1f}",
-            total=len(values),
+            **_effective(values),
         )
     low, mean, high = (f"{number:.2f}" for number in (values.min(), values.mean(), values.max()))
     return say(language, "layer.gate_statistics", low=low, mean=mean, high=high)
@@ -194,8 +218,12 @@ def describe_spread(
         numbers = np.array(values, dtype=float) - usual  # None becomes NaN
         if np.isfinite(numbers).any():
             most = int(np.nanargmax(numbers))
+            if typical_spread is None and f"{numbers[most]:.3f}" == "0.000":
+                continue
             place = {"head": head_name(language, head), "layer": clean_name(layer_names[most])}
             places.append(say(language, "compare.spread_place", value=f"{numbers[most]:.3f}", **place))
+    if not places:
+        return say(language, "compare.spread_none")
     key = "compare.spread" if typical_spread is None else "compare.spread_typical"
     return say(language, key, where=join_clauses(language, places))
 

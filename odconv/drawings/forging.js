@@ -96,23 +96,29 @@ const forgingResult = (state, name, terms, values, side, caption, span) => {
 };
 // How large n squares in a row can be, with so much between them.
 const forgingSide = (room, count, between) => clampTo(Math.floor((room - between) / count), 62, room >= 900 ? 176 : 144);
-const inOneRow = (room, count) => Math.min(count, room >= 620 ? 5 : room >= 420 ? 4 : 3);
+const inOneRow = (room, count) => Math.min(count, room >= 560 ? 5 : room >= 420 ? 4 : 3);
 
 // One bar for each value, the chosen one marked. `say`: what is said of a bar that is pointed at; `rest`: else.
-const forgingBars = (state, { name, terms, values, chosen, color, width, caption, say, rest }) => {
-  const height = 78, top = 4, low = values.reduce((a, b) => Math.min(a, b), 0), high = values.reduce((a, b) => Math.max(a, b), 0);
-  const step = width / values.length, range = high - low || 1, y = (value) => top + height * (1 - (value - low) / range);
-  const outline = values.map((value, i) => `${at(i * step)},${at(y(value))} ${at((i + 1) * step)},${at(y(value))}`).join(" ");
-  const bar = Math.max(step, 3), x = clampTo((chosen + 0.5) * step - bar / 2, 0, width - bar);
+// Beside them stand their ends. `color`: of a bar, by its index, where each has its own, with its name under it; else of all.
+const FORGING_GUTTER = 52; // px for the ends
+const forgingBars = (state, { name, terms, values, chosen, color, width, caption, say, rest, height = 70, names = [] }) => {
+  const left = FORGING_GUTTER, top = 4, foot = height + 2 * top, below = names.length ? 15 : 0, low = values.reduce((a, b) => Math.min(a, b), 0), high = values.reduce((a, b) => Math.max(a, b), 0);
+  const step = (width - left) / values.length, range = high - low || 1, y = (value) => top + height * (1 - (value - low) / range), x0 = (i) => left + i * step;
+  const outline = values.map((value, i) => `${at(x0(i))},${at(y(value))} ${at(x0(i + 1))},${at(y(value))}`).join(" ");
+  const bars = names.length
+    ? names.map((one, i) => `<rect x="${at(x0(i + 0.15))}" y="${at(Math.min(y(values[i]), y(0)))}" width="${at(0.7 * step)}" height="${at(Math.abs(y(values[i]) - y(0)))}" style="fill:${color(i)}"/><text x="${at(x0(i + 0.5))}" y="${foot + 12}" class="middle">${esc(one)}</text>`).join("")
+    : `<polygon points="${at(left)},${at(y(0))} ${outline} ${at(width)},${at(y(0))}" style="fill:${color}"/>`;
+  const bar = Math.max(step, 3), x = clampTo(x0(chosen + 0.5) - bar / 2, left, width - bar);
   const mark = chosen === null ? "" : `<rect x="${at(x)}" y="${at(Math.min(y(values[chosen]), y(0)) - 0.5)}" width="${at(bar)}" height="${at(Math.abs(y(values[chosen]) - y(0)) + 1)}" class="forge-chosen"/>`;
   rest ??= chosen === null ? "\u00a0" : say(chosen);
-  state.bars[name] = { values, say, rest, step };
+  state.bars[name] = { values, say, rest, step, width, chosen };
   const alt = `${caption}: ${figuresOf(low)} … ${figuresOf(high)}`;
-  const ends = `<text x="3" y="13" class="tiny halo">${figuresOf(high)}</text>${low < -0.15 * range ? `<text x="3" y="${height + top - 1}" class="tiny halo">${figuresOf(low)}</text>` : ""}`;
-  return `<figure data-step="${name}" data-term="${terms}" data-bars="${name}">${svgOf(width, height + 2 * top, `role="img" aria-label="${esc(alt)}"`,
-    `<rect width="${at(width)}" height="${height + 2 * top}" class="well"/><polygon points="0,${at(y(0))} ${outline} ${at(width)},${at(y(0))}" style="fill:${color}"/>${mark}
-     <line x2="${at(width)}" y1="${at(y(0))}" y2="${at(y(0))}" class="axis"/>${ends}<line class="cursor" y2="${height + 2 * top}"/>`)}
-    <figcaption>${esc(caption)}</figcaption><p class="readout">${esc(rest)}</p></figure>`;
+  const end = (value, line) => `<text x="${left - 5}" y="${line}" class="end">${figuresOf(value)}</text>`;
+  const ends = (high > 0.15 * range ? end(high, top + 9) : "") + (low < -0.15 * range ? end(low, foot - top) : "") + (y(0) > top + 24 && y(0) < foot - 20 ? end(0, y(0) + 4) : "");
+  return `<figure data-step="${name}" data-term="${terms}" data-bars="${name}">${svgOf(width, foot + below, `role="img" aria-label="${esc(alt)}"`,
+    `<rect x="${left}" width="${at(width - left)}" height="${foot}" class="well"/>${bars}${mark}
+     <line x1="${left}" x2="${at(width)}" y1="${at(y(0))}" y2="${at(y(0))}" class="axis"/>${ends}<line class="cursor" y2="${foot}"/>`)}
+    <figcaption>${esc(caption)}</figcaption>${rest === "" ? "" : `<p class="readout">${esc(rest)}</p>`}</figure>`;
 };
 const indexed = (template, values, first = 0) => (i) => fill(template, { index: i + first, value: figuresOf(values[i]) });
 
@@ -143,12 +149,13 @@ const forgingHeads = (state, panel) => `<div class="forge-heads">${HEADS.map((na
   return `<section data-head="${name}" data-term="${name}"><h5 style="border-color:var(--${name})">${esc(head.title)}</h5>${head.absent ? absence(head) : panel(name, head)}</section>`;
 }).join("")}</div>`;
 
-const headBars = (state, step, name, values, width) => {
+const HEAD_SIDE = 104; // px of the taps, among the four heads
+const headBars = (state, step, name, values, width, say = indexed(state.data.words[`${name}_value`], values, name === "kernel" ? 1 : 0)) => {
   const { data } = state, chosen = { channel: data.input_channel, filter: data.filter, kernel: null }[name];
-  const bars = { name: `${step}-${name}`, terms: name, values, chosen, color: `var(--${name})`, width, caption: data.heads[name].title };
-  const say = indexed(data.words[`${name}_value`], values, name === "kernel" ? 1 : 0);
-  const rest = name === "kernel" && values.length <= LINE_LIMIT ? values.map((_, i) => say(i)).join(" · ") : undefined;
-  return forgingBars(state, { ...bars, say, rest });
+  const bars = { name: `${step}-${name}`, terms: name, values, chosen, color: `var(--${name})`, width, caption: data.heads[name].title, height: 60 };
+  if (name !== "kernel" || values.length > LINE_LIMIT) return forgingBars(state, { ...bars, say });
+  const each = { names: values.map((_, i) => `W${i + 1}`), color: (i) => kernelTone(i, values.length), height: 46 };
+  return forgingBars(state, { ...bars, ...each, say, rest: values.map((_, i) => say(i)).join(" · ") });
 };
 
 // The sigmoid of one entry with its numbers, and what the settings do to it after that.
@@ -172,29 +179,30 @@ const forgingSteps = {
 
   squeeze: (state, room) => {
     const { data } = state, { words } = data, unit = data.hidden.indexOf(Math.max(...data.hidden));
-    const say = (i) => fill(words.unit, { index: i + 1, squeezed: figuresOf(data.squeezed[i]), normalized: figuresOf(data.normalized[i]), hidden: figuresOf(data.hidden[i]) });
-    return ["squeezed", "normalized", "hidden"]
-      .map((name) => forgingBars(state, { name, terms: "squeeze", values: data[name], chosen: unit, color: "var(--forge-plain)", width: room, caption: words[`${name}_axis`], say }))
-      .join("");
+    const say = (i) => fill(words.unit, { index: i, squeezed: figuresOf(data.squeezed[i]), normalized: figuresOf(data.normalized[i]), hidden: figuresOf(data.hidden[i]) });
+    const bars = { terms: "squeeze", chosen: unit, color: "var(--forge-plain)", width: room, say, rest: "", height: 52 };
+    const figures = ["squeezed", "normalized", "hidden"].map((name) => forgingBars(state, { ...bars, name, values: data[name], caption: words[`${name}_axis`] }));
+    return `${figures.join("")}<p class="readout">${esc(say(unit))}</p>`;
   },
 
   logits: (state, room, panel) => forgingHeads(state, (name, head) =>
     name === "spatial"
-      ? forgingSquare(state, "logits-spatial", "spatial", head.logits, 118, head.title, "logits")
+      ? forgingSquare(state, "logits-spatial", "spatial", head.logits, HEAD_SIDE, head.title, "logits")
       : headBars(state, "logits", name, head.logits, panel)),
 
   attention: (state, room, panel) => forgingHeads(state, (name, head) => {
-    const { data } = state, [u, v] = state.tap, index = { channel: data.input_channel, filter: data.filter }[name];
+    const { data } = state, [u, v] = state.tap;
     const note = (text) => `<p class="forge-line" data-line="${name}">${esc(text)}</p>`;
     if (name === "spatial") {
-      return `${forgingFigure("attention-spatial", "spatial", head.title, tapCells(head.attention, 118, head.title, data))}${note(sigmoidText(head, head.logits[u][v], head.attention[u][v]))}`;
+      return `${forgingFigure("attention-spatial", "spatial", head.title, tapCells(head.attention, HEAD_SIDE, head.title, data))}${note(sigmoidText(head, head.logits[u][v], head.attention[u][v]))}`;
     }
     if (name === "kernel") return `<div data-step="attention-kernel">${shareBars({ values: head.attention })}</div>${note(softmaxText(head))}`;
-    return headBars(state, "attention", name, head.attention, panel) + note(sigmoidText(head, head.logits[index], head.attention[index]));
+    const say = (i) => fill(data.words[`${name}_value`], { index: i, value: sigmoidText(head, head.logits[i], head.attention[i]) });
+    return headBars(state, "attention", name, head.attention, panel, say);
   }),
 
   weigh: (state, room) => {
-    const { data } = state, count = data.candidates.length, row = inOneRow(room, Math.max(count, 3)), side = forgingSide(room, row, 8 * row);
+    const { data } = state, count = data.candidates.length, row = inOneRow(room, Math.max(count, 3)), side = Math.min(forgingSide(room, row, 8 * row), room >= 900 ? 150 : 98); // two rows in one screen
     const shares = data.heads.kernel.attention;
     return `<div class="forge-chain" id="${state.id}-weighted" tabindex="0" data-keys="tap" role="group" aria-label="${esc(fill(data.words.choose_tap, { caption: data.words.weighted }))}">${data.candidates.map((values, i) => `<div class="forge-column">
       ${forgingSquare(state, "candidate", "candidates", values, side, `W${i + 1}`)}
@@ -203,7 +211,7 @@ const forgingSteps = {
   },
 
   sum: (state, room) => {
-    const { data } = state, count = data.weighted.length, row = inOneRow(room, count + 1), side = forgingSide(room, row, 28 * row);
+    const { data } = state, count = data.weighted.length, row = inOneRow(room, count + 1), side = forgingSide(room, row, 26 * row);
     const parts = data.weighted.map((values, i) => forgingSquare(state, "weighted", "kernel", values, side, `W${i + 1}${data.heads.kernel.absent ? "" : ` × ${num(data.heads.kernel.attention[i])}`}`));
     return `<div class="forge-chain">${parts.join(forgingSign("+"))}${forgingSign("=")}${forgingResult(state, "mixed", "sum", data.mixed, side, data.words.sum)}</div>`;
   },
@@ -227,7 +235,7 @@ const forgingSteps = {
     const { data } = state, { words, spans } = data, side = forgingSide(room, 3, 60), patch = patchAt(state);
     const products = data.forged.map((line, u) => line.map((weight, v) => weight * patch[u][v].value)), added = products.flat().reduce((a, b) => a + b, 0);
     const under = kernelCells(patch, side, words.under, ({ value, inside }, y, x) => {
-      const tone = divergingTone(value / spans.input.span, data.tones), { span, digits } = spans.input;
+      const [low, high] = data.ends.input, tone = blend((2 * (value - low)) / (high - low || 1) - 1, data.greys), { span, digits } = spans.input;
       return {
         color: inside ? rgb(tone) : "var(--forge-outside)", ink: inside ? (isDark(tone) ? "#fff" : "#1a1a1a") : "var(--ink)",
         texts: inside ? [numberText(value, span, digits), numberText(value, span, digits - 1), numberText(value, span, 1)] : ["0"],
@@ -247,7 +255,7 @@ const forgingSteps = {
     if (!added) return `<p class="forge-line" role="status">${esc(words.waiting)}</p>`;
     const total = added.reduce((a, b) => a + b, 0), position = state.place[0] * data.output_size[1] + state.place[1];
     const bars = forgingBars(state, {
-      name: "contributions", terms: "output", values: added, chosen: data.channel, color: "var(--forge-plain)", width: room, caption: words.contributions,
+      name: "contributions", terms: "output", values: added, chosen: data.channel, color: "var(--forge-plain)", width: room, caption: words.contributions, height: 46,
       say: indexed(words.adds_value, added, data.first_channel),
     });
     const before = state.maps.before[position], gate = data.heads.filter.absent ? null : data.heads.filter.attention[data.filter];
@@ -292,9 +300,9 @@ const forgingNav = (state) => {
   const button = (id, text, more = "") => `<button type="button" id="${state.id}-${id}" data-do="${id}" ${more}>${esc(text)}</button>`;
   const steps = data.steps.map(({ name, short, title }, i) =>
     `<li><button type="button" id="${state.id}-step-${name}" data-go="${name}" title="${esc(title)}" ${!state.all && i === here ? 'aria-current="step"' : ""}><span class="forge-count">${i + 1}</span><span class="forge-short"> ${esc(short)}</span></button></li>`);
-  return `<nav class="forge-nav" aria-label="${esc(words.steps)}">${button("back", `‹ ${words.back}`, `aria-disabled="${state.all || here === 0}"`)}
-    ${button("next", `${words.next} ›`, `aria-disabled="${state.all || here === data.steps.length - 1}"`)}
-    ${button("all", words.all, `aria-pressed="${state.all}"`)}<ol>${steps.join("")}</ol></nav>`;
+  return `<nav class="forge-nav" aria-label="${esc(words.steps)}">${state.all ? "" : button("back", `‹ ${words.back}`, `aria-disabled="${here === 0}"`)}
+    ${state.all ? "" : button("next", `${words.next} ›`, `aria-disabled="${here === data.steps.length - 1}"`)}
+    ${button("all", state.all ? words.one : words.all)}<ol>${steps.join("")}</ol></nav>`;
 };
 
 const forgingMap = (state, name, side, [height, width], [above, beside], caption, attributes) => {
@@ -313,10 +321,8 @@ const forgingMaps = (state, side) => {
     <p class="forge-place" role="status"></p><p class="note"><span class="forge-who"></span> <span class="forge-hint">${esc(words.choose_place)}</span></p></div></aside>`;
 };
 
-const paintForgingMap = (root, state, name, table) => {
-  const values = state.maps[name], { span } = state.data.spans[name];
-  paintLevels(root.querySelector(`[data-map=${name}] canvas`), Uint8Array.from(values, (value) => 128 + Math.round(127 * clampTo(value / span, -1, 1))), table);
-};
+const paintForgingMap = (root, { data }, name, table) =>
+  paintLevels(root.querySelector(`[data-map=${name}] canvas`), decoded(data.levels[name]), table);
 
 // The ends of a map, as text.
 const mapEnds = (values) => ({
@@ -455,7 +461,8 @@ const listenToForging = (root, state) => {
     const bars = event.target.closest("[data-bars]");
     if (!bars || bars.contains(event.relatedTarget)) return;
     bars.querySelector(".cursor").removeAttribute("transform");
-    bars.querySelector(".readout").textContent = state.bars[bars.dataset.bars].rest;
+    const { rest, say, chosen } = state.bars[bars.dataset.bars];
+    forgingReadout(bars).textContent = rest || say(chosen);
   };
   root.onpointerleave = () => {
     state.lit = undefined;
@@ -463,11 +470,13 @@ const listenToForging = (root, state) => {
   };
 };
 
-const readForgingBar = (figure, { values, say, step }, event) => {
-  const svg = figure.querySelector("svg"), box = svg.getBoundingClientRect(), shrunk = box.width / (step * values.length);
-  const i = clampTo(Math.floor((event.clientX - box.left) / shrunk / step), 0, values.length - 1);
-  figure.querySelector(".cursor").setAttribute("transform", `translate(${at((i + 0.5) * step)} 0)`);
-  figure.querySelector(".readout").textContent = say(i);
+// What is read is said under the bars, or under the last of several that have one line together.
+const forgingReadout = (figure) => figure.querySelector(".readout") ?? figure.parentElement.lastElementChild;
+const readForgingBar = (figure, { values, say, step, width }, event) => {
+  const svg = figure.querySelector("svg"), box = svg.getBoundingClientRect(), shrunk = box.width / width;
+  const i = clampTo(Math.floor(((event.clientX - box.left) / shrunk - FORGING_GUTTER) / step), 0, values.length - 1);
+  figure.querySelector(".cursor").setAttribute("transform", `translate(${at(FORGING_GUTTER + (i + 0.5) * step)} 0)`);
+  forgingReadout(figure).textContent = say(i);
 };
 
 const FORGING_WIDE = 900; // px from which the maps stand beside the steps
@@ -484,12 +493,12 @@ const drawForging = (root, data, act) =>
     }
     Object.assign(state, { drawn, bars: {}, dragged: null });
     const wide = state.width >= FORGING_WIDE;
-    const side = wide ? clampTo(Math.floor((state.width - 660) / 2), 150, 260) : Math.min(220, Math.floor((state.width - 20) / 2));
+    const side = wide ? clampTo(Math.floor((state.width - 720) / 2), 150, 260) : Math.min(220, Math.floor((state.width - 20) / 2));
     state.room = wide ? state.width - 2 * side - 56 : state.width;
     const stages = data.steps.map((step, i) => (state.all || step.name === state.step ? forgingStage(state, step, i + 1, state.room) : ""));
     replace(root, `${forgingFormula(state)}${forgingNav(state)}<div class="forge-body${wide ? " forge-wide" : ""}"><div class="forge-stages">${stages.join("")}</div>${forgingMaps(state, side)}</div>
       <p class="note">${esc(data.slice)} ${esc(data.scale)} <span class="forge-hint">${esc(data.words.keys)}</span></p>`);
-    const table = toneTable(data.tones);
+    const table = toneTable(data.greys);
     for (const name of ["input", "output"]) paintForgingMap(root, state, name, table);
     listenToForging(root, state);
     showForgingPlace(root, state);

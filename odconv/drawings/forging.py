@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from odconv.attention import HEADS, Settings
-from odconv.drawings.colours import DIVERGING
+from odconv.drawings.colours import DIVERGING, GREYS
 from odconv.drawings.describe import describe_absence, head_name, join_sentences
-from odconv.drawings.kernel import describe_slice, largest_size, weight_digits
+from odconv.drawings.kernel import describe_slice, ends_of, grey_levels, largest_size, tone_bytes, weight_digits
 from odconv.forging_view import STEPS, ForgingView
 from odconv.words import say, texts
 
@@ -28,6 +28,7 @@ TEMPLATES = (
     "back",
     "next",
     "all",
+    "one",
     "keys",
     "formula",
     "mean_axis",
@@ -91,6 +92,7 @@ def forging_data(
         "logits": largest_size(*made.logits),
         "product": largest_size(np.nan_to_num(own.forged) * np.abs(np.nan_to_num(view.input)).max()),
     }
+    maps = {"input": view.input, "output": view.output}
     small = view.contributions.size * 4 <= MOST_CONTRIBUTIONS
     words = {key: texts(language)[f"forging.{key}"] for key in TEMPLATES}
     words |= {key: texts(language)[f"forge.{key}"] for key in KERNEL_TEMPLATES}
@@ -130,7 +132,10 @@ def forging_data(
         "input_channel": kernel.input_channel,
         "first_channel": kernel.input_channel - kernel.channel,
         "spans": {name: {"span": end, "digits": weight_digits(end)} for name, end in spans.items()},
-        "tones": [list(bytes.fromhex(tone[1:])) for tone in DIVERGING],
+        "ends": {name: ends_of(map) for name, map in maps.items()},
+        "levels": {name: _bytes(grey_levels(map)) for name, map in maps.items()},
+        "tones": tone_bytes(DIVERGING),
+        "greys": tone_bytes(GREYS),
         "numbers": f"{made.output.size:,}",
         "bounded": math.isfinite(made.difference),
         "difference": f"{made.difference:.1e}",
@@ -223,6 +228,10 @@ def _numbers(values: np.ndarray) -> Any:
     """Nested lists of numbers with eight digits that count: the browser computes with them and shows four."""
     finite = np.nan_to_num(values)
     return np.array([float(f"{value:.8g}") for value in finite.ravel()]).reshape(finite.shape).tolist()
+
+
+def _bytes(levels: np.ndarray) -> str:
+    return base64.b64encode(levels.tobytes()).decode("ascii")
 
 
 def _floats(values: np.ndarray) -> str:

@@ -63,6 +63,29 @@ const kernelNames = (count, height, end, toned) => {
      <rect x="${end - 8}" y="${at(i * row + 1)}" width="5" height="${at(Math.max(row - 2, 2))}" style="fill:${kernelTone(i, count)}"/>`}`).join("");
 };
 
+// What the cell under the pointer is, in words: of a channel's the tone is known, and so about what its gate is.
+const readGlance = ({ layers, words, span, held }, list, event) => {
+  const group = event.target.closest("[data-head]"), layer = group && layers[Number(group.closest("[role=option]").dataset.index)];
+  const shown = layer && ((held && layer.ghost) || layer), values = shown?.[group.dataset.head];
+  if (!values) return "";
+  const head = group.dataset.head, box = group.getBoundingClientRect(), [x, y] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+  const index = (part, count) => Math.min(Math.floor(part * count), count - 1);
+  const said = (key, more) => fill(words[key], { layer: layer.name, head: words.heads[head], ...more });
+  if (head === "kernel") {
+    const i = index(y, values.length);
+    return said("cell_kernel", { kernel: i + 1, value: numberText(values[i], span) });
+  }
+  if (head === "spatial") {
+    const k = Math.round(Math.sqrt(values.length)), [row, column] = [index(y, k), index(x, k)];
+    return said("cell_tap", { row: row + 1, column: column + 1, value: numberText(values[row * k + column], span) });
+  }
+  const bytes = atob(values.levels), { columns, pool, count } = values;
+  const i = index(y, Math.ceil(bytes.length / columns)) * columns + index(x, columns);
+  if (i >= bytes.length) return "";
+  const share = bytes.charCodeAt(i) / 255, value = numberText(span ? (2 * share - 1) * span : share, span);
+  return pool === 1 ? said("cell_channel", { channel: i, value }) : said("cell_channels", { first: i * pool, last: Math.min((i + 1) * pool, count) - 1, value });
+};
+
 const drawGlance = (root, data, act) =>
   drawAtWidth(root, (state) => {
     // A layer that was chosen here and is on its way: data that were sent before do not take it back.
@@ -70,7 +93,7 @@ const drawGlance = (root, data, act) =>
     state.selected = state.wanted ?? data.selected;
     if (!root.querySelector("[role=listbox]")) {
       root.innerHTML = `<div role="listbox" tabindex="0" aria-orientation="horizontal"></div>
-        <div class="foot"><p class="tones"></p>${HOLD_BUTTON}</div><p class="note kept"></p>`;
+        <div class="foot"><p class="tones"></p><p class="readout"></p>${HOLD_BUTTON}</div><p class="note kept"></p>`;
     }
     const compared = data.layers.some((layer) => layer.ghost);
     updateHold(root.querySelector(".hold"), data.words.hold, compared, state);
@@ -115,7 +138,7 @@ const drawGlance = (root, data, act) =>
               const cell = shown[head]
                 ? glanceCells[head](shown, ghost, w, height, data)
                 : `<rect width="${at(w)}" height="${at(height)}" class="absent"/><text x="${at(w / 2)}" y="${at(height / 2 + 4)}" class="middle faint">${esc(data.words.no_head)}</text>`;
-              return `<g transform="translate(${x} ${at(top)})">${cell}</g>`;
+              return `<g transform="translate(${x} ${at(top)})" data-head="${head}">${cell}</g>`;
             })
             .join("");
           const effective = shown.kernel ? `<text x="${at(x + w / 2)}" y="${at(numbers)}" class="middle">${num(shown.effective, 1)}</text>` : "";
@@ -123,7 +146,6 @@ const drawGlance = (root, data, act) =>
           return `${starts ? `<text x="${x}" y="12" class="faint">${esc(layer.stage)}</text>` : ""}
             ${starts && i ? `<line x1="${at(gutter + i * column)}" x2="${at(gutter + i * column)}" y1="3" y2="${at(foot)}" class="stage"/>` : ""}
             <g role="option" id="${state.id}-${first + i}" data-index="${first + i}" data-name="${esc(layer.name)}" aria-selected="${layer.name === state.selected}" aria-label="${esc(layer.alt)}">
-              <title>${esc(layer.alt)}</title>
               <rect x="${at(gutter + i * column + 1)}" y="15" width="${at(column - 2)}" height="${at(foot - 10)}" rx="4" class="column"/>
               ${cells}${effective}<text x="${at(x + w / 2)}" y="${at(foot)}" class="middle faint">${esc(layer.label)}</text>
             </g>`;
@@ -141,6 +163,10 @@ const drawGlance = (root, data, act) =>
     list.innerHTML = pieces.join("");
     root.querySelector(".tones").innerHTML = toneKey(data);
     root.querySelector(".note").textContent = data.note;
+
+    const readout = root.querySelector(".readout"), reader = { ...data, held: state.held };
+    list.onpointermove = (event) => { readout.textContent = readGlance(reader, list, event); };
+    list.onpointerleave = () => { readout.textContent = ""; };
 
     const choose = (i) => {
       const layer = data.layers[i];

@@ -16,11 +16,14 @@ from odconv.drawings.differences import Typical, scale_end_of, subtract_typical
 from odconv.drawings.names import clean_name
 from odconv.drawings.numbers import json_number, json_numbers
 from odconv.explain import Explanation, effective_kernels
-from odconv.words import say
+from odconv.words import say, texts
 
 # A strip of channel or filter attention has this many rows of cells, and up to so many cells side by side in a row.
 STRIP_ROWS = 32
 STRIP_COLUMNS = 8
+
+# What is said of the cell under the pointer.
+CELLS = ("cell_tap", "cell_channel", "cell_channels", "cell_kernel")
 
 Place = tuple[str, str]  # where a layer stands: its stage, and its short label within the stage
 
@@ -79,6 +82,7 @@ def glance_data(
             "heads": {head: head_name(language, head) for head in HEADS},
             "no_head": say(language, "glance.no_head"),
             "effective": say(language, "glance.effective"),
+            **{key: texts(language)[f"glance.{key}"] for key in CELLS},
             **tone_words(language),
         },
     }
@@ -118,7 +122,7 @@ def _most_kernels(record: Explanation) -> int:
 
 def _effective(attention: Heads[np.ndarray]) -> float | None:
     kernel = attention.kernel
-    return None if kernel is None else json_number(round(float(effective_kernels(kernel[0])), 2))
+    return None if kernel is None else json_number(float(effective_kernels(kernel[0])))
 
 
 def _cells(attention: Heads[np.ndarray], span: float | None) -> dict[str, Any]:
@@ -150,4 +154,6 @@ def _strip(gates: np.ndarray, span: float | None) -> dict[str, Any]:
     return {
         "levels": base64.b64encode(levels.tobytes()).decode("ascii"),
         "columns": math.ceil(len(levels) / STRIP_ROWS),
+        "pool": pool,
+        "count": len(gates),
     }

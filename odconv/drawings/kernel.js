@@ -45,10 +45,10 @@ const gateChips = (gates, data) => ["channel", "filter"]
     : `<span class="gate" style="border-color:var(--${head})"><span class="faint">${esc(data.words[head])} ${data[head]}</span>× ${num(gates[head].values, 3)}</span>`)
   .join("");
 
-const mapCanvas = (map) => `<canvas width="${map.width}" height="${map.height}" data-levels="${esc(map.levels)}" role="img" aria-label="${esc(map.alt)}"></canvas>`;
+const mapCanvas = (map) => `<canvas width="${map.width}" height="${map.height}" data-levels="${esc(map.levels)}" data-tones="${esc(JSON.stringify(map.tones))}" role="img" aria-label="${esc(map.alt)}"></canvas>`;
 
-// Of each level, 1 to 255 for minus to plus the end of the scale and 128 for 0: few tones, many pixels.
-const toneTable = (tones) => Array.from({ length: 256 }, (_, level) => divergingTone((level - 128) / 127, tones));
+// Of each level, 1 to 255 for the first of ``tones`` to the last: few tones, many pixels.
+const toneTable = (tones) => Array.from({ length: 256 }, (_, level) => blend((level - 128) / 127, tones));
 
 const paintLevels = (canvas, levels, table) => {
   const context = canvas.getContext("2d"), image = context.createImageData(canvas.width, canvas.height);
@@ -61,9 +61,8 @@ const paintLevels = (canvas, levels, table) => {
 
 const decoded = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)); // of Base64
 
-const paintMaps = (root, tones) => {
-  const table = toneTable(tones);
-  for (const canvas of root.querySelectorAll("canvas")) paintLevels(canvas, decoded(canvas.dataset.levels), table);
+const paintMaps = (root) => {
+  for (const canvas of root.querySelectorAll("canvas")) paintLevels(canvas, decoded(canvas.dataset.levels), toneTable(JSON.parse(canvas.dataset.tones)));
 };
 
 const kernelStep = (name, caption, content) =>
@@ -106,5 +105,5 @@ const drawKernel = (root, data) =>
         ${useSection(data.use, state.width)}
         ${data.rows.map((row) => kernelRow(row, side, data)).join("")}${differenceRow(data, side)}</div>
       <p class="sentence">${esc(data.sentence)}</p>`);
-    paintMaps(root, data.tones);
+    paintMaps(root);
   });

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from odconv.drawings.colours import DIVERGING
-from odconv.drawings.describe import describe_absence, head_name, join_sentences
+from odconv.drawings.colours import DIVERGING, GREYS
+from odconv.drawings.describe import describe_absence, describe_even, head_name, join_sentences
 from odconv.drawings.names import clean_name
 from odconv.drawings.numbers import json_number, json_numbers
 from odconv.kernel_view import ForgedSlice, KernelView
@@ -57,14 +58,13 @@ def kernel_data(
     end = largest_size(
         view.candidates, difference, *(side for one in sides for side in (one.mixed, one.tapped, one.forged))
     )
-    map_end = largest_size(map_difference, *(one.map for one in sides))
+    difference_end = largest_size(map_difference) if map_difference is not None else 0.0
     digits = weight_digits(end)
     name = say(language, "forge.typical") if other_title is None else clean_name(other_title)
-    rows = [_row(language, view, view.own, clean_name(title), map_end) | {"map_caption": say(language, "forge.map")}]
+    rows = [_row(language, view, view.own, clean_name(title), "forge.map", clean_name(title))]
     if other is not None:
         heading = say(language, "forge.typical_title") if other_title is None else name
-        caption = say(language, "forge.map_other", title=clean_name(title))
-        rows.append(_row(language, view, other, heading, map_end) | {"map_caption": caption})
+        rows.append(_row(language, view, other, heading, "forge.map_other", clean_name(title)))
     words = {key: texts(language)[f"forge.{key}"] for key in TEMPLATES}
     heads = {head: head_name(language, head) for head in ("channel", "filter")}
     return {
@@ -72,14 +72,19 @@ def kernel_data(
         "rows": rows,
         "difference": None
         if difference is None or map_difference is None
-        else {"forged": _weights(difference), "map": _map(language, map_difference, map_end, "difference_alt")},
+        else {"forged": _weights(difference), "map": _difference_map(language, map_difference, difference_end)},
         "span": end,
-        "tones": [list(bytes.fromhex(tone[1:])) for tone in DIVERGING],
+        "tones": tone_bytes(DIVERGING),
         "digits": digits,
         "filter": view.filter,
         "channel": view.input_channel,
         "sentence": _sentence(language, view, difference, name, digits),
-        "scale": say(language, "forge.scale", end=f"{end:g}", map_end=f"{map_end:g}"),
+        "scale": say(
+            language,
+            "forge.scale_alone" if other is None else "forge.scale",
+            end=f"{end:g}",
+            map_end=f"{difference_end:g}",
+        ),
         "slice": describe_slice(language, view, picked, other is not None),
         "words": words | heads,
         "use": use,
@@ -92,7 +97,9 @@ def describe_slice(language: str, view: KernelView, picked: bool, compared: bool
     return say(language, key, filter=view.filter, channel=view.input_channel)
 
 
-def _row(language: str, view: KernelView, side: ForgedSlice, title: str, map_end: float) -> dict[str, Any]:
+def _row(language: str, view: KernelView, side: ForgedSlice, title: str, map_key: str, photo: str) -> dict[str, Any]:
+    """``map_key``: of what stands under the map, which is made of ``photo``."""
+    low, high = map(_number, ends_of(side.map))
     return {
         "title": title,
         "shares": _or_why(language, "kernel", side.shares),
@@ -104,7 +111,8 @@ def _row(language: str, view: KernelView, side: ForgedSlice, title: str, map_end
             "filter": _or_why(language, "filter", side.filter_gate),
         },
         "forged": _weights(side.forged),
-        "map": _map(language, side.map, map_end, "map_alt", title=title, filter=view.filter),
+        "map": _map(language, side.map, grey_levels(side.map), GREYS, "map_alt", title=title, filter=view.filter),
+        "map_caption": say(language, map_key, title=photo, low=low, high=high),
     }
 
 
@@ -115,21 +123,51 @@ def _or_why(language: str, head: str, values: np.ndarray | float | None) -> dict
 
 
 def _weights(values: np.ndarray) -> Any:
-    """Weights can be small: six digits."""
-    return json_numbers(values, 6)
+    """Weights can be small: one digit more than are ever shown, see ``weight_digits``."""
+    return json_numbers(values, 8)
 
 
-def _map(language: str, values: np.ndarray, end: float, alt: str, **names: Any) -> dict[str, Any]:
-    """A map as bytes, 1 to 255 for minus to plus ``end`` and 128 for 0, row by row, and in words."""
-    finite = np.nan_to_num(values.astype(np.float64))
-    levels = 128 + np.round(127 * np.clip(finite / end, -1, 1))
-    low, high = (f"{number:.3g}" for number in (finite.min(), finite.max()))
+def _map(
+    language: str, values: np.ndarray, levels: np.ndarray, tones: tuple[str, ...], alt: str, **names: Any
+) -> dict[str, Any]:
+    """A map as bytes, 1 to 255 for the first to the last of ``tones``, row by row, and in words."""
+    low, high = map(_number, ends_of(values))
     return {
         "width": values.shape[1],
         "height": values.shape[0],
-        "levels": base64.b64encode(levels.astype(np.uint8).tobytes()).decode("ascii"),
+        "levels": base64.b64encode(levels.tobytes()).decode("ascii"),
+        "tones": tone_bytes(tones),
         "alt": say(language, f"forge.{alt}", low=low, high=high, **names),
     }
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}".replace("-", "−")
+
+
+def _difference_map(language: str, values: np.ndarray, end: float) -> dict[str, Any]:
+    """The tones grow with the square root of the size, as the kernels' do; level 128 is 0."""
+    shares = np.clip(np.nan_to_num(values.astype(np.float64)) / end, -1, 1)
+    levels = (128 + np.round(127 * np.sign(shares) * np.sqrt(np.abs(shares)))).astype(np.uint8)
+    return _map(language, values, levels, DIVERGING, "difference_alt")
+
+
+def grey_levels(values: np.ndarray) -> np.ndarray:
+    """Bytes, 1 to 255 for the lowest to the highest number: what a map shows is where it is high, not whether it is above 0."""
+    low, high = ends_of(values)
+    shares = (np.nan_to_num(values.astype(np.float64)) - low) / ((high - low) or 1.0)
+    return np.asarray(1 + np.round(254 * np.clip(shares, 0, 1)), dtype=np.uint8)
+
+
+def ends_of(values: np.ndarray) -> tuple[float, float]:
+    """The lowest and the highest number."""
+    finite = np.nan_to_num(values.astype(np.float64))
+    return float(finite.min()), float(finite.max())
+
+
+def tone_bytes(tones: Sequence[str]) -> list[list[int]]:
+    """Colours as [red, green, blue]."""
+    return [list(bytes.fromhex(tone[1:])) for tone in tones]
 
 
 def largest_size(*arrays: np.ndarray | None) -> float:
@@ -158,7 +196,9 @@ def _sentence(language: str, view: KernelView, difference: np.ndarray | None, na
         else:
             sentences.append(say(language, "forge.differs", size=size, row=row + 1, column=column + 1, **names))
     shares = view.own.shares
-    if shares is not None:
+    if shares is not None and (even := describe_even(language, "forge.leads", shares, _percent)):
+        sentences.append(even)
+    elif shares is not None:
         best = int(shares.argmax())
         sentences.append(say(language, "forge.leads", kernel=best + 1, percent=_percent(shares[best])))
         if view.other is not None and view.other.shares is not None:

@@ -11,9 +11,20 @@ from odconv.words import say
 STEPS = {"en": 1_000, "zh": 10_000}  # what numerals are grouped by: thousands in English, 万 in Chinese
 
 
-def json_numbers(values: np.ndarray, digits: int = 4) -> Any:
-    """``values`` as nested lists for JSON, rounded to ``digits``. NaN becomes 0: JSON has none, and the page warns of it."""
-    return np.nan_to_num(np.round(np.asarray(values, dtype=np.float64), digits)).tolist()
+def json_numbers(values: np.ndarray, digits: int = 5) -> Any:
+    """``values`` as nested lists for JSON. NaN becomes 0: JSON has none, and the page warns of it.
+
+    What is shown has fewer digits than what is sent. So that it is the same as if ``values`` themselves had been rounded to
+    it, the last digit sent is cut off and not rounded; where it would be 0 or 5 and something was cut off, it is one more
+    (``decimal.ROUND_05UP``): 0.0150001 is sent as 0.01501 and shown as 0.02, and not as 0.01 by way of 0.015.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        scaled = np.asarray(values, dtype=np.float64) * 10.0**digits
+        nearest = np.rint(scaled)
+        whole = np.abs(scaled - nearest) <= 4 * np.spacing(np.abs(scaled))  # but for the product's own error
+        cut = np.where(whole, nearest, np.trunc(scaled))
+        cut += np.where(whole | (cut % 5 != 0), 0.0, np.sign(scaled))
+        return np.nan_to_num(cut / 10.0**digits).tolist()
 
 
 def json_number(value: float) -> float:

@@ -115,12 +115,16 @@ def _what_moves(
     low, high = int(lines[most].argmin()), int(lines[most].argmax())
     if lines[most, high] - lines[most, low] < SAME:
         return say(language, "response.still")
-    return say(
-        language,
-        "response.moves",
-        name=names[most],
-        low=f"{lines[most, low]:.2f}",
-        at_low=knob_text(language, stimulus, values[low]),
-        high=f"{lines[most, high]:.2f}",
-        at_high=knob_text(language, stimulus, values[high]),
-    )
+    leader = int(lines[:, low].argmax())
+    told = {
+        f"{prefix}{name}": text
+        for name, at in (("first", min(low, high)), ("second", max(low, high)))
+        for prefix, text in (
+            ("", f"{lines[most, at]:.2f}"),
+            ("at_", knob_text(language, stimulus, values[at])),
+        )
+    }
+    if leader == most:
+        return say(language, "response.moves", name=names[most], **told)
+    share = f"{lines[leader, low]:.2f}"
+    return say(language, "response.moves_other", name=names[most], other=names[leader], share=share, **told)

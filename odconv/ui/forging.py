@@ -80,17 +80,19 @@ def _choose_layer(record: Explanation, name: str) -> None:
         then=view.choose_layer,
         options={known: label(known) for known in record.layers},
         width=250,
+        help=say("meaning.layer_name"),
     )
 
 
 def _say_settings(engine: Engine) -> None:
-    """The settings travel with the view from other pages: say which are in force, with a way back."""
+    """The settings travel with the view from other pages: say which are in force, with a way back, unless it is as trained."""
     settings = engine.normalize(view.current().settings)
+    if settings == Settings():
+        return
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         described = drawings.describe_settings(text.language(), settings)
         st.caption(text.markdown("setting.in_force", settings=described), width="content")
-        if settings != Settings():
-            st.button(say("setting.reset"), key="forging_reset", on_click=view.reset_settings)
+        st.button(say("setting.reset"), key="forging_reset", on_click=view.reset_settings)
 
 
 def _go(sent: object) -> None:

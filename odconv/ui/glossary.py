@@ -57,6 +57,7 @@ def show() -> None:
         return
     with fold:
         st.markdown(f"**{say('foot.glossary')}**")
+        st.caption(say("foot.counting"))
         st.markdown("\n".join(f"* **{written[term]}**: {meaning(language(), term)}" for term in sorted(written)))
         st.markdown(f"**{say('foot.cite')}**")
         st.markdown(say("foot.cite_text"))

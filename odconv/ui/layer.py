@@ -51,7 +51,7 @@ def show_layer(engine: Engine, answers: Answers) -> None:
     """Draw the chosen layer of one picture, and say what is out of the ordinary."""
     name = chosen(answers.now)
     warn(answers, name)
-    st.subheader(text.markdown("page.one_layer", layer=name), anchor=False)
+    st.subheader(text.markdown("page.one_layer", layer=name), anchor=False, help=say("meaning.layer_name"))
     components.layer(layer_data(engine, answers))
 
 

@@ -91,7 +91,6 @@ class View:
     fixed: bool = False  # whether picture, network and page stay: what chooses them is not drawn
     reveal: str = REVEALS[0]  # one of ``REVEALS``
     dials: str = "one"  # of the temperature lesson: "one" for all heads, or "four"
-    suffers: str = ""  # the head that the visitor thinks a high temperature harms most; empty: not asked yet
     difference: bool = False  # whether attention is shown minus the typical, where there is an atlas
     switches: Heads[Choice] = AS_LEARNED
     where: str = "all"  # the switches act in: "all" layers, or "one", the one that is looked into
@@ -304,7 +303,6 @@ PARAMETERS = (
     Parameter("present", "present", _switch("1"), lambda on: "1"),
     Parameter("t", "temperature", _temperature, _write_temperature),
     Parameter("dials", "dials", _one_of(["one", "four"])),
-    Parameter("suffers", "suffers", _one_of(HEADS)),
     Parameter("switch", "switches", _switches, ",".join),
     Parameter("where", "where", _one_of(["all", "one"])),
     Parameter("seed", "shuffling", _whole(0, LARGEST_SEED)),
@@ -394,7 +392,7 @@ def class_view(view: View) -> View:
     own = {known.name: getattr(view.lesson, known.name) for known in fields(Lesson) if known.name != "page"}
     # The first lesson's steps have settings of their own.
     settings = Settings() if view.lesson.page == "start" else view.settings
-    return replace(view, **own, settings=settings, lesson=Lesson(), step=1, answers=(), question="", suffers="")
+    return replace(view, **own, settings=settings, lesson=Lesson(), step=1, answers=(), question="")
 
 
 def other_settings(view: View) -> Settings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import streamlit as st
@@ -12,6 +13,7 @@ from odconv.attention import HEADS, Settings
 from odconv.explain import Explanation
 from odconv.kernel_use import kernel_use
 from odconv.tasks import LIKED, TASKS, Finding
+from odconv.tempering import FIRST_TEMPERATURE, GATES, Alone
 from odconv.ui import asking, familiar, inference, layer, tasks, text, view
 from odconv.ui import engine as engines
 from odconv.ui.asking import Reply
@@ -20,7 +22,7 @@ from odconv.ui.inference import BusyError
 from odconv.ui.pictures import Picture, sample_picture, samples
 from odconv.ui.text import say
 
-# The tasks at the foot of each page. The temperature page has one of its own.
+# The tasks at the foot of each page.
 EXPLORE = ("taps", "alone", "go", "likes", "class", "strange")
 FORGE = ("shuffle", "taps", "likes")
 LIKED_KERNEL = 2  # W3, from 0
@@ -32,6 +34,18 @@ class Question(NamedTuple):
     text: str  # Markdown
     answers: Sequence[str]
     find: Callable[[], Finding]
+
+
+@st.fragment(key="question_part")
+def show_one(engine: Engine, picture: Picture, id: str) -> None:
+    """Draw one task, open, where every network with attention can be asked it."""
+    try:
+        trained = inference.ask(engine, picture, Settings()).explanation
+        if asked := QUESTIONS[id](engine, picture, trained):
+            tasks.ask(TASKS[id], asked.text, asked.answers, asked.find)
+    except BusyError as error:
+        asking.show_busy(Reply(None, error), "question")
+    view.write_link()
 
 
 @st.fragment(key="questions_part")
@@ -134,6 +148,24 @@ def _go(engine: Engine, picture: Picture, trained: Explanation) -> Question | No
     return Question(text.markdown("task.go", name=_first(engine, trained)), engine.heads, find)
 
 
+def _suffers(engine: Engine, picture: Picture, trained: Explanation) -> Question | None:
+    name = _first(engine, trained)
+
+    def find() -> Finding:
+        (reading,) = inference.read_each(engine, picture, [Settings()])
+        alone = {head: _read_alone(engine, picture, head) for head in engine.heads}
+        return findings.find_suffers(reading, alone, engine.num_kernels, name)
+
+    return Question(text.markdown("task.suffers", name=name), engine.heads, find)
+
+
+def _read_alone(engine: Engine, picture: Picture, head: str) -> Alone:
+    hot = Settings(FIRST_TEMPERATURE, (head,))
+    every = [hot, replace(hot, compensate=True)] if head in GATES else [hot]
+    free, *kept = inference.read_each(engine, picture, every)
+    return Alone(free, kept[0] if kept else None)
+
+
 def _likes(engine: Engine, picture: Picture, trained: Explanation) -> Question | None:
     name = next(iter(trained.layers))
     kernel = trained.layers[name].attention.kernel
@@ -201,4 +233,5 @@ QUESTIONS: dict[str, Callable[[Engine, Picture, Explanation], Question | None]] 
     "likes": _likes,
     "class": _class,
     "strange": _strange,
+    "suffers": _suffers,
 }

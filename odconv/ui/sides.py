@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ from odconv.ui import engine as engines
 from odconv.ui import knob as knobs
 from odconv.ui.engine import Engine
 from odconv.ui.inference import BusyError
-from odconv.ui.link import other_settings
+from odconv.ui.link import SETTINGS, other_settings
 from odconv.ui.live import Parse, Turn
 from odconv.ui.pictures import Picture
 from odconv.ui.text import language, say
@@ -148,7 +148,7 @@ def _show_half_a(a: Half, sides: tuple[Side, Side] | None) -> None:
             _choose_layer(list(sides[0].record.layers), sides[0].layer)
     if sides:
         components.side(_side_data("B", a, *sides), key="side_a")
-    _show_dials(a, _turn_a(a.engine), "a")
+    _show_dials(a, _turn_a(a.engine), "a", _change_a)
     if sources.shown_member(view.current()).source == "stimuli":
         name = view.current().stimulus
         knobs.show_dial(name, sources.knob(view.current()), lambda sent: knobs.parse_turn(sent, name), "knob")
@@ -164,7 +164,7 @@ def _show_half_b(b: Half, sides: tuple[Side, Side] | None) -> None:
             other.choose_layer(list(sides[1].record.layers))
     if sides:
         components.side(_side_data("A", b, sides[1], sides[0]), key="side_b")
-    _show_dials(b, _turn_b(b.engine), "b")
+    _show_dials(b, _turn_b(b.engine), "b", _change_b)
     name = view.current().b.picture
     if name in STIMULI:
         knobs.show_dial(str(name), other.knob(view.current()), lambda sent: _turn_knob_b(sent, str(name)), "b_knob")
@@ -196,11 +196,16 @@ def _caption(half: Half) -> str:
     return say("sides.caption", model=label, settings=settings)
 
 
-def _show_dials(half: Half, parse: Parse, key: str) -> None:
-    if half.engine.checkpoint.dynamic:
-        dials.show_apart(half.settings, half.engine.num_kernels, parse, key)
-    else:
+def _show_dials(half: Half, parse: Parse, key: str, change: Callable[..., None]) -> None:
+    if not half.engine.checkpoint.dynamic:
         st.caption(say("sides.no_dials"))
+        return
+    with st.container(key=f"{key}_controls", horizontal=True, vertical_alignment="center", gap="small"):
+        with st.container():
+            dials.show_apart(half.settings, half.engine.num_kernels, parse, key)
+        if st.button(say("setting.reset"), key=f"{key}_reset"):
+            change(**SETTINGS)
+            st.rerun()
 
 
 def _turn_a(engine: Engine) -> Parse:

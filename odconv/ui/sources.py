@@ -71,8 +71,15 @@ def knob(view: View) -> float:
 
 
 def stimulus_photo(view: View) -> Picture | None:
-    """The photo that the stimulus is drawn from: the first chosen sample; None where it needs none."""
-    return sample_picture(chosen_samples(view)[0]) if STIMULI[view.stimulus].needs_photo else None
+    """The photo that the stimulus is drawn from; None where it needs none."""
+    return _last_photo(view) if STIMULI[view.stimulus].needs_photo else None
+
+
+def _last_photo(view: View) -> Picture:
+    """The visitor's own picture, if the last photo that was looked into was one and is still there; else the first chosen sample."""
+    source, id = st.session_state.get("last-photo", ("samples", ""))
+    own = uploads.own_pictures(source) if source != "samples" else {}
+    return own[id] if id in own else sample_picture(chosen_samples(view)[0])
 
 
 def _stimulus(view: View, size: int, kept: str) -> Picture:
@@ -108,6 +115,8 @@ def choose(view: View, size: int) -> list[Picture]:
     Returns:
         The chosen pictures, as ``members`` has them; none where the visitor has yet to bring one.
     """
+    if members(view) and shown_member(view).source != "stimuli":
+        st.session_state["last-photo"] = shown_member(view)
     if not view.fixed:
         _choose_source(view)
     if view.source in ("upload", "camera"):
@@ -149,7 +158,7 @@ def _show_source(source: str) -> None:
 
 
 def _switch_comparing(on: bool) -> None:
-    """The *Compare* switch was turned. When comparing ends, the picture that is shown stays, alone, and its source is offered."""
+    """The *Several* switch was turned. When comparing ends, the picture that is shown stays, alone, and its source is offered."""
     view = current()
     if on or not members(view):
         change(compare=bool(on))
@@ -266,20 +275,22 @@ def _offer_uploads(view: View) -> None:
 
 
 def _offer_stimuli(view: View) -> None:
-    photo = chosen_samples(view)[0]
-    _offer(
-        (
-            (name, _stimulus_offered(name, photo if one.needs_photo else "", text.language()))
-            for name, one in STIMULI.items()
-        ),
-        view,
-        True,
-    )
+    photo = _last_photo(view)
+    offered = []
+    for name, one in STIMULI.items():
+        if one.needs_photo and photo.sample is None:
+            offered.append((name, _stimulus_offered(name, photo)))  # an own picture is kept in no cache
+        else:
+            offered.append((name, _known_stimulus(name, photo.sample if one.needs_photo else None, text.language())))
+    _offer(offered, view, True)
 
 
 @st.cache_resource(max_entries=200)
-def _stimulus_offered(name: str, sample: str, language: str) -> Picture:
-    """What a stimulus looks like; ``sample``: id of the photo that it is drawn from, empty where it needs none."""
-    photo = sample_picture(sample).image if sample else None
+def _known_stimulus(name: str, sample: str | None, language: str) -> Picture:
+    return _stimulus_offered(name, sample_picture(sample) if sample else None)
+
+
+def _stimulus_offered(name: str, photo: Picture | None) -> Picture:
+    """What a stimulus looks like; ``photo``: that it is drawn from, None where it needs none."""
     title = say(f"source.stimulus_{name}")
-    return Picture(name, title, title, draw(name, STIMULI[name].default, photo, THUMBNAIL))
+    return Picture(name, title, title, draw(name, STIMULI[name].default, photo.image if photo else None, THUMBNAIL))

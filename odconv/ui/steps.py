@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from odconv.attention import HEADS, Heads, Settings
 from odconv.explain import Explanation
 from odconv.kernel_view import pick_slice
 from odconv.layer import ODConv2d
-from odconv.start import LAYER, TEMPERATURES, TURN, Case
+from odconv.start import CLUE, LAYER, TEMPERATURES, TURN, Case
 from odconv.tasks import MOST_KERNELS, TASKS, Finding
 from odconv.ui import components, glossary, inference, knob, live, sources, tasks, text, view
 from odconv.ui import engine as engines
@@ -33,6 +33,7 @@ OWN = {
     "twin": PAIR,
 }  # samples of steps that have some
 FLAT = Settings(ablate=HEADS)
+HELD = Settings(temperature=TEMPERATURES[-1], compensate=True)
 
 
 def view_of(step: str, chosen: View) -> View:
@@ -130,14 +131,14 @@ def _show_flat(engine: Engine, picture: Picture) -> None:
     left, right = _columns()
     with left:
         st.markdown(glossary.explain("start.flat_text", name=_names(engine)[cases[0].first]))
-        tasks.ask(TASKS["flat"], say("task.flat"), answers, lambda: _find_flat(engine, cases))
+        tasks.ask(TASKS["flat"], say("task.flat"), answers, lambda: _find_flat(engine, cases, layer))
     with right:
         _draw(engine, cases, [picture] * len(cases))
 
 
-def _find_flat(engine: Engine, cases: Sequence[Case]) -> Finding:
+def _find_flat(engine: Engine, cases: Sequence[Case], layer: str) -> Finding:
     every = inference.ask_all(engine, [sample_picture(id) for id in samples()], FLAT).explanation
-    return start.find_flat(cases[0], cases[1], _names(engine), every.logits.argmax(axis=1).tolist())
+    return start.find_flat(cases[0], cases[1], _names(engine), layer, every.logits.argmax(axis=1).tolist())
 
 
 def _show_temperature(engine: Engine, picture: Picture) -> None:
@@ -156,10 +157,21 @@ def _show_temperature(engine: Engine, picture: Picture) -> None:
             TASKS["temperature"],
             text.markdown("task.temperature", name=name),
             answers,
-            lambda: start.find_temperature(by_temperature, _names(engine), layer),
+            lambda: _find_temperature(engine, picture, by_temperature, records, layer),
         )
     with right:
         _draw(engine, cases, [picture] * len(cases))
+
+
+def _find_temperature(
+    engine: Engine, picture: Picture, cases: Mapping[float, Case], records: Sequence[Explanation], layer: str
+) -> Finding:
+    """``cases`` and ``records``: of ``TEMPERATURES``."""
+    _, trained, high = records
+    others = [inference.ask(engine, picture, settings).explanation for settings in (HELD, FLAT)]
+    held, flat = _cases(engine, layer, others, ["", ""])
+    means = (start.mean_gates(trained), start.mean_gates(high))
+    return start.find_temperature(cases, held, flat, means, _names(engine), layer)
 
 
 @st.fragment(key="grating_part")
@@ -169,7 +181,8 @@ def _show_grating(engine: Engine) -> None:
     layer = LAYER if LAYER in response.layers else next(iter(response.layers))
     found = response.layers[layer]
     shares = found.shares
-    by_angle = None if shares is None else {angle: shares[list(response.values).index(angle)] for angle in TURN}
+    at = {angle: list(response.values).index(angle) for angle in (*TURN, CLUE)}
+    by_angle = None if shares is None else {angle: shares[at[angle]] for angle in TURN}
     distances = {
         head: float(values.mean()) for head, values in zip(HEADS, found.distance, strict=True) if values is not None
     }
@@ -177,12 +190,10 @@ def _show_grating(engine: Engine) -> None:
     answers = [f"w{i + 1}" for i in range(kernels)] or list(distances)
     left, right = _columns()
     with left:
-        if by_angle is None:
+        if shares is None:
             st.markdown(glossary.explain("start.grating_text_one", layer=layer))
         else:
-            first = int(by_angle[TURN[0]].argmax())
-            share = f"{by_angle[TURN[0]][first]:.2f}"
-            st.markdown(glossary.explain("start.grating_text", layer=layer, first=first + 1, share=share))
+            st.markdown(glossary.explain("start.grating_text", **_clue(layer, shares[at[TURN[0]]], shares[at[CLUE]])))
         tasks.ask(
             TASKS["grating"],
             say("task.grating" if by_angle else "task.grating_one"),
@@ -193,7 +204,7 @@ def _show_grating(engine: Engine) -> None:
         shown = tasks.revealed(TASKS["grating"], answers)
         value = sources.knob(view_of("grating", view.current()))
         read = view.current().reveal == "always"  # so nothing turns
-        values = TURN[:2] if read else (value if shown else TURN[0],)
+        values = TURN[:2] if read else (value,) if shown else (TURN[0], CLUE)
         pictures = [_turned(engine, value) for value in values]
         records = [inference.ask(engine, picture, Settings()).explanation for picture in pictures]
         _draw(engine, _cases(engine, layer, records, [picture.title for picture in pictures]), pictures)
@@ -216,6 +227,21 @@ def _show_grating(engine: Engine) -> None:
 def _turned(engine: Engine, value: float) -> Picture:
     looked_into = replace(view_of("grating", view.current()), knob=value)
     return sources.picture(Member("stimuli", GRATING), looked_into, engine.checkpoint.card.resize)
+
+
+def _clue(layer: str, start: np.ndarray, turned: np.ndarray) -> dict[str, object]:
+    """What is told of the shares (K,) before the visitor answers: how they stand at first, and at ``CLUE``."""
+    first = int(start.argmax())
+    next = max((i for i in range(len(start)) if i != first), key=lambda i: float(turned[i]))
+    return {
+        "layer": layer,
+        "first": first + 1,
+        "share": f"{start[first]:.2f}",
+        "clue": f"{CLUE:g}",
+        "first_clue": f"{turned[first]:.2f}",
+        "next": next + 1,
+        "next_clue": f"{turned[next]:.2f}",
+    }
 
 
 def _show_twin(engine: Engine, pair: tuple[Picture, Picture]) -> None:

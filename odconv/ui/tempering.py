@@ -9,9 +9,9 @@ import streamlit as st
 
 from odconv import drawings
 from odconv.attention import HEADS, Settings
-from odconv.drawings import Alone, Sweep
-from odconv.tempering import CURVE, FIRST_TEMPERATURE, GATES, Reading
-from odconv.ui import asking, components, inference, knob, layer, live, photo, temperatures, text, view
+from odconv.drawings import Sweep
+from odconv.tempering import CURVE, Reading
+from odconv.ui import asking, components, inference, knob, layer, live, photo, questions, temperatures, text, view
 from odconv.ui.asking import Reply
 from odconv.ui.engine import Engine
 from odconv.ui.inference import Answers, BusyError
@@ -62,49 +62,10 @@ def show_layers(engine: Engine, answers: Answers) -> None:
     components.glance(drawings.glance_data(language(), record, answers.reference, name, places), layer.choose)
 
 
-@st.fragment(key="question_part")
 def ask_question(engine: Engine, picture: Picture) -> None:
     """Ask which head a high temperature harms most; when the visitor has chosen, the network answers."""
     st.subheader(say("temper.question"), anchor=False)
-    try:
-        (trained,) = inference.read_each(engine, picture, [Settings()])
-        name = drawings.first_synonym(engine.checkpoint.card.classes[trained.first_choice])
-        st.markdown(text.markdown("temper.ask", name=name))
-        reveal = view.current().reveal
-        guess = None if reveal == "always" else _guess(engine)
-        if guess and reveal == "never":
-            st.caption(say("task.held_back"))
-        elif guess or reveal == "always":
-            alone = {head: _read_alone(engine, picture, head) for head in engine.heads}
-            classes = engine.checkpoint.card.classes
-            components.suffers(drawings.suffers_data(language(), trained, alone, guess, engine.num_kernels, classes))
-    except BusyError as error:
-        asking.show_busy(Reply(None, error), "question")
-    view.write_link()
-
-
-def _guess(engine: Engine) -> str | None:
-    """Draw the choice of a head. Returns the one that was chosen."""
-    guess = view.current().suffers
-    guess_here = guess if guess in engine.heads else None
-    view.bind(
-        st.pills,
-        say("temper.heads"),
-        key="suffers_guess",
-        value=guess_here,
-        then=lambda head: view.change(suffers=head),
-        options={head: say(f"head.{head}").capitalize() for head in engine.heads},
-        label_visibility="collapsed",
-    )
-    return guess_here
-
-
-def _read_alone(engine: Engine, picture: Picture, head: str) -> Alone:
-    hot = Settings(FIRST_TEMPERATURE, (head,))
-    if head not in GATES:
-        (free,) = inference.read_each(engine, picture, [hot])
-        return Alone(free, None)
-    return Alone(*inference.read_each(engine, picture, [hot, replace(hot, compensate=True)]))
+    questions.show_one(engine, picture, "suffers")
 
 
 def show_curves(engine: Engine, picture: Picture, name: str) -> None:

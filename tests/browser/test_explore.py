@@ -147,8 +147,18 @@ def test_arrow_keys_and_clicks_choose_a_layer(visit):
     expect(page).to_have_url(re.compile(re.escape(f"layer={names[1]}")))
     glance.press("End")
     expect(page.get_by_role("heading", name=f"One layer: {names[-1]}", exact=True)).to_be_visible()
-    page.locator(f".st-key-glance [data-name='{names[2]}']").click()
+    column = page.locator(f".st-key-glance [data-name='{names[2]}']")
+    column.click()
     expect_numbers(page, record, names[2])
+    attention = record.layers[names[2]].attention
+    column.locator("[data-head=kernel]").hover(position={"x": 1, "y": 1})
+    readout = page.locator(".st-key-glance .readout")
+    expect(readout).to_have_text(f"{names[2]}, kernel: W1: {attention.kernel[0, 0]:.2f}")
+    column.locator("[data-head=spatial]").hover(position={"x": 1, "y": 1})
+    expect(readout).to_have_text(f"{names[2]}, spatial: tap row 1, column 1: {attention.spatial[0, 0, 0]:.2f}")
+    column.locator("[data-head=channel]").hover(position={"x": 1, "y": 1})
+    expect(readout).to_contain_text(f"{names[2]}, channel: channel 0: about ")
+    assert float(readout.inner_text().split()[-1]) == pytest.approx(attention.channel[0, 0], abs=0.0075)
 
 
 def test_arrow_keys_in_a_hurry_lose_no_step(visit):
@@ -253,13 +263,13 @@ def test_a_click_replaces_and_with_compare_adds(visit):
     page.get_by_role("button", name="Rocket").click()
     expect_numbers(page, record_of(sample("rocket")))
     assert query(page) == {"sample": "rocket"}
-    page.locator(".st-key-compare").get_by_text("Compare", exact=True).click()
+    page.locator(".st-key-compare").get_by_text("Several", exact=True).click()
     page.get_by_role("button", name="Raccoon").click()
     layer = differ_most(record_of(sample("rocket")), record_of(sample("raccoon")))
     expect(page.get_by_role("heading", name=f"2 pictures in {layer}")).to_be_visible()
     expect_numbers(page, record_of(sample("raccoon")), layer)
     page.wait_for_url(re.compile(r"shown=2"))
-    page.locator(".st-key-compare").get_by_text("Compare", exact=True).click()
+    page.locator(".st-key-compare").get_by_text("Several", exact=True).click()
     expect(page.get_by_role("heading", name="2 pictures in")).to_have_count(0)
     expect_numbers(page, record_of(sample("raccoon")))
 
@@ -338,6 +348,12 @@ def test_a_printed_page_has_the_photo_the_bars_and_every_layer_and_no_controls_b
     bar = page.locator(".st-key-prediction .bar").first
     assert bar.evaluate("(element) => getComputedStyle(element).printColorAdjust") == "exact"
     assert page.get_by_test_id("stMain").evaluate("(e) => getComputedStyle(e).overflowY") == "visible"
+    # In flex boxes a figure that goes to the next page is drawn over what follows it.
+    display = "(all) => [...new Set(all.map((one) => getComputedStyle(one).display))]"
+    blocks = page.locator(".st-key-screen, .st-key-screen > *, .st-key-screen [data-testid=stColumn] > *")
+    assert set(blocks.evaluate_all(display)) <= {"block", "none"}
+    for shut in (".st-key-takeaway", ".st-key-pictures"):
+        expect(page.locator(shut)).to_be_hidden()
 
 
 def test_a_chinese_browser_is_spoken_to_in_chinese_and_can_choose_english(server, new_page):

@@ -101,6 +101,8 @@ def test_every_number_of_every_step_is_pytorchs_and_the_place_is_moved_by_keys_a
     x, y = taken_of(sample("rocket"))
     expect(in_layer(page).locator("[data-badge]")).to_be_visible()
     expect_numbers(page, x, y, 0, 0)
+    expect(page.get_by_role("button", name="One at a time")).to_be_visible()
+    expect(page.get_by_role("button", name="Next", exact=False)).to_have_count(0)  # of steps that are all there
     expect(in_layer(page).locator("[data-stage=meet]")).to_contain_text("5 of 9 numbers lie outside")
     badge = in_layer(page).locator("[data-badge]").inner_text()
     here, whole = (float(number) for number in re.findall(r"\d\.\de-\d+", badge))

@@ -14,6 +14,7 @@ from tests.browser.explore import (
     NUMBERS,
     expect_numbers,
     network,
+    open_page,
     photo,
     place_on,
     query,
@@ -98,7 +99,7 @@ def test_what_is_seen_follows_the_knob_while_it_is_dragged_and_nothing_moves(vis
 
 def test_pictures_of_every_source_are_compared_chosen_by_thumbnail_and_taken_out(server, new_page):
     page = open_page(new_page(), f"{server.url}?sample=rocket&layer={FIRST}")
-    page.locator(".st-key-compare").get_by_text("Compare", exact=True).click()
+    page.locator(".st-key-compare").get_by_text("Several", exact=True).click()
     page.get_by_role("radio", name="Stimuli").click()
     page.wait_for_url(re.compile("source=stimuli"))
     expect_numbers(page, record_of(sample("rocket")))  # another source only shows another choice
@@ -130,6 +131,6 @@ def test_pictures_of_every_source_are_compared_chosen_by_thumbnail_and_taken_out
     strip.get_by_role("button", name="Take out Rocket").click()
     expect_numbers(page, record_at(0))
     expect(strip).to_have_count(0)
-    page.locator(".st-key-compare").get_by_text("Compare", exact=True).click()
+    page.locator(".st-key-compare").get_by_text("Several", exact=True).click()
     expect(page.get_by_role("radio", name="Stimuli")).to_be_checked()
     expect_numbers(page, record_at(0))

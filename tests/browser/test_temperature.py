@@ -107,12 +107,17 @@ def test_the_guess_is_answered_by_the_network_and_the_curves_follow_the_dial(ser
     page = open_lesson(new_page(), f"{server.url}temperature?sample=raccoon")
     trained = record_of(sample("raccoon"))
     best = int(trained.logits[0].argmax())
-    page.get_by_role("radio", name="Filter", exact=True).click()
-    alone = [record_of(sample("raccoon"), Settings(30.0, (head,))).probabilities[0, best] for head in HEADS]
-    expect_bars(page, "suffers", alone)
+    page.get_by_role("radio", name="filter", exact=True).click()
+    alone, bars = [], []
+    for head in HEADS:
+        every = [Settings(30.0, (head,)), Settings(30.0, (head,), compensate=True)]
+        shares = [record_of(sample("raccoon"), one).probabilities[0, best] for one in every]
+        alone.append(shares[0])
+        bars += shares[:1] if head == "kernel" else shares
+    expect_bars(page, "answer-suffers", bars)
     worst = HEADS[int(np.argmin(alone))]
-    expect(page.locator(".st-key-suffers .sentence")).to_contain_text(f"With T = 30 on {worst} attention alone")
-    assert query(page)["suffers"] == "filter"
+    expect(page.locator(".st-key-answer-suffers .reasons")).to_contain_text(f"With T = 30 on {worst} attention alone")
+    assert query(page)["answers"] == "suffers.filter"
 
     legend = page.locator(".st-key-curves .curve-legend").first
     expect(legend).to_contain_text("T = 1")

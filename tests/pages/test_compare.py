@@ -123,6 +123,16 @@ def test_the_sides_change_places_and_back(drawn):
     assert app.query_params["b-model"] == ONE_KERNEL
 
 
+def test_each_side_is_reset_by_itself(drawn):
+    app = opened(**{"sample": "tabby-cat", "t": "3", "b-t": "7", "b-kernels": "2"})
+    app.button(key="b_reset").click().run()
+    assert whole(app)
+    assert (view(app).settings, other_settings(view(app))) == (Settings(3.0), Settings())
+    app = opened(**{"sample": "tabby-cat", "t": "3"})
+    app.button(key="a_reset").click().run()
+    assert (view(app).settings, other_settings(view(app))) == (Settings(), Settings(3.0))
+
+
 def test_what_is_copied_across_is_the_same_on_both_sides(drawn):
     app = opened(**{"sample": "tabby-cat", "b-picture": "grating", "b-knob": "30", "b-t": "7", "b-kernels": "2"})
     app.button(key="sides_copy_to_a").click().run()

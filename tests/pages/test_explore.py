@@ -19,12 +19,13 @@ from odconv.attention import HEADS, Settings
 from odconv.backbones import resnet18
 from odconv.checkpoint import load_checkpoint, save_checkpoint
 from odconv.explain import explain
-from odconv.stimuli import STIMULI
-from odconv.ui import engine, inference, view
+from odconv.stimuli import STIMULI, draw
+from odconv.ui import engine, inference, sources, view
 from odconv.ui.invitations import INVITATIONS
 from odconv.ui.link import View, change
 from odconv.ui.pictures import FOLDER
 from odconv.words import say
+from tests.browser.explore import photo
 
 STATIC = "resnet18_w32_tiny_imagenet.safetensors"
 APP = str(Path(__file__).parents[2] / "app.py")
@@ -172,6 +173,23 @@ def test_each_stimulus_is_drawn(name):
         assert dict(app.query_params).get("knob") == query.get("knob")
 
 
+def test_a_blur_takes_the_photo_that_was_looked_at_last_be_it_the_visitors_own(monkeypatch):
+    blurred = []
+    monkeypatch.setattr(sources, "draw", lambda *asked: blurred.append(asked[2]) or draw(*asked))
+    app = opened(source="upload", stimulus="blur")
+    app.file_uploader[0].upload("own.jpg", photo(), "image/jpeg").run()
+    own = next(iter(app.session_state["pictures-upload"].values())).image
+    app.button_group(key="source").set_value("stimuli").run()
+    assert works(app)
+    assert own in blurred
+    blurred.clear()
+    app.button_group(key="source").set_value("samples").run()
+    app.button_group(key="source").set_value("stimuli").run()
+    assert works(app)
+    assert blurred
+    assert own not in blurred
+
+
 @pytest.mark.parametrize("source", ["upload", "camera"])
 def test_a_source_without_a_picture_asks_for_one(source):
     app = opened(source=source)
@@ -293,7 +311,7 @@ def test_the_page_says_how_often_a_network_is_right_where_its_card_has_the_numbe
     save_checkpoint(resnet18(10, width=8, stem="small"), card, tmp_path / "static.safetensors")
     app = opened(model="static.safetensors")
     assert not app.exception
-    sentence = "Right in 51.3 % of 10,000 validation pictures; the right class is among its first five in 76.3 %."
+    sentence = "Right in 51.3 % of 10,000 validation pictures, kept out of training; the right class is among its first five in 76.3 %."
     assert [text.value for text in app.text if text.value.startswith("Right in")] == ([sentence] if right else [])
 
 

@@ -28,7 +28,8 @@ def test_the_page_opens_on_the_first_layer_and_keeps_what_was_chosen_elsewhere()
     assert any("temperature 3 on all heads" in caption for caption in captions(app))
     assert sentences(app) == []
     app.button(key="forging_reset").click().run()
-    assert any("as trained" in caption for caption in captions(app))
+    assert not any("In force" in caption for caption in captions(app))
+    assert not [button for button in app.button if button.key == "forging_reset"]
 
 
 def test_another_layer_forgets_slice_and_place_of_the_one_before():

@@ -58,11 +58,11 @@ def whole(app):
     ids=["all heads", "one kernel", "1x1", "depth-wise"],
 )
 def test_the_lesson_is_whole_on_every_kind_of_network_and_asks_about_its_heads(shown, model, stem, heads):
-    app = shown(model(), stem, t="30", suffers="channel")
+    app = shown(model(), stem, t="30", answers="suffers.channel")
     assert whole(app)
     assert sentences(app) == []
-    guess = app.button_group(key="suffers_guess")
-    assert guess.options == [say("en", f"head.{head}").capitalize() for head in heads]
+    guess = app.button_group(key="task-suffers")
+    assert guess.options == [say("en", f"head.{head}") for head in heads]
     assert guess.value == "channel"
 
 
@@ -124,11 +124,11 @@ def test_settings_of_other_pages_are_left_aside_and_that_is_said(shown):
 
 def test_a_guess_goes_into_the_link_and_another_one_takes_its_place(shown):
     app = shown(od_resnet18(5, width=8, stem="small"))
-    assert app.button_group(key="suffers_guess").value is None
+    assert app.button_group(key="task-suffers").value is None
     for guess in ("filter", "spatial"):
-        app.button_group(key="suffers_guess").set_value(guess).run()
-        assert app.query_params["suffers"] == guess
-        assert app.button_group(key="suffers_guess").value == guess
+        app.button_group(key="task-suffers").set_value(guess).run()
+        assert app.query_params["answers"] == f"suffers.{guess}"
+        assert app.button_group(key="task-suffers").value == guess
 
 
 def test_what_the_network_met_in_training_comes_from_its_card(shown):
@@ -151,6 +151,6 @@ def test_while_others_keep_the_network_the_page_says_so_and_asks_again(monkeypat
 
 
 def test_the_lesson_speaks_chinese(shown):
-    app = shown(od_resnet18(5, width=8, stem="small"), lang="zh", suffers="spatial")
+    app = shown(od_resnet18(5, width=8, stem="small"), lang="zh", answers="suffers.spatial")
     assert not app.exception
     assert headings(app)[-1] == say("zh", "temper.trap")

@@ -91,7 +91,6 @@ _temperatures = _widget(
 _tempered = _lesson("tempered", "drawTempered(root, data)")
 _output = _lesson("output", "drawOutput(root, data)")
 _curves = _lesson("curves", "drawCurves(root, data)")
-_suffers = _lesson("suffers", "drawSuffers(root, data)")
 _switches = _widget(
     "switches",
     script("switches"),
@@ -136,7 +135,7 @@ _connection = _widget(
 
 # Keys of what is computed from the controls. It is marked as not computed while it does not belong to what they show.
 # Of a picture over all temperatures: no dial for a temperature changes them.
-_SWEPT = ("suffers", "curves", "shrinking")
+_SWEPT = ("curves", "shrinking")
 FIGURES = (
     *("photo", "prediction", "glance", "layer", "kernel", "forging", "side_by_side", "spread", "response"),
     *("side_a", "side_b", "differences", "sides"),
@@ -295,11 +294,6 @@ def output(data: dict[str, Any], *, key: str = "output") -> None:
 def curves(data: dict[str, Any], *, key: str = "curves") -> None:
     """Curves over temperatures; ``data`` from ``drawings.curves_data`` or ``drawings.shrinking_data``."""
     _curves(key=key, data=data | {"key": key})
-
-
-def suffers(data: dict[str, Any], *, key: str = "suffers") -> None:
-    """Each head alone at a high temperature; ``data`` from ``drawings.suffers_data``."""
-    _suffers(key=key, data=data | {"key": key})
 
 
 def switches(data: dict[str, Any], on_choose: Callable[[object], None], *, key: str = "switches") -> None:
