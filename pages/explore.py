@@ -6,9 +6,7 @@ from odconv.ui import (
     asking,
     beginning,
     bootstrap,
-    controls,
     familiar,
-    glossary,
     invitations,
     knob,
     layer,
@@ -42,10 +40,7 @@ def stage(engine: Engine, pictures: list[Picture]) -> None:
         knob.show(engine, reply.answers)
     with right:
         if dynamic:
-            with st.container(key="controls", horizontal=True, vertical_alignment="top", gap="small"):
-                turning.show(engine, picture)
-                controls.show_beside(engine)
-            st.caption(glossary.explain("dial.why"))
+            turning.show(engine, picture)
         else:
             static.show(engine, pictures)
         if dynamic and reply.answers:

@@ -11,7 +11,7 @@ from odconv import drawings
 from odconv.attention import Heads
 from odconv.backbones import Place
 from odconv.explain import Explanation
-from odconv.ui import components, controls, text, view
+from odconv.ui import components, controls, live, text, view
 from odconv.ui import engine as engines
 from odconv.ui.engine import Engine
 from odconv.ui.inference import Answers
@@ -36,7 +36,7 @@ def show_glance(engine: Engine, answers: Answers) -> None:
             _choose_difference()
     if view.current().difference and atlas is None:
         st.info(say("page.no_atlas"))
-    components.glance(glance_data(engine, answers), choose)
+    components.glance(live.anew(glance_data(engine, answers)), choose)
 
 
 def glance_data(engine: Engine, answers: Answers) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def show_layer(engine: Engine, answers: Answers) -> None:
     name = chosen(answers.now)
     warn(answers, name)
     st.subheader(text.markdown("page.one_layer", layer=name), anchor=False, help=say("meaning.layer_name"))
-    components.layer(layer_data(engine, answers))
+    components.layer(live.anew(layer_data(engine, answers)))
 
 
 def layer_data(engine: Engine, answers: Answers) -> dict[str, Any]:

@@ -74,6 +74,11 @@ def answered(key: str) -> int:
     return st.session_state.get(f"answered-{key}", 0)
 
 
+def anew(data: dict[str, Any]) -> dict[str, Any]:
+    """``data`` of a figure, with what makes a browser draw them though the page has the same: a drag may have drawn others since."""
+    return data | {"after": answered("dials")}
+
+
 def dragged() -> str:
     """The key of the widget that is being dragged; empty: none is."""
     return st.session_state.get("dragging", "")

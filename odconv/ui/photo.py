@@ -10,7 +10,7 @@ from PIL import Image
 
 from odconv import drawings, images
 from odconv.card import Card
-from odconv.ui import components, several, sources, text, view
+from odconv.ui import components, live, several, sources, text, view
 from odconv.ui.engine import Engine
 from odconv.ui.inference import Answers
 from odconv.ui.pictures import Picture, data_uri
@@ -81,7 +81,7 @@ def show_prediction(engine: Engine, answers: Answers | None) -> None:
     """Draw the most likely classes; ``answers`` is None where there are none yet."""
     st.markdown(text.markdown("page.prediction", count=len(engine.checkpoint.card.classes)))
     if answers:
-        components.prediction(prediction_data(engine, answers))
+        components.prediction(live.anew(prediction_data(engine, answers)))
 
 
 def prediction_data(engine: Engine, answers: Answers) -> dict[str, Any]:
