@@ -6,11 +6,11 @@ from odconv.ui import (
     asking,
     beginning,
     bootstrap,
+    controls,
     familiar,
     invitations,
     knob,
     layer,
-    live,
     on_release,
     photo,
     several,
@@ -46,10 +46,11 @@ def stage(engine: Engine, pictures: list[Picture]) -> None:
         if dynamic and reply.answers:
             layer.show_glance(engine, reply.answers)
     asking.show_busy(reply, "stage")
-    if dynamic and reply.answers:
-        layer.show_layer(engine, reply.answers)
-    if not live.dragged():
-        view.write_link()
+    if dynamic:
+        controls.show_more(engine)
+        if reply.answers:
+            layer.show_layer(engine, reply.answers)
+    view.write_link()
 
 
 if engine and pictures:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from odconv.ui import asking, beginning, bootstrap, layer, live, photo, several, temperatures, tempering, view
+from odconv.ui import asking, beginning, bootstrap, layer, photo, several, temperatures, tempering, view
 from odconv.ui import static_network as static
 from odconv.ui.engine import Engine
 from odconv.ui.pictures import Picture
@@ -23,8 +23,7 @@ def stage(engine: Engine, pictures: list[Picture]) -> None:
     temperatures.describe_schedule(engine.checkpoint.card)
     if reply.answers:
         tempering.show_layers(engine, reply.answers)
-    if not live.dragged():
-        view.write_link()
+    view.write_link()
 
 
 if engine and pictures and not engine.checkpoint.dynamic:

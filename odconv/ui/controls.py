@@ -9,7 +9,7 @@ import streamlit as st
 
 from odconv.attention import HEADS, Settings
 from odconv.drawings import describe_settings
-from odconv.ui import dials, text, view
+from odconv.ui import dials, glossary, text, view
 from odconv.ui.engine import Engine
 from odconv.ui.text import say
 
@@ -17,22 +17,32 @@ DIALS = "dials"  # their widget's key
 
 
 def show_dials(engine: Engine, figures: Mapping[str, Any]) -> None:
-    """Draw the dials, and a sentence on all settings that are in force; ``figures``: as in ``live.show``."""
+    """Draw the dials, Reset, all settings that are in force, and what the temperature does.
+
+    ``figures``: as in ``live.show``.
+    """
     chosen = view.current().settings
-    dials.show(chosen, engine.num_kernels, DIALS, figures)
-    with st.container(key="in-force"):
+    with st.container(key="controls", horizontal=True, vertical_alignment="center", gap="small"):
+        dials.show(chosen, engine.num_kernels, DIALS, figures)
+        # Never disabled: a button that is takes the keyboard's focus with it.
+        st.button(say("setting.reset"), key="reset", on_click=_reset)
+    with st.container(key="in-force", gap=None):
         settings = describe_settings(text.language(), engine.normalize(chosen))
         st.caption(text.markdown("setting.in_force", settings=settings))
+        st.caption(glossary.explain("dial.why"))
 
 
-def show_beside(engine: Engine) -> None:
-    """Draw what stands beside the dials: Reset, and what opens the settings that are seldom needed."""
-    with st.container(key="beside", width="content", gap="xsmall"):
-        # Never disabled: a button that is takes the keyboard's focus with it.
-        st.button(say("setting.reset"), key="reset", on_click=_reset, width="stretch")
-        # A browser builds what is in a popover when it opens: four more widgets would slow every step of a drag.
-        with st.popover(say("setting.rest"), key="more", width="stretch"):
-            show_rare(engine, view.current().settings, change_and_rerun)
+def show_more(engine: Engine) -> None:
+    """Draw the fold: the heads that temperature acts on, gain, which kernels stay, and ablated heads.
+
+    They are built when it is opened: four more widgets slow every step of a drag. A popover, which a browser builds by itself,
+    forgets what they were set to while it was closed.
+    """
+    fold = st.expander(say("setting.more"), key="more", on_change="rerun")
+    if not fold.open:
+        return
+    with fold, st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        show_rare(engine, view.current().settings, change_and_rerun)
 
 
 def show_rare(engine: Engine, chosen: Settings, change: Callable[..., None], prefix: str = "") -> None:

@@ -22,7 +22,6 @@ from odconv.ui import (
     dials,
     familiar,
     inference,
-    live,
     offers,
     other,
     photo,
@@ -107,8 +106,7 @@ def show(engine: Engine, beside: Engine, pictures: Sequence[Picture]) -> None:
             _show_differences(engine, *sides)
         _say_more(a, b, *sides)
     _show_rare(engine, beside)
-    if not live.dragged():
-        view.write_link()
+    view.write_link()
 
 
 def _ask(a: Half, b: Half) -> tuple[tuple[Explanation, Explanation] | None, BusyError | None]:

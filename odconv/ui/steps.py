@@ -15,7 +15,7 @@ from odconv.kernel_view import pick_slice
 from odconv.layer import ODConv2d
 from odconv.start import CLUE, LAYER, TEMPERATURES, TURN, Case
 from odconv.tasks import MOST_KERNELS, TASKS, Finding
-from odconv.ui import components, glossary, inference, knob, live, sources, tasks, text, view
+from odconv.ui import components, glossary, inference, knob, sources, tasks, text, view
 from odconv.ui import engine as engines
 from odconv.ui import static_network as static
 from odconv.ui.engine import Engine
@@ -220,8 +220,7 @@ def _show_grating(engine: Engine) -> None:
                 st.caption(say("start.still", low=next(ends), high=next(ends)))
             else:
                 knob.draw(GRATING, value, curve)
-    if not live.dragged():
-        view.write_link()
+    view.write_link()
 
 
 def _turned(engine: Engine, value: float) -> Picture:

@@ -9,23 +9,15 @@ from typing import Any
 
 import streamlit as st
 
-from odconv.ui import asking, controls, glossary, layer, live, photo
+from odconv.ui import asking, controls, layer, live, photo
 from odconv.ui.engine import Engine
 from odconv.ui.inference import Answers
 from odconv.ui.pictures import Picture
 
 
-def show(engine: Engine, picture: Picture) -> None:
-    """Draw the dials, what stands beside them, and what the temperature does; ``picture``: of the figures that follow them."""
-    with st.container(key="controls", horizontal=True, vertical_alignment="top", gap="small"):
-        _show_dials(engine, picture)
-        controls.show_beside(engine)
-    st.caption(glossary.explain("dial.why"))
-
-
 @st.fragment(key="turning")
-def _show_dials(engine: Engine, picture: Picture) -> None:
-    """While a dial is dragged, redraw the figures of ``picture``. Its release runs the whole page."""
+def show(engine: Engine, picture: Picture) -> None:
+    """Draw the dials; while one is dragged, redraw the figures of ``picture``. Its release runs the whole page."""
     if live.dragged() != controls.DIALS:
         controls.show_dials(engine, {})
         return

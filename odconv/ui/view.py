@@ -115,7 +115,12 @@ def reset_settings() -> None:
 
 
 def write_link() -> None:
-    """Write the view into the page's address, if it has changed since it was last written or read."""
+    """Write the view into the page's address, if it has changed since it was last written or read.
+
+    Not while something is dragged: a drag makes one entry in the browser's history, on its release.
+    """
+    if st.session_state.get("dragging"):
+        return
     query = link.to_query(current())
     if query != st.session_state["written"]:
         st.session_state["written"] = query

@@ -7,19 +7,23 @@ import pytest
 from tests.browser.explore import open_page
 from tests.browser.server import Server, chromium
 
-# To a link, as the browser's Back does; until the page has been run.
-GO_TO = """(link) => new Promise((done) => {
-  const app = document.querySelector("[data-testid=stApp]");
-  let running = false;
-  new MutationObserver((_, observer) => {
-    const before = running;
-    running = app.dataset.testScriptState !== "notRunning";
-    if (!before || running) return;
-    observer.disconnect();
-    done();
-  }).observe(app, { attributeFilter: ["data-test-script-state"] });
-  history.pushState(null, "", link);
-  dispatchEvent(new PopStateEvent("popstate"));
+# To a link, as the browser's Back does, when the page is at rest; until it has been run and drawn.
+GO_TO = """(link) => new Promise((done, fail) => {
+  const app = document.querySelector("[data-testid=stApp]"), deadline = performance.now() + 20000;
+  let before = null;
+  const look = () => {
+    const atRest = app.dataset.testScriptState === "notRunning", { run } = window.odconvConnection;
+    if (performance.now() > deadline) fail(new Error("the page was not run"));
+    else if (atRest && before && run !== before) return done();
+    else if (atRest && !before) {
+      before = run;
+      document.querySelector("[data-testid=stMain]").scrollTo(0, 0);
+      history.pushState(null, "", link);
+      dispatchEvent(new PopStateEvent("popstate"));
+    }
+    setTimeout(look, 5);
+  };
+  look();
 })"""
 KEPT = 4  # seconds for which the server remembers a browser that is gone
 VIEWPORT = {"width": 1360, "height": 900}
@@ -40,14 +44,6 @@ def server(tmp_path_factory):
     with Server(log=tmp_path_factory.mktemp("server") / "log", options=forgets) as running:
         urllib.request.urlopen(f"{running.url}_stcore/script-health-check")  # runs the page once
         yield running
-
-
-@pytest.fixture
-def frail(server):
-    """The same, for a test that stops it. For the next test it is there again, at the same address."""
-    yield server
-    if not server.answers():
-        server.start()
 
 
 @pytest.fixture(scope="session")
@@ -78,6 +74,15 @@ def kept_page(profile):
     """A page for ``visit``, and its problems."""
     problems = Problems()
     return problems.watch(profile.new_page()), problems
+
+
+@pytest.fixture
+def frail(server, kept_page):
+    """The server for a test that stops it, or that looks at what it holds: no other page is open. For the next test it is there again, at the same address."""
+    kept_page[0].goto("about:blank")
+    yield server
+    if not server.answers():
+        server.start()
 
 
 @pytest.fixture

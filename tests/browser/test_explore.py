@@ -428,7 +428,7 @@ def test_the_comparison_and_the_download_follow_every_setting_and_the_layer(visi
     page = visit("?sample=espresso,rocket")
     page.get_by_role("listbox", name="at a glance").press("ArrowRight")
     expect(page.get_by_role("heading", name="2 pictures in layer1.0.conv2")).to_be_visible()
-    page.locator(".st-key-more button").click()
+    page.locator(".st-key-more summary").click()
     page.get_by_role("toolbar", name="Make even").get_by_role("button", name="Kernel").click()
     expect(page).to_have_url(re.compile("ablate=kernel"))
     expect(page.locator(".st-key-side_by_side")).to_contain_text("0.25")

@@ -46,6 +46,8 @@ def places(page):
 def test_on_a_laptop_all_is_seen_at_once_and_nothing_moves_while_a_dial_is_dragged(visit):
     page = visit("?sample=rocket", viewport={"width": 1366, "height": 768})
     expect(page.get_by_test_id("stSkeleton")).to_have_count(0)  # which keeps the place of what is not there yet
+    expect(page.locator(".st-key-photo img").first).to_be_visible()
+    expect_numbers(page, record_of(sample("rocket")))
     before = places(page)
     for part, (x, y, width, height) in before.items():
         assert x >= 0, part
@@ -68,7 +70,7 @@ def test_on_a_laptop_all_is_seen_at_once_and_nothing_moves_while_a_dial_is_dragg
 
 def test_the_fold_and_reset_are_reached_by_keys_and_the_focus_stays(visit):
     page = visit("?sample=rocket&t=3")
-    reset, fold = page.get_by_role("button", name="Reset"), page.locator(".st-key-more button")
+    reset, fold = page.get_by_role("button", name="Reset"), page.locator(".st-key-more summary")
     reset.focus()
     reset.press("Enter")
     expect(page).not_to_have_url(re.compile(r"[?&]t="))
@@ -97,7 +99,7 @@ def test_a_page_for_a_room_has_no_sidebar_and_no_text_below_20_px_and_everything
     page = visit("?sample=rocket,espresso&t=3&present=1", viewport={"width": 1366, "height": 768})
     expect(page.get_by_test_id("stSidebar")).to_be_hidden()
     expect(page.locator(".js-plotly-plot .xtick").first).to_be_visible()
-    page.locator(".st-key-more button").click()
+    page.locator(".st-key-more summary").click()
     expect(page.get_by_role("toolbar", name="Make even")).to_be_visible()
     for width, height in ((1366, 768), (1920, 1080)):
         page.set_viewport_size({"width": width, "height": height})

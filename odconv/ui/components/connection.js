@@ -11,6 +11,7 @@ const watchConnection = (root, data, act) => {
   const app = document.querySelector("[data-testid=stApp]");
   connection.judge = () => judge(root, data, act, app);
   connection.dragging = ""; // the whole page has been drawn
+  connection.run = data.run;
   connection.mark = () => {
     const late = [...connection.late].some((key) => document.querySelector(`.st-key-${key}`)); // not of what is gone
     markFigures(data.figures, !connection.open || late);
