@@ -31,7 +31,7 @@ def test_the_drawing_has_what_was_learned_to_the_last_bit_and_what_is_set():
                 np.frombuffer(base64.b64decode(data["heads"][head]["learned"]), "<f4"), values.ravel()
             )
     assert data["edits"] == [["spatial", 4, 0.25], ["kernel", 0, 0.0]]
-    assert "kernel 2 dominates, 0.60" in data["heads"]["kernel"]["alt"]
+    assert "W2 dominates, 0.60" in data["heads"]["kernel"]["alt"]
 
 
 @pytest.fixture

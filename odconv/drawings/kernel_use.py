@@ -54,8 +54,8 @@ def _row(language: str, title: str, kernel: KernelUse, names: Sequence[str], fir
         texts["here"] = say(language, key, rank=rank, **values)
     return {
         "title": title,
-        "shares": json_numbers(kernel.shares[known], 3),
-        "first": None if rank is None or first is None else float(json_numbers(kernel.shares[first], 3)),
+        "shares": json_numbers(kernel.shares[known]),
+        "first": None if rank is None or first is None else float(json_numbers(kernel.shares[first])),
         "alt": f"{title}: {join_clauses(language, texts.values())}",
         "texts": texts,
     }

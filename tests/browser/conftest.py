@@ -18,7 +18,7 @@ GO_TO = """(link) => new Promise((done, fail) => {
     else if (atRest && !before) {
       before = run;
       document.querySelector("[data-testid=stMain]").scrollTo(0, 0);
-      history.pushState(null, "", link);
+      history.replaceState(null, "", link);
       dispatchEvent(new PopStateEvent("popstate"));
     }
     setTimeout(look, 5);
@@ -69,17 +69,33 @@ class Problems(list):
             self.append(f"request to {request.url}")
 
 
+class KeptPage:
+    """The page of ``visit``, and its problems. A browser counts no more than 50 steps of a page's history: it is renewed before."""
+
+    def __init__(self, profile):
+        self.profile, self.problems, self.page = profile, Problems(), None
+
+    def close(self):
+        if self.page:
+            self.page.close()
+        self.page = None
+
+    def get(self):
+        if self.page and self.page.evaluate("history.length") > 25:
+            self.close()
+        self.page = self.page or self.problems.watch(self.profile.new_page())
+        return self.page
+
+
 @pytest.fixture(scope="session")
 def kept_page(profile):
-    """A page for ``visit``, and its problems."""
-    problems = Problems()
-    return problems.watch(profile.new_page()), problems
+    return KeptPage(profile)
 
 
 @pytest.fixture
 def frail(server, kept_page):
     """The server for a test that stops it, or that looks at what it holds: no other page is open. For the next test it is there again, at the same address."""
-    kept_page[0].goto("about:blank")
+    kept_page.close()
     yield server
     if not server.answers():
         server.start()
@@ -91,10 +107,10 @@ def visit(server, kept_page):
 
     It goes to the link as Back does, so the session is an old one; its window and media are as at first.
     """
-    page, problems = kept_page
-    problems.clear()
+    kept_page.problems.clear()
 
     def go(link, viewport=VIEWPORT, color_scheme="light"):
+        page = kept_page.get()
         page.mouse.up()
         page.set_viewport_size(viewport)
         page.emulate_media(media="screen", color_scheme=color_scheme)
@@ -105,7 +121,7 @@ def visit(server, kept_page):
         return page
 
     yield go
-    assert problems == []
+    assert kept_page.problems == []
 
 
 @pytest.fixture

@@ -258,8 +258,8 @@ def differ_most(*records):
     return max(records[0].layers, key=spread)
 
 
-def test_a_click_replaces_and_with_compare_adds(visit):
-    page = visit("/")
+def test_a_click_replaces_and_with_compare_adds(server, new_page):
+    page = open_page(new_page(), server.url)
     page.get_by_role("button", name="Rocket").click()
     expect_numbers(page, record_of(sample("rocket")))
     assert query(page) == {"sample": "rocket"}

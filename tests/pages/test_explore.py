@@ -45,8 +45,11 @@ def _fresh_caches(request):
     torch.set_num_threads(threads)
 
 
-def opened(**query):
+def opened(*folds, **query):
+    """The page at a link; ``folds``: keys of those that are open."""
     app = AppTest.from_file(APP, default_timeout=60)
+    for fold in folds:
+        app.session_state[fold] = True
     app.query_params.update(query)
     return app.run()
 
@@ -358,7 +361,7 @@ def test_a_busy_queue_is_said_in_a_sentence_and_is_not_remembered(monkeypatch):
 
 
 def test_ablating_a_head_and_resetting_goes_through_the_link():
-    app = opened()
+    app = opened("more")
     app.button_group(key="ablate").set_value(["kernel"]).run()
     assert works(app)
     assert app.query_params["ablate"] in ("kernel", ["kernel"])
@@ -376,18 +379,18 @@ def test_settings_that_change_nothing_are_shown_as_the_trained_network(query):
 
 def test_where_there_is_one_kernel_nothing_can_be_done_to_the_kernel_head():
     single = "od_resnet18_w32_1x_tiny_imagenet.safetensors"
-    app = opened(model=single)
+    app = opened("more", model=single)
     assert app.button_group(key="keep").disabled
     assert app.button_group(key="tempered").options == ["Spatial", "Channel", "Filter"]
     assert app.button_group(key="ablate").options == ["Spatial", "Channel", "Filter"]
-    app = opened(model=single, ablate="kernel,filter", tempered="kernel")
+    app = opened("more", model=single, ablate="kernel,filter", tempered="kernel")
     assert works(app)
     assert app.button_group(key="ablate").value == ["filter"]
 
 
 @pytest.mark.parametrize("heads", ["channel", "spatial,kernel", "none"])
 def test_the_control_shows_the_very_heads_that_temperature_acts_on(heads):
-    app = opened(t="3", tempered=heads)
+    app = opened("more", t="3", tempered=heads)
     assert works(app)
     assert app.button_group(key="tempered").value == [head for head in heads.split(",") if head != "none"]
     app.button_group(key="tempered").set_value(list(HEADS)).run()
@@ -466,7 +469,7 @@ def test_an_address_that_the_page_did_not_write_is_read():
 
 
 def test_a_choice_sent_before_the_browser_knew_the_last_address_is_not_taken_for_a_way_back():
-    app = opened()
+    app = opened("more")
     app.button_group(key="ablate").set_value(["kernel"]).run()
     assert app.query_params["ablate"] in ("kernel", ["kernel"])
     app.query_params.clear()  # what a browser says that has not heard of it yet
@@ -522,7 +525,7 @@ def test_the_page_speaks_chinese_by_link_and_by_switch():
 
 
 def test_a_busy_server_leaves_the_page_whole_says_one_sentence_and_is_asked_again_by_a_button(monkeypatch):
-    app = opened(sample="rocket,espresso")
+    app = opened("more", sample="rocket,espresso")
     monkeypatch.setattr(inference, "PATIENCE", 0.01)
     with inference._wait_for_device(engine.pick_device("auto"), time.monotonic() + 1):
         app.button_group(key="ablate").set_value(["kernel"]).run()
@@ -542,7 +545,7 @@ def test_a_busy_server_leaves_the_page_whole_says_one_sentence_and_is_asked_agai
 def test_while_others_keep_the_network_a_stimulus_keeps_its_knob_and_the_curve_comes_when_it_is_asked_for_again(
     monkeypatch,
 ):
-    app = opened(source="stimuli", stimulus="plain")
+    app = opened("more", source="stimuli", stimulus="plain")
     drawn = [caption for caption in captions(app) if "Each dot" in caption]
     assert len(drawn) == 1
     monkeypatch.setattr(inference, "PATIENCE", 0.01)
