@@ -153,3 +153,21 @@ def test_no_message_breaks_the_session(sent):
     state = turned(sent)
     assert state["view"].settings == Settings()
     assert "answered-dials" not in state
+
+
+def drawn():
+    import streamlit as st
+
+    from odconv.ui import live
+
+    st.session_state["drawn"] = live.anew({"number": 1})
+
+
+def test_the_same_figure_is_other_data_after_every_turn_so_that_a_browser_draws_it_again():
+    app = AppTest.from_function(drawn)
+    found = []
+    for answered in (7, 8):
+        app.session_state["answered-dials"] = answered
+        found.append(app.run().session_state["drawn"])
+    assert [data["number"] for data in found] == [1, 1]
+    assert found[0] != found[1]
