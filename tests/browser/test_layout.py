@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from odconv import Settings
-from tests.browser.explore import NUMBERS, expect_numbers, place_on, query, record_of, sample
+from tests.browser.explore import NUMBERS, expect_numbers, place_on, query, record_of, sample, wait_for_server
 
 SEEN = ("photo", "prediction", "dials", "glance")
 
@@ -79,6 +79,8 @@ def test_the_fold_and_reset_are_reached_by_keys_and_the_focus_stays(visit):
     fold.focus()
     fold.press("Enter")
     heads = page.get_by_role("toolbar", name="Make even")
+    expect(heads).to_be_visible()
+    wait_for_server(page)  # what the fold holds is built when it opens
     heads.get_by_role("button", name="Kernel").press("Enter")
     page.wait_for_url(re.compile("ablate=kernel"))
     expect_numbers(page, record_of(sample("rocket"), Settings(ablate=("kernel",))))
