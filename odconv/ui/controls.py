@@ -9,7 +9,7 @@ import streamlit as st
 
 from odconv.attention import HEADS, Settings
 from odconv.drawings import describe_settings
-from odconv.ui import dials, glossary, text, view
+from odconv.ui import dials, text, view
 from odconv.ui.engine import Engine
 from odconv.ui.text import say
 
@@ -26,10 +26,10 @@ def show_dials(engine: Engine, figures: Mapping[str, Any]) -> None:
         dials.show(chosen, engine.num_kernels, DIALS, figures)
         # Never disabled: a button that is takes the keyboard's focus with it.
         st.button(say("setting.reset"), key="reset", on_click=_reset)
-    with st.container(key="in-force", gap=None):
+    with st.container(key="in-force"):
         settings = describe_settings(text.language(), engine.normalize(chosen))
-        st.caption(text.markdown("setting.in_force", settings=settings))
-        st.caption(glossary.explain("dial.why"))
+        # One caption, and no marks at its terms: every element is rendered three times for each step of a drag.
+        st.caption(f"{text.markdown('setting.in_force', settings=settings)} {say('dial.why')}")
 
 
 def show_more(engine: Engine) -> None:
