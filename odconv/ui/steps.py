@@ -207,7 +207,10 @@ def _show_grating(engine: Engine) -> None:
         values = TURN[:2] if read else (value,) if shown else (TURN[0], CLUE)
         pictures = [_turned(engine, value) for value in values]
         records = [inference.ask(engine, picture, Settings()).explanation for picture in pictures]
-        _draw(engine, _cases(engine, layer, records, [picture.title for picture in pictures]), pictures)
+        # The same slice before and after the answer: another one would look like another kernel.
+        before = [inference.ask(engine, _turned(engine, angle), Settings()).explanation for angle in (TURN[0], CLUE)]
+        titles = [picture.title for picture in pictures]
+        _draw(engine, _cases(engine, layer, records, titles, _pick(engine, layer, before)), pictures)
         if shown:
             attention = records[0].layers[layer].attention
             curve = drawings.response_data(
