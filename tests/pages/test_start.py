@@ -6,6 +6,7 @@ from odconv.attention import HEADS
 from odconv.backbones import od_mobilenetv2, od_resnet50
 from odconv.start import STEPS
 from odconv.tasks import TASKS
+from odconv.ui import components
 from odconv.words import say
 from tests.pages.test_explore import STATIC, _fresh_caches, headings, opened, sentences  # noqa: F401
 from tests.pages.test_kernel import shown  # noqa: F401
@@ -35,6 +36,16 @@ def test_each_step_asks_first_and_answers_only_then(at):
     app = lesson(opened(), step=str(at), answers=ANSWERS)
     assert not app.exception
     assert app.query_params["answers"] == ANSWERS
+
+
+def test_the_gratings_slice_is_the_same_before_and_after_the_answer():
+    forged = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(components, "cases", lambda data, **more: forged.append(data["cases"][0]["forged"]))
+        for answers in ("", "grating.w2"):
+            assert not lesson(opened(), step="4", answers=answers).exception
+    assert len(forged) == 2
+    assert forged[0] == forged[1]  # both of 0°
 
 
 @pytest.mark.parametrize("name", [K1, STATIC])
