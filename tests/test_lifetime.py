@@ -43,7 +43,9 @@ def runtime_with(seconds, *sessions):
     for session in sessions:
         storage.save(SessionInfo(client=None, session=session))
     media = MediaFileManager(MemoryMediaFileStorage("/media"))
-    return SimpleNamespace(_session_mgr=SimpleNamespace(_session_storage=storage), media_file_mgr=media)
+    return SimpleNamespace(
+        _session_mgr=SimpleNamespace(_session_storage=storage, list_active_sessions=list), media_file_mgr=media
+    )
 
 
 def test_an_overdue_session_is_ended_and_what_it_holds_is_let_go():
@@ -64,6 +66,15 @@ def test_a_session_that_may_still_come_back_is_left_alone():
     assert not session.ended
     assert session.session_state["picture"] == bytes(1000)
     assert runtime._session_mgr._session_storage.get("away").session is session
+
+
+def test_a_file_that_a_page_adds_when_its_session_has_ended_is_let_go():
+    runtime = runtime_with(100, Session("away", b""))
+    media = runtime.media_file_mgr
+    for id in ("away", "gone"):
+        media._files_by_session_and_coord[id]["icon"] = "file"
+    lifetime.sweep(runtime)
+    assert set(media._files_by_session_and_coord) == {"away"}
 
 
 def test_a_visitor_who_was_lost_without_a_word_is_forgotten_within_the_three_minutes_that_the_page_promises():

@@ -53,5 +53,10 @@ def sweep(runtime: Runtime) -> int:
         # The rest goes with the session itself, and that may be part of a cycle that no garbage collection looks at.
         for holder in (info.session.session_state, info.session._fragment_storage, info.session._browser_queue):
             holder.clear()
-    runtime.media_file_mgr.remove_orphaned_files()  # a download goes in the second round
+    # A session that ended while its page ran may have added a file since, which would stay for good.
+    manager, media = runtime._session_mgr, runtime.media_file_mgr
+    present = [*manager.list_active_sessions(), *manager._session_storage.list()]  # type: ignore[attr-defined]
+    for id in set(media._files_by_session_and_coord) - {info.session.id for info in present}:
+        media.clear_session_refs(id)
+    media.remove_orphaned_files()  # a download goes in the second round
     return len(overdue)

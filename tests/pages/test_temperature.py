@@ -108,7 +108,7 @@ def test_explore_shows_four_temperatures_that_it_has_no_dials_for():
     app.query_params["t"] = "20,1,1,0.1"
     app.run()
     assert not app.exception
-    assert "In force: temperature spatial 20, channel 1, filter 1, kernel 0.1." in captions(app)
+    assert "In force: temperature spatial 20, channel 1, filter 1, kernel 0.1." in " ".join(captions(app))
     assert app.query_params["t"] == "20,1,1,0.1"
 
 
