@@ -10,7 +10,7 @@ import streamlit as st
 from odconv import drawings
 from odconv.attention import HEADS
 from odconv.switches import MAPPED, Cell, Choice, Effect, cells_of, find_effect, switch_of, to_pass
-from odconv.ui import asking, components, controls, editing, inference, layer, photo, switching, text, view
+from odconv.ui import asking, components, controls, editing, inference, layer, live, photo, switching, text, view
 from odconv.ui.asking import Reply
 from odconv.ui.engine import Engine
 from odconv.ui.inference import BusyError
@@ -50,7 +50,7 @@ def _show(engine: Engine, runs_by_itself: bool) -> None:
         _show_progress(len(effects), len(cells))
     if effects:
         _draw(case, choice, cells, effects)
-    if runs_by_itself != _state()["running"] and not st.session_state.get("dragging"):
+    if runs_by_itself != _state()["running"] and not live.dragged():
         st.rerun()  # with the fragment's own runs, or without them
     view.write_link()
 

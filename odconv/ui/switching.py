@@ -116,7 +116,7 @@ def open_case(engine: Engine, picture: Picture) -> Case:
     trained = inference.ask(engine, picture, Settings()).explanation
     donor = other.picture(chosen, engine.checkpoint.card.resize)
     transplanted: Attentions = NOTHING
-    if "transplanted" in (*chosen.switches, chosen.map_of):
+    if "transplanted" in (*chosen.switches, chosen.map_of) and not chosen.fixed:
         transplanted = attentions_of(inference.ask(engine, donor, Settings()).explanation)
     atlas = engines.load_atlas_for(engine, trained)
     typical = {name: heads for name, heads in atlas.means().items() if "#" not in name} if atlas else NOTHING
@@ -179,8 +179,7 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
     except BusyError as error:
         asking.show_busy(Reply(None, error), "edit")
     _show_hands(case)
-    if not st.session_state.get("dragging"):
-        view.write_link()
+    view.write_link()
 
 
 def _ask(case: Case) -> tuple[dict[str, Effect], dict[str, Effect], Explanation]:

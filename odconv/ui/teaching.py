@@ -18,7 +18,7 @@ from odconv.ui.pictures import Picture
 from odconv.ui.text import language, say
 from odconv.words import LANGUAGES
 
-ASKS_NOTHING = ("compare",)  # lessons without questions
+ASKS_NOTHING = ("compare", "switches")  # lessons without questions
 LINK_WORDS = ("link", "copy", "copied", "by_hand", "preview", "local")
 
 

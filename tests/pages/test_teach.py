@@ -89,6 +89,12 @@ def test_where_choices_are_hidden_they_are_not_there(name, model):
     assert {"language", "present"} <= keys(fixed)
 
 
+def test_a_second_picture_to_transplant_from_is_a_choice_too():
+    chosen = {"sample": "dahlia", "switch": "transplanted,learned,learned,learned"}
+    assert "b_picture" in keys(page("switches", **chosen))
+    assert "b_picture" not in keys(page("switches", controls="hidden", **chosen))
+
+
 def test_a_picture_of_ones_own_is_asked_for_where_the_link_asks_for_one(links):
     app = page("teach", source="upload", **{"class-controls": "hidden"})
     assert query(links[-1])["source"] == "upload"
