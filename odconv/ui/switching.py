@@ -116,7 +116,7 @@ def open_case(engine: Engine, picture: Picture) -> Case:
     trained = inference.ask(engine, picture, Settings()).explanation
     donor = other.picture(chosen, engine.checkpoint.card.resize)
     transplanted: Attentions = NOTHING
-    if "transplanted" in (*chosen.switches, chosen.map_of) and not chosen.fixed:
+    if "transplanted" in (*chosen.switches, chosen.map_of):
         transplanted = attentions_of(inference.ask(engine, donor, Settings()).explanation)
     atlas = engines.load_atlas_for(engine, trained)
     typical = {name: heads for name, heads in atlas.means().items() if "#" not in name} if atlas else NOTHING
@@ -232,7 +232,7 @@ def _show_choices(case: Case) -> None:
             options={name: clean_name(name) for name in case.trained.layers if "#" not in name},
             width=170,
         )
-        if "transplanted" in (*chosen.switches, chosen.map_of):
+        if "transplanted" in (*chosen.switches, chosen.map_of) and not chosen.fixed:
             other.choose_picture(say("switches.donor"))
         if "shuffled" in chosen.switches:
             st.button(say("switches.seed"), key="switches_seed", icon=":material/shuffle:", on_click=_shuffle_again)
