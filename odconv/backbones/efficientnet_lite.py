@@ -45,7 +45,10 @@ STEM, HEAD = 32, 1280  # channels, in every Lite network
 EPS = 1e-3  # of BatchNorm
 DROPOUT = 0.2
 
-DEPTHS = {"efficientnet_lite0": 1.0, "efficientnet_lite2": 1.2}  # multipliers of repeats, but in the first and last stage
+DEPTHS = {
+    "efficientnet_lite0": 1.0,
+    "efficientnet_lite2": 1.2,
+}  # multipliers of repeats, but in the first and last stage
 PUBLISHED_WIDTHS = {"efficientnet_lite0": 1.0, "efficientnet_lite2": 1.1}
 WIDTHS = (*PUBLISHED_WIDTHS.values(), 0.25)  # the last for tests
 
@@ -156,9 +159,7 @@ def _build(layout: Layout, conv: Conv) -> EfficientNetLite:
 
 
 def _recognise(state: State) -> Layout:
-    found = tuple(
-        len({name.split(".")[1] for name in state if name.startswith(f"stage{stage}.")}) for stage in STAGES
-    )
+    found = tuple(len({name.split(".")[1] for name in state if name.startswith(f"stage{stage}.")}) for stage in STAGES)
     backbones = [name for name, depth in DEPTHS.items() if found == repeats_of(depth)]
     if not backbones:
         raise CheckpointError("checkpoint.depth", blocks=found)

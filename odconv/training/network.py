@@ -29,11 +29,11 @@ def build(recipe: Recipe, num_classes: int, twin: nn.Module | None = None) -> nn
     """
     torch.manual_seed(recipe.seed)
     model = recipe.architecture(num_classes).build()
-    for branch in _branches(model):
+    for branch in branches(model):
         branch.bn.requires_grad_(False)  # a new BatchNorm's scale is 1, and its shift 0
         # First logits of one deviation in every head, however many entries it has; the released code's go by that number:
         # 0.09 for 256 channels, 0.7 for 4 kernels. Heads see ReLU of a standard normal, whose mean square is 1/2.
-        for fc in _head_outputs(branch) if recipe.initial_logits else ():
+        for fc in head_outputs(branch) if recipe.initial_logits else ():
             nn.init.normal_(fc.weight, 0, recipe.initial_logits / math.sqrt(fc.in_channels / 2))
     if twin is not None:
         _copy_weights(twin, model, recipe)
@@ -56,11 +56,12 @@ def _copy_weights(twin: nn.Module, model: nn.Module, recipe: Recipe) -> None:
             own[name].copy_(kernel + apart * kernel.std() * torch.randn_like(own[name]))
 
 
-def _branches(model: nn.Module) -> list[AttentionBranch]:
+def branches(model: nn.Module) -> list[AttentionBranch]:
+    """The attention branches of all ODConv layers."""
     return [module for module in model.modules() if isinstance(module, AttentionBranch)]
 
 
-def _head_outputs(branch: AttentionBranch) -> list[nn.Conv2d]:
+def head_outputs(branch: AttentionBranch) -> list[nn.Conv2d]:
     """The last layer of each head that is there."""
     each = (branch.spatial_fc, branch.channel_fc, branch.filter_fc, branch.kernel_fc)
     return [fc for fc in each if fc is not None]
@@ -100,7 +101,7 @@ def training_loss(
         return apply_drawn(logits, drawn)
 
     with ExitStack() as inside:
-        for branch in _branches(model):
+        for branch in branches(model):
             inside.callback(branch.register_forward_hook(hook).remove)
         inside.enter_context(autocast(x.device, recipe.precision))
         logits = model(x)
@@ -162,7 +163,7 @@ def _average(kept: Sequence[Tensor], new: Sequence[Tensor], updates: Tensor | in
 @torch.no_grad()
 def divide_logits(model: nn.Module, temperature: float) -> None:
     """Change the weights so that temperature 1 is from now on what ``temperature`` was."""
-    for branch in _branches(model):
-        for fc in _head_outputs(branch):
+    for branch in branches(model):
+        for fc in head_outputs(branch):
             for parameter in fc.parameters():
                 parameter.div_(temperature)
