@@ -37,11 +37,11 @@ from torch.optim.swa_utils import AveragedModel
 
 from odconv.architecture import Architecture, is_dynamic
 from odconv.attention import HEADS, Heads, Settings
-from odconv.backbones import EfficientNetLite, State
+from odconv.backbones import EfficientNetLite
 from odconv.card import card_path
 from odconv.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from odconv.convert import convert
-from odconv.layer import AttentionBranch, ODConv2d
+from odconv.layer import ODConv2d
 from odconv.training.data import Purpose, stream, write_whole
 from odconv.training.held import Held, first_choices, heads_above, load_held, percent_right, watch
 from odconv.training.network import apply_drawn, average_weights, branches, head_outputs, imbalance
@@ -139,7 +139,9 @@ def first_network(static: EfficientNetLite, architecture: Architecture, seed: in
     """``static`` with ODConv, as the same function but for the tiny logits that set pictures apart."""
     torch.manual_seed(seed)
     model = architecture.build()
-    assert isinstance(model, EfficientNetLite) and architecture.num_kernels and architecture.reduction
+    assert isinstance(model, EfficientNetLite)
+    assert architecture.num_kernels
+    assert architecture.reduction
     where = [name for name, module in model.named_modules() if isinstance(module, ODConv2d)]
     grown = convert(static, architecture.num_kernels, architecture.reduction, where, seed=seed).model
     model.load_state_dict(grown.state_dict())

@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from odconv.attention import HEADS, Heads, Settings
@@ -84,9 +83,9 @@ def _class_names(folder: Path) -> Mapping[str, str]:
 
 def load_held(path: Path) -> dict[str, Held]:
     """Name of a folder -> its pictures."""
-    with safe_open(path, "pt") as file:
-        names = sorted({key.partition(".")[0] for key in file.keys()})
-        return {name: Held(file.get_tensor(f"{name}.features"), file.get_tensor(f"{name}.labels")) for name in names}
+    state = load_file(path)
+    names = sorted({key.partition(".")[0] for key in state})
+    return {name: Held(state[f"{name}.features"], state[f"{name}.labels"]) for name in names}
 
 
 def save_held(held: Mapping[str, Held], path: Path) -> None:

@@ -99,7 +99,7 @@ def make_pixels(files: Sequence[Path], number: int, first: int, count: int, seed
         random = stream(seed, Purpose.VIEW, number, i)
         view = make_view(_open(files[i]), random)
         if random.random() < MIXED:
-            other = make_view(_open(files[random.integers(len(files))]), random)
+            other = make_view(_open(files[int(random.integers(len(files)))]), random)
             view = Image.blend(view, other, random.uniform(0, 0.5))
         views.append(np.asarray(view))
     return np.stack(views)
