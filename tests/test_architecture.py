@@ -91,6 +91,9 @@ def test_an_architecture_that_contradicts_itself_is_refused(backbone, kernels, r
         ("od_mobilenetv2", "features.3.conv.1.0", "features", "3·1"),
         ("od_mobilenetv2", "features.3.conv.2", "features", "3·2"),
         ("od_mobilenetv2", "features.18.0#3", "features", "18·0#3"),
+        ("od_efficientnet_lite0", "stage5.2.expand", "stage5", "2·1"),
+        ("od_efficientnet_lite0", "stage6.0.depthwise#2", "stage6", "0·2#2"),
+        ("od_efficientnet_lite0", "head", "head", "1"),
     ],
 )
 def test_a_layer_has_a_stage_and_a_short_label(backbone, layer, stage, label):

@@ -183,6 +183,11 @@ RECOGNISED = [
         for width, kernels in [(1.0, 4), (0.75, 1), (0.5, 4)]
     ],
     *[("mobilenetv2", width, {"width_mult": width}, 12, "imagenet") for width in (0.75, 0.5, 0.35, 1.3, 1.4)],
+    *[
+        ("od_efficientnet_lite0", width, {"width_mult": width, "num_kernels": kernels}, 1000, "imagenet")
+        for width, kernels in [(1.0, 4), (0.25, 1)]
+    ],
+    *[(f"efficientnet_lite{i}", width, {}, 1000, "imagenet") for i, width in ((0, 1.0), (2, 1.1))],
 ]
 
 

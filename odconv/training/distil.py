@@ -206,8 +206,8 @@ def losses(model: EfficientNetLite, views: Views, drawn: Drawn[Tensor], recipe: 
     with ExitStack() as inside:
         for branch in branches(model):
             inside.callback(branch.register_forward_hook(hook).remove)
-        logits = model.finish(views.features.float())
-    wanted = views.logits.float().softmax(2).mean(1)
+        logits = model.finish(views.features.to(model.classifier.weight.dtype))
+    wanted = views.logits.to(logits.dtype).softmax(2).mean(1)
     divergence = F.kl_div(logits.log_softmax(1), wanted, reduction="batchmean")
     zero = divergence.new_zeros(())
     return Losses(
@@ -345,8 +345,8 @@ def fit(run: Run, held: Mapping[str, Held], every: int, minutes: float) -> None:
 def make_row(run: Run, held: Mapping[str, Held], mean: np.ndarray, seconds: float) -> dict[str, Any]:
     """A row of the log: mean losses of the steps since the last one, and the averaged weights on held-out pictures."""
     model = run.average.module
-    row: dict[str, Any] = {"step": run.step, "divergence": round(mean[0], 4), "stillness": round(mean[1], 4)}
-    row["imbalance"] = round(mean[2], 3)
+    row: dict[str, Any] = {"step": run.step, "divergence": round(float(mean[0]), 4)}
+    row |= {"stillness": round(float(mean[1]), 4), "imbalance": round(float(mean[2]), 3)}
     for name, one in held.items():
         asked = {"": Settings(), "_n1": Settings(kernels=1)} if run.recipe.dynamic else {"": Settings()}
         for ending, settings in asked.items():

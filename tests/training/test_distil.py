@@ -1,0 +1,325 @@
+"""Distillation on views of drawn pictures, with a tiny network: what is cached, what a step descends, and that runs go on exactly."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from odconv import ODConv2d, Settings, apply_settings, explain, load_checkpoint, probe
+from odconv.backbones import efficientnet_lite0
+from odconv.training import distil, held, views
+from odconv.training.distil import (
+    Distillation,
+    Views,
+    begin,
+    losses,
+    next_set,
+    reopen,
+    save,
+    view_batches,
+)
+from odconv.training.recipe import Drawn
+from tests.training.conftest import arguments, draw, refusal
+
+COLOURS = {"n01": (200, 60, 60), "n02": (60, 200, 60), "n03": (60, 60, 200)}
+IDS = ["n00", "n01", "n03"]  # of the network's classes; it has none for n02
+
+
+def shake(model):
+    """Statistics and scales as of a trained network, so that maps do not vanish."""
+    for name, tensor in model.state_dict().items():
+        if name.endswith("_bn.weight"):
+            tensor.uniform_(1, 2)
+        elif name.endswith("running_var"):
+            tensor.fill_(0.1)
+    return model
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Pictures, a static network with a card, two sets of views and a file of held-out pictures."""
+    folder = tmp_path_factory.mktemp("distil")
+    for name, colour in COLOURS.items():
+        for i in range(6):
+            draw(folder / "split" / ("train" if i < 4 else "val") / name / f"{i}.png", colour, i, side=40)
+        for i in range(10):
+            draw(folder / "plain" / name / f"{i}.png", colour, 10 + i, side=30)
+    torch.manual_seed(0)
+    save_file(shake(efficientnet_lite0(3, width_mult=0.25)).state_dict(), folder / "net.safetensors")
+    card = {
+        "name": "net",
+        "classes": [{"id": key, "name": f"class {key}"} for key in IDS],
+        "image_size": 64,
+        "resize": 70,
+    }
+    card |= {"mean": [0.5] * 3, "std": [0.5] * 3, "recipe": "drawn"}
+    (folder / "net.json").write_text(json.dumps(card))
+    net = folder / "net.safetensors"
+    pictures = [f"0.5={folder / 'split'}", f"0.5={folder / 'plain'}"]
+    views.main(["--network", str(net), "--teachers", str(net), "--out", str(folder / "views"), "--sets", "2", "--count", "10",
+                "--pictures", *pictures])  # fmt: skip
+    held.main(["--network", str(net), "--views", str(folder / "held.safetensors"), "--most", "4",
+               "--pictures", f"split={folder / 'split'}", f"plain={folder / 'plain'}"])  # fmt: skip
+    return folder
+
+
+def paths(place):
+    return {
+        "network": str(place / "net.safetensors"),
+        "views": str(place / "views"),
+        "held": str(place / "held.safetensors"),
+    }
+
+
+RECIPE = Distillation(kernels=2, steps=7, cool_down=2, warm_up=2, batch=4, spread_steps=3)
+
+
+# --- views ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_set_holds_what_the_beginning_makes_of_the_views_and_what_the_teachers_say(place):
+    found = views.load_set(place / "views", 1)
+    pools = [views.find_files(place / name)[0] for name in ("split", "plain")]
+    files = views.choose(pools, [0.5, 0.5], 10, 0, 1)
+    assert [path.parts[-3] == "train" for path in files] == [True] * 5 + [False] * 5
+    pixels = views.make_pixels(files, 1, 0, 10, 0)
+    network = load_checkpoint(place / "net.safetensors")
+    x = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255
+    x = torch.nn.functional.interpolate((x - 0.5) / 0.5, (64, 64), mode="bilinear", antialias=True)
+    with torch.inference_mode():
+        features, logits = network.model.begin(x), network.model(x)
+    assert found.features.shape == (10, 24, 4, 4)
+    assert torch.allclose(found.features.float(), features, rtol=2e-3, atol=2e-3)
+    assert torch.equal(found.logits[:, 0], found.logits[:, 1])  # the second teacher is the same network
+    assert torch.allclose(found.logits[:, 0].float(), logits, rtol=2e-3, atol=2e-3)
+
+
+def test_a_view_depends_on_seed_set_and_place_alone(place):
+    files = views.find_files(place / "plain")[0]
+    whole = views.make_pixels(files, 0, 0, 6, seed=0)
+    assert np.array_equal(views.make_pixels(files, 0, 4, 2, seed=0), whole[4:])
+    assert not np.array_equal(views.make_pixels(files, 1, 4, 2, seed=0), whole[4:])
+    assert not np.array_equal(views.make_pixels(files, 0, 4, 2, seed=1), whole[4:])
+
+
+def test_a_view_lies_inside_the_picture():
+    """No edge is invented: of a picture of two greys, 100 on the left and 200 on the right, no view has a third."""
+    picture = Image.fromarray(
+        np.repeat(np.where(np.arange(90) < 45, 100, 200)[None, :, None], 60, 0).repeat(3, 2).astype(np.uint8)
+    )
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        view = np.asarray(views.make_view(picture, random)).astype(int)
+        assert view.shape == (260, 260, 3)
+        assert len(np.unique(view[:, [0, -1]])) <= 2
+
+
+def test_every_tenth_picture_of_a_folder_without_a_split_is_held_out(place):
+    train, val = views.find_files(place / "plain")
+    assert [path.name for path in sorted(val)] == ["9.png"] * 3
+    assert len(train) == 27
+    assert not set(train) & set(val)
+    train, val = views.find_files(place / "split")
+    assert {path.parts[-3] for path in train} == {"train"}
+    assert {path.parts[-3] for path in val} == {"val"}
+
+
+def test_of_small_pools_pictures_come_again_and_of_large_ones_not():
+    few, many = [f"a{i}" for i in range(3)], [f"b{i}" for i in range(50)]
+    chosen = views.choose([few, many], [0.25, 0.75], 40, 0, 0)
+    assert [name[0] for name in chosen] == ["a"] * 10 + ["b"] * 30
+    assert len(set(chosen[10:])) == 30
+
+
+# --- held-out pictures ------------------------------------------------------------------------------------------------
+
+
+def test_held_out_pictures_have_the_label_of_the_networks_class_or_none(place):
+    found = held.load_held(place / "held.safetensors")
+    assert found["split"].labels.tolist() == [1, held.UNKNOWN, held.UNKNOWN, 2]  # of six pictures, four evenly spaced
+    assert found["plain"].labels.tolist() == [1, held.UNKNOWN, 2]
+
+
+def test_settings_reach_the_end_of_the_network_and_its_spread_is_explains(place):
+    network = begin(place / "none", RECIPE, paths(place)).model.eval()
+    shake_heads(network)
+    features = held.load_held(place / "held.safetensors")["split"].features
+    for settings in (Settings(), Settings(kernels=1), Settings(0.5)):
+        with apply_settings(settings), torch.inference_mode():
+            wanted = network.finish(features.float()).argmax(1)
+        assert torch.equal(held.first_choices(network, features, settings), wanted)
+    x = torch.randn(3, 3, 64, 64)
+    with torch.inference_mode():
+        layers = held.watch(network, network.begin(x))
+    for name, layer in explain(network, x).layers.items():
+        for head, attention in layer.attention._asdict().items():
+            if attention is not None:
+                assert layers[name][head] == pytest.approx(float(attention.std(0).mean()), abs=1e-5)
+
+
+def shake_heads(model):
+    for name, parameter in model.named_parameters():
+        if name.endswith("_fc.weight"):
+            parameter.data = 0.2 * torch.randn_like(parameter)
+
+
+def test_floors_are_counted_over_the_layers_that_have_the_head():
+    layers = {"a": {"kernel": 0.05, "channel": 0.02}, "b": {"kernel": 0.049, "channel": 0.03}, "c": {"channel": 0.5}}
+    assert held.heads_above(layers) == {"channel": (2, 3), "kernel": (1, 2)}
+
+
+def test_pictures_without_a_label_do_not_count():
+    assert held.percent_right(torch.tensor([1, 2, 0]), torch.tensor([1, 0, held.UNKNOWN])) == 50
+    assert held.percent_right(torch.tensor([1]), torch.tensor([held.UNKNOWN])) is None
+
+
+# --- a step -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_network_computes_what_its_static_twin_does(place):
+    static = load_checkpoint(place / "net.safetensors")
+    model = begin(place / "none", RECIPE, paths(place)).model.double().eval()
+    for module in model.modules():
+        if isinstance(module, ODConv2d):
+            for fc in (
+                module.attention.spatial_fc,
+                module.attention.channel_fc,
+                module.attention.filter_fc,
+                module.attention.kernel_fc,
+            ):
+                if fc is not None:
+                    fc.weight.data.zero_()  # but for the tiny logits that set pictures apart
+    x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    with torch.inference_mode():
+        wanted, came = static.model.double()(x), model(x)
+    assert wanted.std() > 1e-3
+    assert torch.allclose(came, wanted, rtol=1e-5, atol=1e-6)  # the kernels are float32
+
+
+def test_the_losses_are_those_of_the_formulas(place):
+    """Kullback-Leibler divergence from the teachers' mean; lack of spread as of batch statistics; inequality of the kernels."""
+    model = begin(place / "none", RECIPE, paths(place)).model.eval()
+    shake_heads(model)
+    model.double()
+    batch = Views(torch.randn(5, 24, 4, 4).half(), torch.randn(5, 2, 3).half())
+    found = losses(model, batch, Drawn(torch.ones(5), torch.full((5,), 2)), RECIPE, step=99)
+    with torch.inference_mode(), probe(model) as trace:
+        logits = model.finish(batch.features.double()).numpy()
+    q = np.exp(batch.logits.double().numpy())
+    q = (q / q.sum(2, keepdims=True)).mean(1)
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    assert float(found.divergence.detach()) == pytest.approx(float((q * np.log(q / p)).sum(1).mean()), rel=1e-4)
+    still, unequal = [], 0.0
+    for record in trace.values():
+        for head, attention in record.attention._asdict().items():
+            if attention is not None:
+                asked = RECIPE.kernel_spread if head == "kernel" else RECIPE.gate_spread
+                spread = attention.double().numpy().reshape(5, -1).std(0, ddof=1).mean()
+                still.append(max(0.0, 1 - spread / asked))
+        unequal += 2 * float(record.attention.kernel.double().mean(0).square().sum()) - 1
+    assert float(found.stillness.detach()) == pytest.approx(float(np.mean(still)), abs=1e-5)
+    assert float(found.imbalance.detach()) == pytest.approx(unequal, abs=1e-4)
+
+
+def test_each_picture_has_the_settings_that_were_drawn_for_it(place):
+    model = begin(place / "none", RECIPE, paths(place)).model.eval()
+    shake_heads(model)
+    model.double()
+    features, temperatures, kernels = torch.randn(4, 24, 4, 4).half(), [1.0, 0.5, 2.0, 1.0], [2, 1, 2, 1]
+    wanted = []
+    for i in range(4):
+        with apply_settings(Settings(temperatures[i], kernels=kernels[i])), torch.inference_mode():
+            wanted.append(model.finish(features[i : i + 1].double()).softmax(1))
+    drawn = Drawn(torch.tensor(temperatures), torch.tensor(kernels))
+    teacher = torch.cat(wanted).log()[:, None]  # who says exactly that
+    found = losses(model, Views(features, teacher), drawn, RECIPE, 0)
+    assert float(found.divergence.detach()) == pytest.approx(0, abs=1e-9)
+
+
+def test_only_branches_kernels_and_batch_norm_behind_the_beginning_learn(place):
+    run = begin(place / "none", RECIPE, paths(place))
+    before = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
+    distil.train_step(run, next(view_batches(run)))
+    changed = {name for name, tensor in run.model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert not {name for name in changed if not name.startswith(("stage5", "stage6", "stage7", "head"))}
+    own_statistics = {name for name in changed if "running" in name and ".attention.bn." not in name}
+    assert not own_statistics
+    assert {"stage5.0.expand.weight", "head.weight", "head_bn.bias", "stage6.1.depthwise.attention.bn.running_mean",
+            "stage6.1.depthwise.attention.spatial_fc.weight"} <= changed  # fmt: skip
+    assert "stage6.1.depthwise.attention.bn.weight" not in changed
+
+
+def test_the_static_twin_learns_too_as_a_control(place):
+    run = begin(place / "none", Distillation(arch="efficientnet_lite0", steps=3, batch=4), paths(place))
+    before = run.model.stage7[0].project.weight.detach().clone()
+    found = distil.train_step(run, next(view_batches(run)))
+    assert not torch.equal(run.model.stage7[0].project.weight, before)
+    assert (float(found.stillness), float(found.imbalance)) == (0, 0)
+
+
+def test_rates_rise_and_fall_and_the_asked_spread_rises():
+    recipe = Distillation(steps=100, warm_up=10, cool_down=20, spread_steps=50, gate_spread=0.05, kernel_spread=0.08)
+    assert [recipe.rate(step) for step in (0, 4, 9, 50, 80, 90, 99, 100)] == pytest.approx(
+        [0.1, 0.5, 1, 1, 1, 0.5, 0.05, 0]
+    )
+    assert recipe.asked_spread("kernel", 24) == pytest.approx(0.04)
+    assert recipe.asked_spread("spatial", 99) == pytest.approx(0.05)
+
+
+# --- runs -------------------------------------------------------------------------------------------------------------
+
+
+def test_passes_go_over_the_set_that_was_used_least(place):
+    used = [distil.Pass(number, 0, 0) for number in (0, 1, 0)]
+    assert [next_set(place / "views", used[:i]) for i in range(4)] == [0, 1, 0, 1]
+
+
+def test_a_resumed_run_does_what_an_unstopped_one_does(place):
+    one = begin(place / "one", RECIPE, paths(place))
+    batches = view_batches(one)
+    for _ in range(5):
+        distil.train_step(one, next(batches))
+    other = begin(place / "other", RECIPE, paths(place))
+    batches = view_batches(other)
+    for _ in range(3):  # a pass is two steps
+        distil.train_step(other, next(batches))
+    save(other)
+    other = reopen(place / "other", {})
+    batches = view_batches(other)
+    for _ in range(2):
+        distil.train_step(other, next(batches))
+    assert other.passes == one.passes == [(0, 0, 2), (1, 2, 4), (0, 4, 6)]
+    for part in ("model", "average"):
+        first, second = getattr(one, part).state_dict(), getattr(other, part).state_dict()
+        assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_command_trains_resumes_and_exports(place, capsys):
+    options = {"network": place / "net.safetensors", "views": place / "views", "held": place / "held.safetensors"}
+    recipe = {"kernels": 2, "steps": 2, "cool_down": 1, "batch": 4, "spread_steps": 1, "watch": 1, "watched": 3}
+    assert distil.main(arguments(out=place / "run", **options, **recipe)) == 0
+    assert distil.main(arguments("--resume", out=place / "run", steps=3, watch=1, watched=3)) == 0
+    rows = (place / "run" / "log.csv").read_text().splitlines()
+    assert [row.partition(",")[0] for row in rows] == ["step", "1", "2", "3"]
+    made = load_checkpoint(place / "run" / "run.safetensors")
+    assert (made.architecture.backbone, made.architecture.num_kernels) == ("od_efficientnet_lite0", 2)
+    assert made.card.classes == ("class n00", "class n01", "class n03")
+    assert "distilled for 3 steps" in made.card.recipe
+    capsys.readouterr()
+    held.main(
+        arguments(network=options["network"], weights=place / "run" / "run.safetensors", views=options["held"], most=3)
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("plain, n = 3: static ")
+    assert sum(line.lstrip().startswith("n = 1") for line in lines) == 2
+    assert lines[-1].startswith("  kernel: at least 0.05 in ")
+
+
+def test_a_run_that_cannot_begin_or_go_on_ends_in_one_sentence(place, tmp_path):
+    assert "holds no run" in refusal(distil, arguments("--resume", out=tmp_path))
+    assert "--network" in refusal(distil, arguments(out=tmp_path / "new"))
+    options = {"network": place / "net.safetensors", "held": place / "held.safetensors", "views": tmp_path, "batch": 4}
+    assert "odconv.training.views makes it" in refusal(distil, arguments(out=tmp_path / "new", steps=1, **options))
