@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from odconv import ODConv2d, backbones
 from odconv.architecture import SkipInit, recognise
 from odconv.cost import cost
+from odconv.refusal import CheckpointError
 from odconv.training.efficientnet_lite import from_package
 
 # github.com/tensorflow/tpu, models/official/efficientnet/lite: stages as that code writes them, and its table
@@ -145,3 +146,12 @@ def test_stages_5_to_7_and_the_head_are_dynamic_and_nothing_before():
 def test_tensors_of_another_network_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         from_package(change(package_state(0.25, 1.0, 2)))
+
+
+def test_another_depth_or_width_is_refused_in_words():
+    state = from_package(package_state(0.25, 1.0, 2))
+    shallow = {name: tensor for name, tensor in state.items() if not name.startswith("stage6.3.")}
+    with pytest.raises(CheckpointError, match=r"EfficientNet-Lite with \(1, 2, 2, 3, 3, 3, 1\) blocks is not known"):
+        recognise(shallow)
+    with pytest.raises(CheckpointError, match="EfficientNet-Lite with 40 channels in its fourth stage"):
+        recognise(state | {"stage4.0.project.weight": torch.zeros(40, 2, 1, 1)})

@@ -162,12 +162,12 @@ def _recognise(state: State) -> Layout:
     found = tuple(len({name.split(".")[1] for name in state if name.startswith(f"stage{stage}.")}) for stage in STAGES)
     backbones = [name for name, depth in DEPTHS.items() if found == repeats_of(depth)]
     if not backbones:
-        raise CheckpointError("checkpoint.depth", blocks=found)
+        raise CheckpointError("checkpoint.lite_depth", blocks=found)
     channels = size_of(state, "stage4.0.project.weight", -4), size_of(state, "stage7.0.project.weight", -4)
     for width in WIDTHS:
         if channels == (round_to_8(80 * width), round_to_8(320 * width)):
             return Layout(backbones[0], width, size_of(state, "classifier.weight", 0), "imagenet")
-    raise CheckpointError("checkpoint.width", channels=channels[0])
+    raise CheckpointError("checkpoint.lite_width", channels=channels[0])
 
 
 PARTS = {"expand": "1", "depthwise": "2", "project": "3"}
