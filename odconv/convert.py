@@ -229,17 +229,20 @@ def dynamic_layer(conv: nn.Conv2d, num_kernels: int, reduction: float, noise: fl
         mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
         pad = (left, right, top, bottom) if uneven else (0, 0, 0, 0)
         options |= {"pad": pad, "pad_mode": mode, "bias": conv.bias is not None}
+    number_type = torch.promote_types(conv.weight.dtype, torch.float32)  # whose sum over K is 0 to its rounding
     with torch.device("cpu"):  # the same random numbers on every device
         layer: ODConv2d = (ConvertedConv2d if "pad" in options else ODConv2d)(*sizes, **options)
-        drawn = torch.randn(layer.weight.shape, dtype=torch.float64)
+        kernels = torch.randn(layer.weight.shape, dtype=number_type)
     layer = layer.to(conv.weight.device, conv.weight.dtype)
     branch = layer.attention
     gates = [head for head in (branch.spatial_fc, branch.channel_fc, branch.filter_fc) if head is not None]
     for head in (*gates, branch.kernel_fc):
         for parameter in () if head is None else head.parameters():
             nn.init.zeros_(parameter)
-    kernel = conv.weight.double().cpu() * 2 ** len(gates)
-    layer.weight.copy_(kernel + noise * kernel.square().mean().sqrt() * (drawn - drawn.mean(0)))
+    kernel = conv.weight.to("cpu", number_type) * 2 ** len(gates)
+    kernels -= kernels.mean(0)
+    kernels *= noise * kernel.square().mean().sqrt()
+    layer.weight.copy_(kernels.add_(kernel))
     layer.weight.requires_grad_(conv.weight.requires_grad)
     if isinstance(layer, ConvertedConv2d) and layer.bias is not None and conv.bias is not None:
         layer.bias.copy_(conv.bias)
