@@ -31,6 +31,7 @@ Where = Callable[[str, nn.Conv2d], bool] | Collection[str]
 
 # How networks name the path that a block is added to: torchvision and timm, many CIFAR ResNets, Xception.
 SHORTCUTS = ("downsample", "shortcut", "skip")
+OTHER_USE = "something uses the convolutions besides calling them; leave those out with `where`"
 EXAMPLE_SIDE = 224  # of a picture that is drawn where no example is given
 
 
@@ -154,8 +155,8 @@ def convert(
 
     Raises:
         ValueError: an argument is not allowed; ``where`` names something that is no convolution of ``model``; ``model`` has
-            parameters without a shape, cannot be copied, or does not take the random picture; or its outputs change, since
-            something reads the layers' weights besides calling them.
+            parameters without a shape, cannot be copied, or does not take the random picture; or the new network does not run
+            or has other outputs, since something uses the convolutions besides calling them.
 
     Example:
         >>> model, report = convert(torchvision.models.resnet50(weights="DEFAULT"))
@@ -175,14 +176,16 @@ def convert(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         inputs = _inputs(copied, convs.values(), example)
-        calls, outputs = _run(copied, inputs, drawn=example is None)
+        shapes = ", ".join(str(tuple(some.shape)) for some in _tensors(inputs))
+        untaken = f"the network does not take random numbers of shape {shapes}: give an example"
+        calls, outputs = _run(copied, inputs, refusal=untaken if example is None else None)
         reasons = _reasons(convs, obstacles, calls, where)
         layers: dict[str, ODConv2d] = {}
         for name, conv in convs.items():
             if isinstance(conv, nn.Conv2d) and name not in reasons:
                 layers[name] = dynamic_layer(conv, num_kernels, reduction, noise).eval()
                 copied = _replace(copied, conv, layers[name])
-        new_calls, new_outputs = _run(copied, inputs)
+        new_calls, new_outputs = _run(copied, inputs, refusal=f"the new network does not run: {OTHER_USE}")
     for module, mode in modes:
         module.training = mode
     for name, layer in layers.items():
@@ -194,15 +197,14 @@ def convert(
         skipped=tuple(SkippedLayer(name, _kind(convs[name]), reason) for name, reason in reasons.items()),
         parameters=(_size(model), _size(copied)),
         multiply_adds=(sum(call.multiply_adds for call in calls), sum(call.multiply_adds for call in new_calls)),
-        example=", ".join(str(tuple(some.shape)) for some in _tensors(inputs)),
+        example=shapes,
         max_difference=max(map(_difference, outputs, new_outputs), default=0.0),
         scale=max((float(some.abs().max()) for some in outputs if some.numel()), default=0.0),
     )
     rounding = max((torch.finfo(some.dtype).eps for some in outputs if some.is_floating_point()), default=0.0)
     if not report.max_difference <= math.sqrt(rounding) * report.scale:
         raise ValueError(
-            f"the outputs change by up to {report.max_difference:.2g} where the largest is {report.scale:.2g}: something "
-            "reads the convolutions' weights besides calling them; leave those layers out with `where`"
+            f"the outputs change by up to {report.max_difference:.2g} where the largest is {report.scale:.2g}: {OTHER_USE}"
         )
     return Converted(copied, report)
 
@@ -229,17 +231,20 @@ def dynamic_layer(conv: nn.Conv2d, num_kernels: int, reduction: float, noise: fl
         mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
         pad = (left, right, top, bottom) if uneven else (0, 0, 0, 0)
         options |= {"pad": pad, "pad_mode": mode, "bias": conv.bias is not None}
+    number_type = torch.promote_types(conv.weight.dtype, torch.float32)  # whose sum over K is 0 to its rounding
     with torch.device("cpu"):  # the same random numbers on every device
         layer: ODConv2d = (ConvertedConv2d if "pad" in options else ODConv2d)(*sizes, **options)
-        drawn = torch.randn(layer.weight.shape, dtype=torch.float64)
+        kernels = torch.randn(layer.weight.shape, dtype=number_type)
     layer = layer.to(conv.weight.device, conv.weight.dtype)
     branch = layer.attention
     gates = [head for head in (branch.spatial_fc, branch.channel_fc, branch.filter_fc) if head is not None]
     for head in (*gates, branch.kernel_fc):
         for parameter in () if head is None else head.parameters():
             nn.init.zeros_(parameter)
-    kernel = conv.weight.double().cpu() * 2 ** len(gates)
-    layer.weight.copy_(kernel + noise * kernel.square().mean().sqrt() * (drawn - drawn.mean(0)))
+    kernel = conv.weight.to("cpu", number_type) * 2 ** len(gates)
+    kernels -= kernels.mean(0)
+    kernels *= noise * kernel.square().mean().sqrt()
+    layer.weight.copy_(kernels.add_(kernel))
     layer.weight.requires_grad_(conv.weight.requires_grad)
     if isinstance(layer, ConvertedConv2d) and layer.bias is not None and conv.bias is not None:
         layer.bias.copy_(conv.bias)
@@ -259,8 +264,8 @@ class _Call(NamedTuple):
     multiply_adds: int  # for one picture
 
 
-def _run(model: nn.Module, inputs: tuple[Any, ...], drawn: bool = False) -> tuple[list[_Call], list[Tensor]]:
-    """Run ``model``: its calls in order, and all tensors that it returns."""
+def _run(model: nn.Module, inputs: tuple[Any, ...], refusal: str | None) -> tuple[list[_Call], list[Tensor]]:
+    """Run ``model``: its calls in order, and all tensors that it returns. ``refusal``: what an exception in it means."""
     calls: list[_Call] = []
 
     def note(name: str) -> Callable[[nn.Module, tuple[Any, ...], Tensor], None]:
@@ -276,10 +281,9 @@ def _run(model: nn.Module, inputs: tuple[Any, ...], drawn: bool = False) -> tupl
         with torch.no_grad():  # not inference mode: a network may keep what it makes, and be trained later
             outputs = model(*inputs)
     except Exception as error:
-        if not drawn:
+        if refusal is None:
             raise
-        shapes = ", ".join(str(tuple(some.shape)) for some in _tensors(inputs))
-        raise ValueError(f"the network does not take random numbers of shape {shapes}: give an example") from error
+        raise ValueError(refusal) from error
     finally:
         for hook in hooks:
             hook.remove()
@@ -364,7 +368,7 @@ def _reasons(
         if obstacle := obstacles[name]:
             reasons[name] = obstacle
         elif name not in called:
-            reasons[name] = "it is not called in a pass; its weight may be used in another way"
+            reasons[name] = "it is not called with an input in a pass; its weight may be used in another way"
         elif len(called[name].input) != 4:
             reasons[name] = f"its input is of shape {tuple(called[name].input)}, without a batch"
         elif name in left_out:
