@@ -4,13 +4,13 @@
     python -m odconv.training.distil --out RUN --resume [--steps 30000]
 
 It starts as the same function (``odconv.convert``) and sees only the views that ``odconv.training.views`` made: the beginning
-of the network is not dynamic and not trained. There are no labels; the aim is the mean of the teachers' probabilities. For a
-part of the pictures kernels are dropped or another temperature is drawn, and a loss asks that attention differs between
-pictures, by more and more in the first steps. Trained are the attention branches, the K kernels, and scale and shift of
-BatchNorm; ``--arch efficientnet_lite0`` trains the twin itself as long, as a control.
+of the network is not dynamic and not trained. There are no labels; the aim is a weighted mean of the probabilities of the twin
+and the other teachers. For a part of the pictures kernels are dropped or another temperature is drawn, and a loss asks that
+attention differs between pictures, by more and more in the first steps. Trained are the attention branches, the K kernels, and
+scale and shift of BatchNorm; ``--arch efficientnet_lite0`` trains the twin itself as long, as a control.
 
 RUN keeps ``checkpoint.pt``, from which ``--resume`` goes on exactly, and ``log.csv``, a row every ``--watch`` steps, of the
-averaged weights on held-out pictures. A run can be stopped at any time with Ctrl-C; with ``--export`` the averaged weights of
+averaged weights on held-out pictures. A run can be stopped at any time; with ``--export`` the averaged weights of
 the last checkpoint are written as float16 safetensors with a card.
 """
 
@@ -80,6 +80,7 @@ class Distillation:
     balance: float = 0.005  # weight of the loss for kernels whose mean shares differ
     fewer: float = 0.35  # share of the pictures with fewer than K kernels
     tempered: float = 0.3  # share of the pictures with another temperature
+    own: float = 0.7  # weight of the static twin's probabilities in the aim; the rest is the other teachers'
     seed: int = 0
 
     @property
@@ -184,7 +185,7 @@ def _is_late(name: str) -> bool:
 class Losses(NamedTuple):
     """What a step descends is the weighted sum."""
 
-    divergence: Tensor  # from the teachers' mean probabilities
+    divergence: Tensor  # from the teachers' probabilities
     stillness: Tensor  # 0: every head of every layer differs between pictures as much as is asked; 1: none differs
     imbalance: Tensor  # summed over layers
 
@@ -207,12 +208,17 @@ def losses(model: EfficientNetLite, views: Views, drawn: Drawn[Tensor], recipe: 
         for branch in branches(model):
             inside.callback(branch.register_forward_hook(hook).remove)
         logits = model.finish(views.features.to(model.classifier.weight.dtype))
-    wanted = views.logits.to(logits.dtype).softmax(2).mean(1)
-    divergence = F.kl_div(logits.log_softmax(1), wanted, reduction="batchmean")
+    divergence = F.kl_div(logits.log_softmax(1), aim(views.logits.to(logits.dtype), recipe.own), reduction="batchmean")
     zero = divergence.new_zeros(())
     return Losses(
         divergence, torch.stack(still).mean() if still else zero, torch.stack(unequal).sum() if unequal else zero
     )
+
+
+def aim(logits: Tensor, own: float) -> Tensor:
+    """The probabilities (N, classes) to learn, from logits (N, teachers, classes), of which the first are the static twin's."""
+    twin, *others = logits.softmax(2).unbind(1)
+    return own * twin + (1 - own) * torch.stack(others).mean(0) if others else twin
 
 
 def spread(attention: Tensor) -> Tensor:
