@@ -1,7 +1,7 @@
 """Train an EfficientNet-Lite with ODConv from its static twin, by the twin's and other teachers' outputs.
 
-    python -m odconv.training.distil --network FILE --views DIR --held FILE --out RUN [--steps 20000] [...]
-    python -m odconv.training.distil --out RUN --resume [--steps 30000]
+    python -m odconv.training.distil --network FILE --views DIR --held FILE --out RUN [--steps 8000] [...]
+    python -m odconv.training.distil --out RUN --resume [--steps 12000]
 
 It starts as the same function (``odconv.convert``) and sees only the views that ``odconv.training.views`` made: the beginning
 of the network is not dynamic and not trained. There are no labels; the aim is a weighted mean of the probabilities of the twin
@@ -49,8 +49,10 @@ from odconv.training.recipe import Drawn
 from odconv.training.views import Views, load_set, set_path
 
 REDUCTION = 1 / 16
-FIRST_LOGITS = 0.02  # standard deviation; at exactly 0 no picture would differ, and spread would have no gradient
+FIRST_LOGITS = 0.005  # standard deviation; at exactly 0 no picture would differ, and spread would have no gradient
+APART = 0.03  # noise that sets the K kernels apart; with 0.1, one kernel alone is far from the mean of all
 TEMPERATURES = (0.5, 2.0)  # that are drawn from
+SETTLING = 512  # views that the statistics of the branches' BatchNorm are of
 PARTS = ("model", "average", "optimiser")  # of a run, which PyTorch saves
 
 
@@ -64,11 +66,11 @@ class Distillation:
 
     arch: str = "od_efficientnet_lite0"
     kernels: int = 4
-    steps: int = 20_000
-    cool_down: int = 2_000  # the last steps, in which the rates fall to 0
+    steps: int = 8_000
+    cool_down: int = 1_500  # the last steps, in which the rates fall to 0
     warm_up: int = 200  # the first steps, in which they rise from 0
     batch: int = 16
-    heads_lr: float = 1e-3  # of the last layer of the heads
+    heads_lr: float = 5e-4  # of the last layer of the heads
     branch_lr: float = 2.5e-4  # of the layer before
     kernels_lr: float = 8e-5  # of the K kernels, whose mean is scaled down by two gates of 1/2
     static_lr: float = 2e-5  # of the kernels of a static network
@@ -144,12 +146,30 @@ def first_network(static: EfficientNetLite, architecture: Architecture, seed: in
     assert architecture.num_kernels
     assert architecture.reduction
     where = [name for name, module in model.named_modules() if isinstance(module, ODConv2d)]
-    grown = convert(static, architecture.num_kernels, architecture.reduction, where, seed=seed).model
+    grown = convert(static, architecture.num_kernels, architecture.reduction, where, noise=APART, seed=seed).model
     model.load_state_dict(grown.state_dict())
     for branch in branches(model):
         for fc in head_outputs(branch):
             nn.init.normal_(fc.weight, 0, FIRST_LOGITS / math.sqrt(fc.in_channels / 2))
     return model
+
+
+@torch.no_grad()
+def settle(model: EfficientNetLite, features: Tensor, batch: int = 32) -> None:
+    """Set the statistics of the branches' BatchNorm to those of ``features`` (N, C, H, W), where they stay.
+
+    With the statistics of each batch of 16 instead, gates would be noisy in training, and others in use.
+    """
+    norms = [branch.bn for branch in branches(model)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all batches
+    model.eval()
+    for branch in branches(model):
+        branch.train()
+    for some in features.split(batch):
+        model.finish(some.float())
+    model.eval()
 
 
 def parameter_groups(model: EfficientNetLite, recipe: Distillation) -> list[dict[str, Any]]:
@@ -232,10 +252,7 @@ def train_step(run: Run, views: Views) -> Losses:
     drawn = Drawn(*map(torch.from_numpy, recipe.draw(step, len(views.features))))
     for group in run.optimiser.param_groups:
         group["lr"] = group["highest"] * recipe.rate(step)
-    run.model.eval()  # the network's own BatchNorm keeps its statistics
-    for branch in branches(run.model):
-        branch.train()
-    found = losses(run.model, views, drawn, recipe, step)
+    found = losses(run.model.eval(), views, drawn, recipe, step)
     run.optimiser.zero_grad()
     (found.divergence + recipe.move * found.stillness + recipe.balance * found.imbalance).backward()
     run.optimiser.step()
@@ -259,6 +276,8 @@ def begin(folder: Path, recipe: Distillation, paths: dict[str, str]) -> Run:
     if recipe.dynamic:
         known = replace(static.architecture, backbone=recipe.arch, num_kernels=recipe.kernels, reduction=REDUCTION)
         model = first_network(static.model, known, recipe.seed)
+        views = Path(paths["views"])
+        settle(model, load_set(views, next_set(views, [])).features[:SETTLING])
     groups = parameter_groups(model, recipe)
     return Run(folder, recipe, paths, model, average_weights(model), torch.optim.Adam(groups))
 
