@@ -240,11 +240,23 @@ def test_only_branches_kernels_and_batch_norm_behind_the_beginning_learn(place):
     distil.train_step(run, next(view_batches(run)))
     changed = {name for name, tensor in run.model.state_dict().items() if not torch.equal(tensor, before[name])}
     assert not {name for name in changed if not name.startswith(("stage5", "stage6", "stage7", "head"))}
-    own_statistics = {name for name in changed if "running" in name and ".attention.bn." not in name}
-    assert not own_statistics
-    assert {"stage5.0.expand.weight", "head.weight", "head_bn.bias", "stage6.1.depthwise.attention.bn.running_mean",
+    assert not {name for name in changed if "running" in name}
+    assert {"stage5.0.expand.weight", "head.weight", "head_bn.bias",
             "stage6.1.depthwise.attention.spatial_fc.weight"} <= changed  # fmt: skip
     assert "stage6.1.depthwise.attention.bn.weight" not in changed
+
+
+def test_the_statistics_of_the_branches_are_those_of_the_views_and_the_networks_own_stay(place):
+    model = begin(place / "none", RECIPE, paths(place)).model
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items() if ".attention.bn." not in name}
+    features = torch.randn(6, 24, 4, 4)
+    distil.settle(model, features, batch=3)
+    assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in before.items())
+    branch = model.get_submodule("stage5.0.expand.attention")
+    squeezed = branch.squeeze(features.mean((2, 3))).detach()
+    torch.testing.assert_close(branch.bn.running_mean, squeezed.mean(0))
+    torch.testing.assert_close(branch.bn.running_var, (squeezed[:3].var(0) + squeezed[3:].var(0)) / 2)
+    assert not any(module.training for module in model.modules())
 
 
 def test_the_static_twin_learns_too_as_a_control(place):
