@@ -43,7 +43,16 @@ from odconv.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from odconv.convert import convert
 from odconv.layer import ODConv2d
 from odconv.training.data import Purpose, stream, write_whole
-from odconv.training.held import Held, first_choices, heads_above, load_held, percent_right, watch
+from odconv.training.held import (
+    Held,
+    distance,
+    heads_above,
+    load_held,
+    log_probabilities,
+    percent_right,
+    percent_same,
+    watch,
+)
 from odconv.training.network import apply_drawn, average_weights, branches, head_outputs, imbalance
 from odconv.training.recipe import Drawn
 from odconv.training.views import Views, load_set, set_path
@@ -53,6 +62,7 @@ FIRST_LOGITS = 0.005  # standard deviation; at exactly 0 no picture would differ
 APART = 0.03  # noise that sets the K kernels apart; with 0.1, one kernel alone is far from the mean of all
 TEMPERATURES = (0.5, 2.0)  # that are drawn from
 SETTLING = 512  # views that the statistics of the branches' BatchNorm are of
+ASKED = {"": Settings(), "_n1": Settings(kernels=1), "_t2": Settings(2.0)}  # in the log
 PARTS = ("model", "average", "optimiser")  # of a run, which PyTorch saves
 
 
@@ -350,6 +360,7 @@ def view_batches(run: Run) -> Iterator[Views]:
 def fit(run: Run, held: Mapping[str, Held], every: int, minutes: float) -> None:
     """Train to the end of the run; a row of the log every so many steps, a checkpoint every so many minutes."""
     sums, since = np.zeros(3), run.step
+    twin = load_checkpoint(run.paths["network"]).model
     saved = began = time.monotonic()
     batches = view_batches(run)
     while run.step < run.recipe.steps:
@@ -359,7 +370,7 @@ def fit(run: Run, held: Mapping[str, Held], every: int, minutes: float) -> None:
         last = run.step == run.recipe.steps
         if run.step % every == 0 or last:
             steps = run.step - since
-            run.rows.append(make_row(run, held, sums / steps, (time.monotonic() - began) / steps))
+            run.rows.append(make_row(run, twin, held, sums / steps, (time.monotonic() - began) / steps))
             print(", ".join(f"{name} {value}" for name, value in run.rows[-1].items()), flush=True)
             sums, since, began = np.zeros(3), run.step, time.monotonic()
         if time.monotonic() - saved > 60 * minutes or last:
@@ -367,19 +378,25 @@ def fit(run: Run, held: Mapping[str, Held], every: int, minutes: float) -> None:
             saved = time.monotonic()
 
 
-def make_row(run: Run, held: Mapping[str, Held], mean: np.ndarray, seconds: float) -> dict[str, Any]:
-    """A row of the log: mean losses of the steps since the last one, and the averaged weights on held-out pictures."""
+def make_row(run: Run, twin: nn.Module, held: Mapping[str, Held], mean: np.ndarray, seconds: float) -> dict[str, Any]:
+    """A row of the log: mean losses of the steps since the last one, and the averaged weights on held-out pictures.
+
+    Of those: top-1 where they have labels, how often the first choice is the static twin's, and how far all probabilities are
+    from the twin's.
+    """
     model = run.average.module
     row: dict[str, Any] = {"step": run.step, "divergence": round(float(mean[0]), 4)}
     row |= {"stillness": round(float(mean[1]), 4), "imbalance": round(float(mean[2]), 3)}
-    for name, one in held.items():
-        asked = {"": Settings(), "_n1": Settings(kernels=1)} if run.recipe.dynamic else {"": Settings()}
-        for ending, settings in asked.items():
-            right = percent_right(first_choices(model, one.features, settings), one.labels)
-            if right is not None:
-                row[name + ending] = round(right, 2)
+    features = torch.cat([one.features for one in held.values()])
+    labels = torch.cat([one.labels for one in held.values()])
+    before = log_probabilities(twin, features, Settings())
+    for ending, settings in ASKED.items() if run.recipe.dynamic else [("", Settings())]:
+        after = log_probabilities(model, features, settings)
+        right = percent_right(after.argmax(1), labels)
+        row |= {f"top1{ending}": right and round(right, 2), f"same{ending}": round(percent_same(before, after), 2)}
+        row[f"distance{ending}"] = round(distance(before, after), 4)
     if run.recipe.dynamic:
-        layers = watch(model, torch.cat([one.features for one in held.values()]))
+        layers = watch(model, features)
         for head in HEADS:
             some = [layer[head] for layer in layers.values() if head in layer]
             row[head] = round(sum(some) / len(some), 4)

@@ -99,11 +99,16 @@ def _batches(features: Tensor) -> Iterator[Tensor]:
 
 
 @torch.inference_mode()
-def first_choices(model: nn.Module, features: Tensor, settings: Settings) -> Tensor:
-    """The class that an EfficientNet-Lite names for each of (N, C, H, W): (N,)."""
+def log_probabilities(model: nn.Module, features: Tensor, settings: Settings) -> Tensor:
+    """Of the classes, by an EfficientNet-Lite: (N, C, H, W) -> (N, classes)."""
     assert isinstance(model, EfficientNetLite)
     with apply_settings(settings):
-        return torch.cat([model.finish(x).argmax(1) for x in _batches(features)])
+        return torch.cat([model.finish(x).log_softmax(1) for x in _batches(features)])
+
+
+def distance(before: Tensor, after: Tensor) -> float:
+    """Mean Kullback-Leibler divergence of the second of two networks from the first, from log-probabilities (N, classes)."""
+    return float((before.exp() * (before - after)).sum(1).mean())
 
 
 @torch.inference_mode()
@@ -129,6 +134,11 @@ def percent_right(choices: Tensor, labels: Tensor) -> float | None:
     return 100 * float((choices == labels)[known].float().mean()) if known.any() else None
 
 
+def percent_same(one: Tensor, other: Tensor) -> float:
+    """How often both have the same first choice, (N, classes) each."""
+    return 100 * float((one.argmax(1) == other.argmax(1)).float().mean())
+
+
 def heads_above(layers: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[int, int]]:
     """Head -> in how many layers its spread is at least its floor, and how many layers have it."""
     spreads = {head: [layer[head] for layer in layers.values() if head in layer] for head in HEADS}
@@ -138,13 +148,15 @@ def heads_above(layers: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[int,
 def report(static: nn.Module, model: nn.Module, held: Mapping[str, Held]) -> Iterator[str]:
     """The table, line by line."""
     for name, one in held.items():
-        before = first_choices(static, one.features, Settings())
-        right = percent_right(before, one.labels)
-        yield f"{name}, n = {len(one.labels):,}: static {_number(right)}"
+        before = log_probabilities(static, one.features, Settings())
+        yield f"{name}, n = {len(one.labels):,}: static {_number(percent_right(before.argmax(1), one.labels))}"
         for words, settings in ASKED.items():
-            choices = first_choices(model, one.features, settings)
-            same = 100 * float((choices == before).float().mean())
-            yield f"  {words:14} top-1 {_number(percent_right(choices, one.labels))}, same as static {same:.2f} %"
+            after = log_probabilities(model, one.features, settings)
+            right, same = percent_right(after.argmax(1), one.labels), percent_same(before, after)
+            yield (
+                f"  {words:14} top-1 {_number(right)}; first choice as static {same:.2f} %, "
+                f"divergence {distance(before, after):.3f}"
+            )
     features = torch.cat([one.features for one in held.values()])
     layers = watch(model, features)
     yield f"spread between {len(features):,} pictures"

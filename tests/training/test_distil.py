@@ -150,8 +150,8 @@ def test_settings_reach_the_end_of_the_network_and_its_spread_is_explains(place)
     features = held.load_held(place / "held.safetensors")["split"].features
     for settings in (Settings(), Settings(kernels=1), Settings(0.5)):
         with apply_settings(settings), torch.inference_mode():
-            wanted = network.finish(features.float()).argmax(1)
-        assert torch.equal(held.first_choices(network, features, settings), wanted)
+            wanted = network.finish(features.float()).log_softmax(1)
+        torch.testing.assert_close(held.log_probabilities(network, features, settings), wanted)
     x = torch.randn(3, 3, 64, 64)
     with torch.inference_mode():
         layers = held.watch(network, network.begin(x))
@@ -175,6 +175,13 @@ def test_floors_are_counted_over_the_layers_that_have_the_head():
 def test_pictures_without_a_label_do_not_count():
     assert held.percent_right(torch.tensor([1, 2, 0]), torch.tensor([1, 0, held.UNKNOWN])) == 50
     assert held.percent_right(torch.tensor([1]), torch.tensor([held.UNKNOWN])) is None
+
+
+def test_the_distance_of_two_networks_is_the_divergence_of_their_probabilities():
+    p, q = np.array([[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]]), np.array([[0.25, 0.5, 0.25], [0.1, 0.1, 0.8]])
+    before, after = torch.from_numpy(p).log(), torch.from_numpy(q).log()
+    assert held.distance(before, after) == pytest.approx((0.5 * np.log(2) - 0.25 * np.log(2)) / 2)
+    assert held.percent_same(before, after) == 50
 
 
 # --- a step -----------------------------------------------------------------------------------------------------------
