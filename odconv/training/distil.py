@@ -279,15 +279,22 @@ def begin(folder: Path, recipe: Distillation, paths: dict[str, str]) -> Run:
 
     Raises:
         CheckpointError: the network cannot be used.
+        DistilError: there are no views.
     """
+    run = _new_run(folder, recipe, paths)
+    if recipe.dynamic:
+        views = Path(paths["views"])
+        settle(run.model, load_set(views, next_set(views, [])).features[:SETTLING])
+    return replace(run, average=average_weights(run.model))
+
+
+def _new_run(folder: Path, recipe: Distillation, paths: dict[str, str]) -> Run:
     static = load_checkpoint(paths["network"])
     assert isinstance(static.model, EfficientNetLite)
     model = static.model
     if recipe.dynamic:
         known = replace(static.architecture, backbone=recipe.arch, num_kernels=recipe.kernels, reduction=REDUCTION)
         model = first_network(static.model, known, recipe.seed)
-        views = Path(paths["views"])
-        settle(model, load_set(views, next_set(views, [])).features[:SETTLING])
     groups = parameter_groups(model, recipe)
     return Run(folder, recipe, paths, model, average_weights(model), torch.optim.Adam(groups))
 
@@ -322,7 +329,7 @@ def reopen(folder: Path, given: Mapping[str, Any]) -> Run:
         raise DistilError(f"{folder} holds no run.")
     kept = torch.load(path, weights_only=True)
     recipe = replace(Distillation(**kept["recipe"]), **given)
-    run = begin(folder, recipe, kept["paths"])
+    run = _new_run(folder, recipe, kept["paths"])
     rates = [group["highest"] for group in run.optimiser.param_groups]
     for part in PARTS:
         getattr(run, part).load_state_dict(kept[part])
