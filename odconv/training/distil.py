@@ -3,10 +3,10 @@
     python -m odconv.training.distil --network FILE --views DIR --held FILE --out RUN [--steps 8000] [...]
     python -m odconv.training.distil --out RUN --resume [--steps 12000]
 
-It starts as the same function (``odconv.convert``) and sees only the views that ``odconv.training.views`` made: the beginning
+It starts as nearly the same function (``odconv.training.grow``) and sees only the views that ``odconv.training.views`` made: the beginning
 of the network is not dynamic and not trained. There are no labels; the aim is a weighted mean of the probabilities of the twin
 and the other teachers. For a part of the pictures kernels are dropped or another temperature is drawn, and a loss asks that
-attention differs between pictures, by more and more in the first steps. Trained are the attention branches, the K kernels, and
+attention goes on to differ between pictures. Trained are the attention branches, the K kernels, and
 scale and shift of BatchNorm; ``--arch efficientnet_lite0`` trains the twin itself as long, as a control.
 
 RUN keeps ``checkpoint.pt``, from which ``--resume`` goes on exactly, and ``log.csv``, a row every ``--watch`` steps, of the
@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import math
 import sys
 import time
 from collections import Counter
@@ -35,14 +34,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from odconv.architecture import Architecture, is_dynamic
+from odconv.architecture import is_dynamic
 from odconv.attention import HEADS, Heads, Settings
 from odconv.backbones import EfficientNetLite
 from odconv.card import card_path
 from odconv.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from odconv.convert import convert
-from odconv.layer import ODConv2d
 from odconv.training.data import Purpose, stream, write_whole
+from odconv.training.grow import add_attention, name_branches, plan_moves, sensitivities, set_heads, settle
 from odconv.training.held import (
     Held,
     distance,
@@ -58,10 +56,8 @@ from odconv.training.recipe import Drawn
 from odconv.training.views import Views, load_set, set_path
 
 REDUCTION = 1 / 16
-FIRST_LOGITS = 0.005  # standard deviation; at exactly 0 no picture would differ, and spread would have no gradient
-APART = 0.03  # noise that sets the K kernels apart; with 0.1, one kernel alone is far from the mean of all
 TEMPERATURES = (0.5, 2.0)  # that are drawn from
-SETTLING = 512  # views that the statistics of the branches' BatchNorm are of
+FIRST = 512  # views that the first weights are made with
 ASKED = {"": Settings(), "_n1": Settings(kernels=1), "_t2": Settings(2.0)}  # in the log
 PARTS = ("model", "average", "optimiser")  # of a run, which PyTorch saves
 
@@ -80,14 +76,15 @@ class Distillation:
     cool_down: int = 1_500  # the last steps, in which the rates fall to 0
     warm_up: int = 200  # the first steps, in which they rise from 0
     batch: int = 16
-    heads_lr: float = 5e-4  # of the last layer of the heads
-    branch_lr: float = 2.5e-4  # of the layer before
+    heads_lr: float = 2.5e-4  # of the last layer of the heads
+    branch_lr: float = 1e-4  # of the layer before
     kernels_lr: float = 8e-5  # of the K kernels, whose mean is scaled down by two gates of 1/2
     static_lr: float = 2e-5  # of the kernels of a static network
     norm_lr: float = 5e-5  # of scale and shift of BatchNorm
-    gate_spread: float = 0.05  # of spatial, channel and filter attention between pictures, that is asked for
-    kernel_spread: float = 0.08
-    spread_steps: int = 1_500  # in which what is asked for rises from 0
+    gate_spread: float = 0.038  # of spatial, channel and filter attention between pictures, that is asked for ...
+    moving: float = 0.6  # ... in this share of the layers that have the head; in the others at most that ...
+    harm: float = 0.0003  # ... and as much as is expected to change the outputs by this divergence
+    kernel_spread: float = 0.07
     move: float = 0.3  # weight of the loss for spread
     balance: float = 0.005  # weight of the loss for kernels whose mean shares differ
     fewer: float = 0.35  # share of the pictures with fewer than K kernels
@@ -104,11 +101,6 @@ class Distillation:
         """What the learning rates are multiplied by."""
         left = (self.steps - step) / max(1, self.cool_down)
         return max(0.0, min(1.0, (step + 1) / max(1, self.warm_up), left))
-
-    def asked_spread(self, head: str, step: int) -> float:
-        """The spread of a head that is asked for at a step."""
-        full = self.kernel_spread if head == "kernel" else self.gate_spread
-        return full * min(1.0, (step + 1) / max(1, self.spread_steps))
 
     def draw(self, step: int, count: int) -> Drawn[np.ndarray]:
         """The temperature and the number of kernels of each picture."""
@@ -140,46 +132,13 @@ class Run:
     model: EfficientNetLite
     average: AveragedModel
     optimiser: torch.optim.Adam
+    asked: dict[str, float] = field(default_factory=dict)  # "layer.head" -> spread that is asked for
     step: int = 0
     passes: list[Pass] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
 
 
 # --- the network ------------------------------------------------------------------------------------------------------
-
-
-def first_network(static: EfficientNetLite, architecture: Architecture, seed: int) -> EfficientNetLite:
-    """``static`` with ODConv, as the same function but for the tiny logits that set pictures apart."""
-    torch.manual_seed(seed)
-    model = architecture.build()
-    assert isinstance(model, EfficientNetLite)
-    assert architecture.num_kernels
-    assert architecture.reduction
-    where = [name for name, module in model.named_modules() if isinstance(module, ODConv2d)]
-    grown = convert(static, architecture.num_kernels, architecture.reduction, where, noise=APART, seed=seed).model
-    model.load_state_dict(grown.state_dict())
-    for branch in branches(model):
-        for fc in head_outputs(branch):
-            nn.init.normal_(fc.weight, 0, FIRST_LOGITS / math.sqrt(fc.in_channels / 2))
-    return model
-
-
-@torch.no_grad()
-def settle(model: EfficientNetLite, features: Tensor, batch: int = 32) -> None:
-    """Set the statistics of the branches' BatchNorm to those of ``features`` (N, C, H, W), where they stay.
-
-    With the statistics of each batch of 16 instead, gates would be noisy in training, and others in use.
-    """
-    norms = [branch.bn for branch in branches(model)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the mean over all batches
-    model.eval()
-    for branch in branches(model):
-        branch.train()
-    for some in features.split(batch):
-        model.finish(some.float())
-    model.eval()
 
 
 def parameter_groups(model: EfficientNetLite, recipe: Distillation) -> list[dict[str, Any]]:
@@ -220,8 +179,11 @@ class Losses(NamedTuple):
     imbalance: Tensor  # summed over layers
 
 
-def losses(model: EfficientNetLite, views: Views, drawn: Drawn[Tensor], recipe: Distillation, step: int) -> Losses:
+def losses(
+    model: EfficientNetLite, views: Views, drawn: Drawn[Tensor], asked: Mapping[str, float], own: float
+) -> Losses:
     """The losses of one batch. A picture's settings are its own, as in ``odconv.training.network.training_loss``."""
+    names = name_branches(model)
     still: list[Tensor] = []
     unequal: list[Tensor] = []
 
@@ -229,16 +191,16 @@ def losses(model: EfficientNetLite, views: Views, drawn: Drawn[Tensor], recipe: 
         for head, values in zip(HEADS, logits, strict=True):
             if values is not None:
                 attention = values.softmax(1) if head == "kernel" else values.sigmoid()
-                still.append(F.relu(1 - spread(attention) / recipe.asked_spread(head, step)))
+                still.append(F.relu(1 - spread(attention) / asked[f"{names[branch]}.{head}"]))
         if logits.kernel is not None:
             unequal.append(imbalance(logits.kernel))
         return apply_drawn(logits, drawn)
 
     with ExitStack() as inside:
-        for branch in branches(model):
+        for branch in names:
             inside.callback(branch.register_forward_hook(hook).remove)
         logits = model.finish(views.features.to(model.classifier.weight.dtype))
-    divergence = F.kl_div(logits.log_softmax(1), aim(views.logits.to(logits.dtype), recipe.own), reduction="batchmean")
+    divergence = F.kl_div(logits.log_softmax(1), aim(views.logits.to(logits.dtype), own), reduction="batchmean")
     zero = divergence.new_zeros(())
     return Losses(
         divergence, torch.stack(still).mean() if still else zero, torch.stack(unequal).sum() if unequal else zero
@@ -262,7 +224,7 @@ def train_step(run: Run, views: Views) -> Losses:
     drawn = Drawn(*map(torch.from_numpy, recipe.draw(step, len(views.features))))
     for group in run.optimiser.param_groups:
         group["lr"] = group["highest"] * recipe.rate(step)
-    found = losses(run.model.eval(), views, drawn, recipe, step)
+    found = losses(run.model.eval(), views, drawn, run.asked, recipe.own)
     run.optimiser.zero_grad()
     (found.divergence + recipe.move * found.stillness + recipe.balance * found.imbalance).backward()
     run.optimiser.step()
@@ -282,10 +244,16 @@ def begin(folder: Path, recipe: Distillation, paths: dict[str, str]) -> Run:
         DistilError: there are no views.
     """
     run = _new_run(folder, recipe, paths)
-    if recipe.dynamic:
-        views = Path(paths["views"])
-        settle(run.model, load_set(views, next_set(views, [])).features[:SETTLING])
-    return replace(run, average=average_weights(run.model))
+    if not recipe.dynamic:
+        return run
+    model, views = run.model, Path(paths["views"])
+    features = load_set(views, next_set(views, [])).features[:FIRST]
+    settle(model, features)
+    moves = plan_moves(sensitivities(model, features), recipe.gate_spread, recipe.harm, recipe.moving)
+    set_heads(model, features, moves, recipe.kernel_spread)
+    asked = {name: float(each.mean()) for name, each in moves.items()}
+    asked |= {f"{name}.kernel": recipe.kernel_spread for name in name_branches(model).values()}
+    return replace(run, average=average_weights(model), asked=asked)
 
 
 def _new_run(folder: Path, recipe: Distillation, paths: dict[str, str]) -> Run:
@@ -294,7 +262,7 @@ def _new_run(folder: Path, recipe: Distillation, paths: dict[str, str]) -> Run:
     model = static.model
     if recipe.dynamic:
         known = replace(static.architecture, backbone=recipe.arch, num_kernels=recipe.kernels, reduction=REDUCTION)
-        model = first_network(static.model, known, recipe.seed)
+        model = add_attention(static.model, known, recipe.seed)
     groups = parameter_groups(model, recipe)
     return Run(folder, recipe, paths, model, average_weights(model), torch.optim.Adam(groups))
 
@@ -304,6 +272,7 @@ def save(run: Run) -> None:
     content = {
         "recipe": asdict(run.recipe),
         "paths": run.paths,
+        "asked": run.asked,
         "step": run.step,
         "passes": [tuple(one) for one in run.passes],
         "rows": run.rows,
@@ -335,7 +304,9 @@ def reopen(folder: Path, given: Mapping[str, Any]) -> Run:
         getattr(run, part).load_state_dict(kept[part])
     for group, rate in zip(run.optimiser.param_groups, rates, strict=True):
         group["highest"] = rate
-    return replace(run, step=kept["step"], passes=[Pass(*one) for one in kept["passes"]], rows=kept["rows"])
+    return replace(
+        run, asked=kept["asked"], step=kept["step"], passes=[Pass(*one) for one in kept["passes"]], rows=kept["rows"]
+    )
 
 
 def next_set(folder: Path, passes: Sequence[Pass]) -> int:
