@@ -84,7 +84,7 @@ def sensitivities(model: EfficientNetLite, features: Tensor) -> dict[str, Tensor
         for branch in names:
             inside.callback(branch.register_forward_hook(hook).remove)
         for some in features.split(AT_ONCE):
-            log = model.finish(some.float()).log_softmax(1)
+            log = model.finish(some.to(model.classifier.weight.dtype)).log_softmax(1)
             log.gather(1, torch.multinomial(log.detach().exp(), 1)).sum().backward()
             for name, gate in gates.items():
                 assert gate.grad is not None

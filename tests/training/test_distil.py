@@ -1,6 +1,8 @@
 """Distillation on views of drawn pictures, with a tiny network: what is cached, what a step descends, and that runs go on exactly."""
 
 import json
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +10,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from odconv import Settings, apply_settings, explain, load_checkpoint, probe
+from odconv import Heads, Settings, apply_settings, explain, load_checkpoint, probe
+from odconv.attention import HEADS
 from odconv.backbones import efficientnet_lite0
 from odconv.training import distil, held, views
 from odconv.training.distil import (
@@ -21,7 +24,7 @@ from odconv.training.distil import (
     save,
     view_batches,
 )
-from odconv.training.network import branches, head_outputs
+from odconv.training.grow import add_attention, choose_moves, plan_moves, sensitivities, set_heads, settle
 from odconv.training.recipe import Drawn
 from tests.training.conftest import arguments, draw, refusal
 
@@ -75,7 +78,7 @@ def paths(place):
     }
 
 
-RECIPE = Distillation(kernels=2, steps=7, cool_down=2, warm_up=2, batch=4, spread_steps=3)
+RECIPE = Distillation(kernels=2, steps=7, cool_down=2, warm_up=2, batch=4)
 
 
 # --- views ------------------------------------------------------------------------------------------------------------
@@ -187,17 +190,95 @@ def test_the_distance_of_two_networks_is_the_divergence_of_their_probabilities()
 # --- a step -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_first_network_computes_what_its_static_twin_does(place):
+def grown(place):
+    """The tiny network with attention that stands still, as it is before its heads are set; float64."""
     static = load_checkpoint(place / "net.safetensors")
-    model = begin(place / "none", RECIPE, paths(place)).model.double().eval()
-    for branch in branches(model):
-        for fc in head_outputs(branch):
-            fc.weight.data.zero_()  # but for the tiny logits that set pictures apart
+    known = replace(static.architecture, backbone="od_efficientnet_lite0", num_kernels=2, reduction=1 / 16)
+    return static.model.double(), add_attention(load_checkpoint(place / "net.safetensors").model, known, 0).double()
+
+
+def test_with_attention_that_stands_still_the_network_computes_what_its_static_twin_does(place):
+    static, model = grown(place)
     x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
     with torch.inference_mode():
-        wanted, came = static.model.double()(x), model(x)
+        wanted, came = static(x), model(x)
     assert wanted.std() > 1e-3
-    torch.testing.assert_close(came, wanted, rtol=1e-3, atol=1e-3)  # the kernels are float32
+    torch.testing.assert_close(came, wanted, rtol=1e-3, atol=1e-3)  # the kernels were float32
+
+
+def test_sensitivities_are_what_a_change_of_a_gate_does_to_the_probabilities(place):
+    """By differences: the mean over pictures of the squared change of the drawn class's log-probability."""
+    _, model = grown(place)
+    features = torch.randn(3, 24, 4, 4)
+    torch.manual_seed(1)
+    found = sensitivities(model.requires_grad_(True), features)
+    torch.manual_seed(1)
+    with torch.inference_mode():
+        before = model.finish(features.double()).log_softmax(1)
+        drawn = torch.multinomial(before.exp(), 1)
+    for layer, head, entry in [
+        ("stage5.0.expand", "channel", 3),
+        ("stage6.0.depthwise", "spatial", 12),
+        ("head", "filter", 7),
+    ]:
+        sizes = model.get_submodule(layer)
+        half = {
+            "spatial": torch.full((sizes.kernel_size,) * 2, 0.5, dtype=torch.float64),
+            "channel": torch.full((sizes.in_channels,), 0.5, dtype=torch.float64),
+            "filter": torch.full((sizes.out_channels,), 0.5, dtype=torch.float64),
+        }[head]
+        half.view(-1)[entry] += 1e-6
+        given = Heads(**{name: half if name == head else None for name in HEADS})
+        with torch.inference_mode(), probe(model, given={layer: given}):
+            after = model.finish(features.double()).log_softmax(1)
+        slopes = ((after - before) / 1e-6).gather(1, drawn)
+        assert float(found[f"{layer}.{head}"][entry]) == pytest.approx(
+            float(slopes.square().mean()), rel=1e-3, abs=1e-9
+        )
+
+
+def test_gates_move_in_inverse_proportion_to_what_depends_on_them():
+    sensitivity = torch.tensor([1.0, 2.0, 4.0, 1000.0])
+    assert choose_moves(sensitivity, 0.05, math.inf).tolist() == pytest.approx(
+        [0.05 * 4 / 1.751 * share for share in (1, 0.5, 0.25, 0.001)], rel=1e-5
+    )
+    capped = choose_moves(torch.tensor([1e-9, 1.0, 1.0]), 0.06, math.inf).tolist()
+    assert capped == pytest.approx([0.15, 0.015, 0.015], rel=1e-4)
+    limited = choose_moves(sensitivity, 0.05, harm=1e-4)
+    assert float((sensitivity * limited.square()).sum() / 2) == pytest.approx(1e-4, rel=1e-4)
+    assert limited.mean() < 0.05
+
+
+def test_the_layers_that_are_least_harmed_move_in_full():
+    found = {f"{name}.{head}": torch.full((4,), value) for head in ("spatial", "channel", "filter")
+             for name, value in (("a", 1.0), ("b", 10.0), ("c", 100.0))}  # fmt: skip
+    moves = plan_moves(found, spread=0.04, harm=1e-5, share=0.6)
+    means = {name: float(each.mean()) for name, each in moves.items()}
+    for head in ("spatial", "channel", "filter"):
+        assert means[f"a.{head}"] == means[f"b.{head}"] == pytest.approx(0.04, rel=1e-4)
+        assert means[f"c.{head}"] == pytest.approx((2e-5 / 400) ** 0.5, rel=1e-4)
+
+
+def test_heads_are_set_to_move_as_planned_about_a_half(place):
+    _, model = grown(place)
+    features = torch.randn(40, 24, 4, 4)
+    settle(model.float(), features)
+    moves = {
+        name: torch.full_like(each, 0.01) for name, each in sensitivities(model.requires_grad_(True), features).items()
+    }
+    set_heads(model, features, moves, kernel_spread=0.02)
+    with torch.inference_mode(), probe(model) as trace:
+        model.finish(features)
+    for record in trace.values():
+        for head, logits in record.logits._asdict().items():
+            if logits is not None:
+                assert logits.mean(0).abs().max() < 1e-4
+                deviation = logits.std(0)
+                moved = deviation > 0  # in so small a network all units of a branch can be off
+                wanted = 0.02 * 2 / 0.5**0.5 if head == "kernel" else 0.04
+                torch.testing.assert_close(
+                    deviation[moved], torch.full_like(deviation[moved], wanted), rtol=1e-3, atol=0
+                )
 
 
 def test_the_losses_are_those_of_the_formulas(place):
@@ -206,7 +287,8 @@ def test_the_losses_are_those_of_the_formulas(place):
     shake_heads(model)
     model.double()
     batch = Views(torch.randn(5, 24, 4, 4).half(), torch.randn(5, 3, 3).half())
-    found = losses(model, batch, Drawn(torch.ones(5), torch.full((5,), 2)), RECIPE, step=99)
+    run = begin(place / "none", RECIPE, paths(place))
+    found = losses(model, batch, Drawn(torch.ones(5), torch.full((5,), 2)), run.asked, own=0.7)
     with torch.inference_mode(), probe(model) as trace:
         logits = model.finish(batch.features.double()).numpy()
     q = np.exp(batch.logits.double().numpy())
@@ -215,10 +297,10 @@ def test_the_losses_are_those_of_the_formulas(place):
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     assert float(found.divergence.detach()) == pytest.approx(float((q * np.log(q / p)).sum(1).mean()), rel=1e-4)
     still, unequal = [], 0.0
-    for record in trace.values():
+    for name, record in trace.items():
         for head, attention in record.attention._asdict().items():
             if attention is not None:
-                asked = RECIPE.kernel_spread if head == "kernel" else RECIPE.gate_spread
+                asked = run.asked[f"{name}.{head}"]
                 spread = attention.double().numpy().reshape(5, -1).std(0, ddof=1).mean()
                 still.append(max(0.0, 1 - spread / asked))
         unequal += 2 * float(record.attention.kernel.double().mean(0).square().sum()) - 1
@@ -227,7 +309,8 @@ def test_the_losses_are_those_of_the_formulas(place):
 
 
 def test_each_picture_has_the_settings_that_were_drawn_for_it(place):
-    model = begin(place / "none", RECIPE, paths(place)).model.eval()
+    run = begin(place / "none", RECIPE, paths(place))
+    model, asked = run.model.eval(), run.asked
     shake_heads(model)
     model.double()
     features, temperatures, kernels = torch.randn(4, 24, 4, 4).half(), [1.0, 0.5, 2.0, 1.0], [2, 1, 2, 1]
@@ -237,7 +320,7 @@ def test_each_picture_has_the_settings_that_were_drawn_for_it(place):
             wanted.append(model.finish(features[i : i + 1].double()).softmax(1))
     drawn = Drawn(torch.tensor(temperatures), torch.tensor(kernels))
     teacher = torch.cat(wanted).log()[:, None]  # who says exactly that
-    found = losses(model, Views(features, teacher), drawn, RECIPE, 0)
+    found = losses(model, Views(features, teacher), drawn, asked, own=1)
     assert float(found.divergence.detach()) == pytest.approx(0, abs=1e-9)
 
 
@@ -257,7 +340,7 @@ def test_the_statistics_of_the_branches_are_those_of_the_views_and_the_networks_
     model = begin(place / "none", RECIPE, paths(place)).model
     before = {name: tensor.clone() for name, tensor in model.state_dict().items() if ".attention.bn." not in name}
     features = torch.randn(6, 24, 4, 4)
-    distil.settle(model, features, batch=3)
+    settle(model, features, batch=3)
     assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in before.items())
     branch = model.get_submodule("stage5.0.expand.attention")
     squeezed = branch.squeeze(features.mean((2, 3))).detach()
@@ -274,13 +357,11 @@ def test_the_static_twin_learns_too_as_a_control(place):
     assert (float(found.stillness), float(found.imbalance)) == (0, 0)
 
 
-def test_rates_rise_and_fall_and_the_asked_spread_rises():
-    recipe = Distillation(steps=100, warm_up=10, cool_down=20, spread_steps=50, gate_spread=0.05, kernel_spread=0.08)
+def test_rates_rise_and_fall():
+    recipe = Distillation(steps=100, warm_up=10, cool_down=20)
     assert [recipe.rate(step) for step in (0, 4, 9, 50, 80, 90, 99, 100)] == pytest.approx(
         [0.1, 0.5, 1, 1, 1, 0.5, 0.05, 0]
     )
-    assert recipe.asked_spread("kernel", 24) == pytest.approx(0.04)
-    assert recipe.asked_spread("spatial", 99) == pytest.approx(0.05)
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------
@@ -313,7 +394,7 @@ def test_a_resumed_run_does_what_an_unstopped_one_does(place):
 
 def test_the_command_trains_resumes_and_exports(place, capsys):
     options = {"network": place / "net.safetensors", "views": place / "views", "held": place / "held.safetensors"}
-    recipe = {"kernels": 2, "steps": 2, "cool_down": 1, "batch": 4, "spread_steps": 1, "watch": 1, "watched": 3}
+    recipe = {"kernels": 2, "steps": 2, "cool_down": 1, "batch": 4, "watch": 1, "watched": 3}
     assert distil.main(arguments(out=place / "run", **options, **recipe)) == 0
     assert distil.main(arguments("--resume", out=place / "run", steps=3, watch=1, watched=3)) == 0
     rows = (place / "run" / "log.csv").read_text().splitlines()
