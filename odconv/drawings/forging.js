@@ -238,7 +238,7 @@ const forgingSteps = {
       const [low, high] = data.ends.input, tone = blend((2 * (value - low)) / (high - low || 1) - 1, data.greys), { span, digits } = spans.input;
       return {
         color: inside ? rgb(tone) : "var(--forge-outside)", ink: inside ? (isDark(tone) ? "#fff" : "#1a1a1a") : "var(--ink)",
-        texts: inside ? [numberText(value, span, digits), numberText(value, span, digits - 1), numberText(value, span, 1)] : ["0"],
+        texts: inside ? [numberText(value, span, digits), numberText(value, span, digits - 1), numberText(value, span, 1)] : ["0", "0", "0"],
         title: fill(words.weight, { row: y + 1, column: x + 1, value: numberText(value, span, digits + 1) }),
       };
     });
