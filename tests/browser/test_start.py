@@ -27,20 +27,35 @@ AGREE = f"""([key, wanted]) => {{
 }}"""
 
 
+def prediction(record):
+    return [*map(float, np.sort(record.probabilities[0])[::-1][:3])]
+
+
 def numbers(record):
-    best = np.sort(record.probabilities[0])[::-1][:3]
-    if FIRST not in record.layers:
-        return [*map(float, best)]
+    best = prediction(record)
     attention = record.layers[FIRST].attention
-    return [*map(float, attention.kernel[0]), *map(float, attention.spatial[0].ravel()), *map(float, best)]
+    return [*map(float, attention.kernel[0]), *map(float, attention.spatial[0].ravel()), *best]
 
 
-def expect_cases(page, *records, key="cases"):
-    wanted = [numbers(record) for record in records]
+def expect_cases(page, *records, key="cases", said=numbers):
+    wanted = [said(record) for record in records]
     try:
         page.wait_for_function(AGREE, arg=[key, wanted])
     except TooLate:
         assert page.evaluate(NUMBERS, key) == [pytest.approx(row, abs=0.005) for row in wanted]
+
+
+KERNELS = f"""() => ["cases", "cases-static"].map((key) => [...({ROOT})(key).querySelectorAll("[data-part=forged] rect")].map((cell) => [
+  Number(cell.querySelector("title").textContent.split(/[:：] ?/)[1].replace("−", "-")), cell.style.fill]))"""
+
+
+def expect_one_scale(page):
+    """A weight has the same tone in the kernels of both networks, and the larger one the darker tone."""
+    dynamic, fixed = ([(value, tone) for value, tone in cells if value > 0.01] for cells in page.evaluate(KERNELS))
+    every = sorted(dynamic + fixed)
+    greens = [int(re.findall(r"\d+", tone)[1]) for _, tone in every]  # falls from white to brown
+    assert greens == sorted(greens, reverse=True)
+    assert dynamic and fixed
 
 
 def answer(page, task, choice):
@@ -88,6 +103,8 @@ def test_the_grating_is_turned_by_a_drag_and_the_twin_meets_a_photo_that_is_no_s
     page.goto(f"{server.url}start?step=4&answers=grating.w2")
     curve = page.locator(".st-key-response svg.response")
     expect(curve).to_be_visible(timeout=COLD)
+    card = network().card
+    expect_cases(page, explain(network().model, images.prepare(draw("grating", 90.0, None, card.resize), card)))
     curve.scroll_into_view_if_needed()
     box = curve.bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + 40)
@@ -95,17 +112,17 @@ def test_the_grating_is_turned_by_a_drag_and_the_twin_meets_a_photo_that_is_no_s
     page.mouse.move(box["x"] + box["width"] * 0.48, box["y"] + 40, steps=4)
     page.mouse.up()
     page.wait_for_url(re.compile("knob="))
-    card = network().card
     turned = images.prepare(draw("grating", float(query(page)["knob"]), None, card.resize), card)
     expect_cases(page, explain(network().model, turned))
     page.locator(".st-key-step-next button").click()
     page.locator(".st-key-source").get_by_text("Upload").click()
     upload(page, "unseen.jpg", photo())
     unseen, rocket = record_of(photo()), record_of(sample("rocket"))
-    expect_cases(page, unseen, rocket)
+    expect_cases(page, unseen, rocket, said=prediction)
     answer(page, "twin", "apart")
     twins = (images.prepare(images.decode(data), static().card) for data in (photo(), sample("rocket")))
-    expect_cases(page, *(explain(static().model, twin) for twin in twins), key="cases-static")
+    expect_cases(page, *(explain(static().model, twin) for twin in twins), key="cases-static", said=prediction)
+    expect_one_scale(page)
     expect(page.get_by_text("What each attention multiplies")).to_be_visible()
     page.locator(".st-key-step-forge button").click()
     page.wait_for_url(re.compile("/forge"))
