@@ -1,5 +1,6 @@
 """The first lesson in a browser: the numbers on the page are PyTorch's, and step and answers outlive a reload and Back."""
 
+import itertools
 import re
 from functools import cache
 
@@ -54,8 +55,9 @@ def expect_one_scale(page):
     dynamic, fixed = ([(value, tone) for value, tone in cells if value > 0.01] for cells in page.evaluate(KERNELS))
     every = sorted(dynamic + fixed)
     greens = [int(re.findall(r"\d+", tone)[1]) for _, tone in every]  # falls from white to brown
-    assert greens == sorted(greens, reverse=True)
-    assert dynamic and fixed
+    assert all(darker <= lighter + 2 for lighter, darker in itertools.pairwise(greens))  # titles are rounded
+    assert dynamic
+    assert fixed
 
 
 def answer(page, task, choice):
