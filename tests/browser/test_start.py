@@ -50,6 +50,17 @@ KERNELS = f"""() => ["cases", "cases-static"].map((key) => [...({ROOT})(key).que
   Number(cell.querySelector("title").textContent.split(/[:：] ?/)[1].replace("−", "-")), cell.style.fill]))"""
 
 
+FORMS = f"""(key) => [...(({ROOT})(key)?.querySelectorAll("[data-part=forged] svg") ?? [])].map((kernel) =>
+  [...kernel.querySelectorAll("text")].map((text) => text.textContent.replace(/^[+−]/, "").replace(/\\d/g, "0")))"""
+
+
+def expect_one_form(page):
+    """In one kernel, .000 does not stand beside 0.00."""
+    for texts in page.evaluate(FORMS, "cases"):
+        assert len(texts) == 9
+        assert len(set(texts)) == 1
+
+
 def expect_one_scale(page):
     """A weight has the same tone in the kernels of both networks, and the larger one the darker tone."""
     dynamic, fixed = ([(value, tone) for value, tone in cells if value > 0.01] for cells in page.evaluate(KERNELS))
@@ -79,6 +90,7 @@ def test_the_path_asks_first_shows_pytorchs_numbers_and_outlives_reload_and_back
     expect_cases(page, espresso)
     answer(page, "kernels", "same")
     expect_cases(page, espresso, rocket)
+    expect_one_form(page)
     expect(page.get_by_text("No: a kernel of its own.")).to_be_visible()
     page.locator(".st-key-step-next button").click()
     expect_cases(page, tabby)
