@@ -14,7 +14,7 @@ from odconv.attention import HEADS
 from odconv.stimuli import draw
 from odconv.ui import engine
 from odconv.words import say
-from tests.browser.explore import COLD, FIRST, ROOT, network, photo, query, record_of, sample, upload, wait_for_server
+from tests.browser.explore import FIRST, ROOT, network, photo, query, record_of, sample, upload, wait_for_server
 
 # Of every case: kernel shares, taps row by row, and the probabilities of three classes.
 NUMBERS = f"""(key) => [...(({ROOT})(key)?.querySelectorAll("section") ?? [])].map((one) => [
@@ -81,11 +81,9 @@ def static():
     return load_checkpoint(engine.BUNDLED / "resnet18_w32_tiny_imagenet.safetensors")
 
 
-def test_the_path_asks_first_shows_pytorchs_numbers_and_outlives_reload_and_back(server, new_page):
-    new_page.expect_errors("404")  # Streamlit looks for its settings beside the page's path
-    page = new_page()
-    page.goto(f"{server.url}start")
-    expect(page.get_by_text("Step 1 of 5")).to_be_visible(timeout=COLD)
+def test_the_path_asks_first_shows_pytorchs_numbers_and_outlives_reload_and_back(visit):
+    page = visit("start")
+    expect(page.get_by_text("Step 1 of 5")).to_be_visible()
     espresso, rocket, tabby = (record_of(sample(name)) for name in ("espresso", "rocket", "tabby-cat"))
     expect_cases(page, espresso)
     answer(page, "kernels", "same")
@@ -111,12 +109,10 @@ def test_the_path_asks_first_shows_pytorchs_numbers_and_outlives_reload_and_back
     expect(page.get_by_text("Step 2 of 5")).to_be_visible()
 
 
-def test_the_grating_is_turned_by_a_drag_and_the_twin_meets_a_photo_that_is_no_sample(server, new_page):
-    new_page.expect_errors("404")
-    page = new_page()
-    page.goto(f"{server.url}start?step=4&answers=grating.w2")
+def test_the_grating_is_turned_by_a_drag_and_the_twin_meets_a_photo_that_is_no_sample(visit):
+    page = visit("start?step=4&answers=grating.w2")
     curve = page.locator(".st-key-response svg.response")
-    expect(curve).to_be_visible(timeout=COLD)
+    expect(curve).to_be_visible()
     card = network().card
     expect_cases(page, explain(network().model, images.prepare(draw("grating", 90.0, None, card.resize), card)))
     curve.scroll_into_view_if_needed()
