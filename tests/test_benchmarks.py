@@ -10,7 +10,7 @@ from torch.utils.benchmark import Measurement
 from torch.utils.benchmark.utils.common import TaskSpec
 
 import odconv.layer
-from benchmarks import broadcast, speed
+from benchmarks import broadcast, lessons, speed
 from benchmarks import forms as forms_benchmark
 from benchmarks.speed import Cell
 from odconv import HEADS, Heads, explain, forms
@@ -103,3 +103,9 @@ def test_the_rule_is_measured_in_both_directions_and_left_as_it_was(monkeypatch,
     assert all(float(cell) >= 0 for row in rows for cell in row[3:])
     assert [int(row[-1]) for row in rows] == [60, 30, 15, 7, 128, 64, 32, 16]
     assert vars(forms) == before
+
+
+def test_a_percentile_is_the_smallest_value_that_so_many_do_not_exceed():
+    waits = [*range(20, 0, -1)]  # 20 to 1
+    assert [lessons.percentile(waits, percent) for percent in (0, 50, 95, 100)] == [1, 10, 19, 20]
+    assert lessons.describe("a step", waits, "ms", 0) == "a step: p50 10 ms, p95 19 ms (n = 20)"
