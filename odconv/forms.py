@@ -150,7 +150,7 @@ def _convolve_each(x: Tensor, kernels: Tensor, *, groups: int, **where: Any) -> 
     pictures, k = x.shape[0], kernels.shape[-1]
     pointwise = k == 1 and where == {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}
     if groups == 1 and pointwise:
-        return torch.bmm(kernels.flatten(2), x.flatten(2)).unflatten(2, x.shape[2:])
+        return torch.bmm(kernels.flatten(2), x.flatten(2)).view(pictures, -1, *x.shape[2:])
     if groups == 1 and x.is_cuda and pictures > 1:  # cuDNN is slow where there are as many groups as pictures
         rows = columns(x.to(kernels.dtype), k, **where).flatten(1, 2)
         return torch.bmm(kernels.flatten(2), rows).unflatten(2, output_size(x.shape[2:], k, **where))
