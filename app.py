@@ -1,5 +1,11 @@
-"""ODConv Explorer: its pages. Run with ``streamlit run app.py``."""
+"""ODConv Explorer. Run with ``streamlit run app.py``: once to make the server, and then for each run of a visitor's page."""
 
-from odconv.ui import navigation
+import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-navigation.run()
+from odconv.ui import lifetime, navigation, redraw
+
+if get_script_run_ctx(suppress_warning=True) is None:
+    app = st.App(__file__, routes=redraw.routes(), lifespan=lifetime.sweeping)
+else:
+    navigation.run()

@@ -13,8 +13,8 @@ from odconv.ui import (
     layer,
     on_release,
     photo,
+    scene,
     several,
-    turning,
     view,
 )
 from odconv.ui import static_network as static
@@ -28,28 +28,27 @@ invitations.show(pictures)
 
 @st.fragment(key="stage")
 def stage(engine: Engine, pictures: list[Picture]) -> None:
-    """What follows a dial while it is dragged; everything in it keeps its identity and place and is redrawn."""
+    """What follows a knob while it is dragged; everything in it keeps its identity and place and is redrawn."""
     picture = photo.choose(engine, pictures)
     reply = asking.ask(engine, [picture], "stage")
-    dynamic = engine.checkpoint.dynamic
+    shown = scene.current(engine, picture)
     with st.container(key="screen"):
         left, right = st.columns([37, 63], gap="medium")
     with left:
-        photo.show(engine, picture, reply.answers)
+        photo.show(shown, reply.answers)
         familiar.show(engine, picture, reply.answers)
         knob.show(engine, reply.answers)
     with right:
-        if dynamic:
-            turning.show(engine, picture)
+        if engine.checkpoint.dynamic:
+            controls.show_dials(shown)
+            layer.show_glance(shown, reply.answers)
         else:
             static.show(engine, pictures)
-        if dynamic and reply.answers:
-            layer.show_glance(engine, reply.answers)
     asking.show_busy(reply, "stage")
-    if dynamic:
+    if engine.checkpoint.dynamic:
         controls.show_more(engine)
         if reply.answers:
-            layer.show_layer(engine, reply.answers)
+            layer.show_layer(shown, reply.answers)
     view.write_link()
 
 

@@ -9,7 +9,7 @@ import streamlit as st
 from PIL import Image
 
 from odconv.drawings import COLOURS
-from odconv.ui import connection, engine, lifetime, navigation, view
+from odconv.ui import connection, engine, navigation, view
 from odconv.ui.link import Offer
 from odconv.ui.pictures import samples
 
@@ -20,7 +20,6 @@ def bootstrap() -> None:
     """Set up page, style and the session's view. Every page calls it first: a link to a page runs that page without the app."""
     navigation.join_app()
     st.set_page_config("ODConv Explorer", page_icon=_icon(), layout="wide", initial_sidebar_state=SIDEBAR)
-    lifetime.start()
     view.start(Offer(list(engine.weights()), list(samples()), navigation.LESSONS))
     st.html(f"<style>{_style('page')}{_style('present') if view.current().present else ''}</style>")
     connection.show()

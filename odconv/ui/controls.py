@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
 import streamlit as st
 
 from odconv.attention import HEADS, Settings
-from odconv.drawings import describe_settings
-from odconv.ui import dials, text, view
+from odconv.ui import components, dials, redraw, scene, view
 from odconv.ui.engine import Engine
+from odconv.ui.scene import Scene
 from odconv.ui.text import say
 
-DIALS = "dials"  # their widget's key
 
-
-def show_dials(engine: Engine, figures: Mapping[str, Any]) -> None:
-    """Draw the dials, Reset, all settings that are in force, and what the temperature does.
-
-    ``figures``: as in ``live.show``.
-    """
-    chosen = view.current().settings
+def show_dials(shown: Scene) -> None:
+    """Draw the dials, Reset, all settings that are in force, and what the temperature does."""
     with st.container(key="controls", horizontal=True, vertical_alignment="center", gap="small"):
-        dials.show(chosen, engine.num_kernels, DIALS, figures)
+        dials.show(shown.settings, shown.engine.num_kernels, "dials", redraw.offer(partial(scene.redraw, shown)))
         # Never disabled: a button that is takes the keyboard's focus with it.
         st.button(say("setting.reset"), key="reset", on_click=_reset)
-    with st.container(key="in-force"):
-        settings = describe_settings(text.language(), engine.normalize(chosen))
-        # One caption, and no marks at its terms: every element is rendered three times for each step of a drag.
-        st.caption(f"{text.markdown('setting.in_force', settings=settings)} {say('dial.why')}")
+    components.in_force(scene.in_force(shown))
 
 
 def show_more(engine: Engine) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import streamlit as st
 
@@ -26,12 +24,12 @@ MARKED = {
 }  # and by which text
 
 
-def show(settings: Settings, most: int, key: str, figures: Mapping[str, Any]) -> None:
+def show(settings: Settings, most: int, key: str, redraw: str) -> None:
     """Draw both dials, or one where there is one kernel; ``most``: the largest K of the network; the rest as in ``live.show``."""
     dials = [_temperature_dial(settings)]
     if most > 1:
         dials.append(_kernels_dial(min(settings.kernels or most, most), most))
-    live.show(dials, lambda sent: parse_turn(sent, most), key, figures)
+    live.show(dials, lambda sent: parse_turn(sent, most), key, redraw)
 
 
 def show_apart(settings: Settings, most: int, parse: Parse, key: str) -> None:

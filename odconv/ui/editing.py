@@ -8,7 +8,7 @@ import streamlit as st
 from odconv import drawings
 from odconv.attention import Settings
 from odconv.edits import BLURS, MOST_DABS, SCALE, TURNS, Dab, PictureEdit, apply_edit, mean_colour
-from odconv.ui import components, connection, inference, layer, live, text, view
+from odconv.ui import components, connection, inference, layer, live, scene, text, view
 from odconv.ui.engine import Engine
 from odconv.ui.live import Dial, Turn
 from odconv.ui.photo import PHOTO_SIDE
@@ -157,7 +157,7 @@ def _show_what_follows(engine: Engine, picture: Picture) -> None:
             sentence = drawings.describe_edit(language(), plain, edited, classes)
         st.markdown(f"**{text.escape_markdown(sentence)}**")
     name = layer.chosen(plain)
-    places = layer.places(engine, plain)
+    places = scene.places(engine, plain)
     components.differences(
         drawings.edit_data(language(), plain, edited, classes, name, places), layer.choose, key="edit_map"
     )

@@ -10,7 +10,7 @@ import streamlit as st
 from odconv import drawings
 from odconv.attention import HEADS
 from odconv.switches import MAPPED, Cell, Choice, Effect, cells_of, find_effect, switch_of, to_pass
-from odconv.ui import asking, components, controls, editing, inference, layer, live, photo, switching, text, view
+from odconv.ui import asking, components, controls, editing, inference, live, photo, scene, switching, text, view
 from odconv.ui.asking import Reply
 from odconv.ui.engine import Engine
 from odconv.ui.inference import BusyError
@@ -117,7 +117,7 @@ def _draw(case: Case, choice: Choice, cells: list[Cell], effects: dict[Cell, Eff
             language(),
             cells,
             effects,
-            layer.places(case.engine, case.trained),
+            scene.places(case.engine, case.trained),
             _selected(case),
             case.trained.logits[0],
             case.engine.checkpoint.card.classes,

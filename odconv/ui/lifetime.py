@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import streamlit as st
 from streamlit.runtime import Runtime
@@ -19,21 +21,16 @@ from streamlit.runtime import Runtime
 log = logging.getLogger(__name__)
 
 SWEEPS = 5  # within the time that a session is kept
-_tasks: dict[Runtime, asyncio.Task[None]] = {}  # the event loop alone keeps no task alive
 
 
-def start() -> None:
-    """Start the task, once for each server. Does nothing where no server runs the page, as in a test."""
-    if not Runtime.exists():
-        return
-    runtime = Runtime.instance()
-    if runtime not in _tasks:
-        runtime._get_async_objs().eventloop.call_soon_threadsafe(_start_on_loop, runtime)
-
-
-def _start_on_loop(runtime: Runtime) -> None:
-    if runtime not in _tasks:
-        _tasks[runtime] = asyncio.create_task(_sweep_on(runtime), name="odconv.lifetime")
+@asynccontextmanager
+async def sweeping(_app: object) -> AsyncIterator[None]:
+    """Look for what is overdue as long as the server runs: its ``lifespan``."""
+    task = asyncio.create_task(_sweep_on(Runtime.instance()), name="odconv.lifetime")
+    try:
+        yield
+    finally:
+        task.cancel()
 
 
 async def _sweep_on(runtime: Runtime) -> None:

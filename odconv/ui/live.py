@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,10 +43,11 @@ class Turn:
 Parse = Callable[[object], Turn]  # checks a message that a browser sent; raises ValueError where no dial sends it
 
 
-def show(dials: Sequence[Dial], parse: Parse, key: str, figures: Mapping[str, Any] | None = None) -> None:
+def show(dials: Sequence[Dial], parse: Parse, key: str, redraw: str = "") -> None:
     """Draw ``dials`` as one widget; ``key`` names it.
 
-    ``figures``: key of a figure of the page -> its new data, with which it is redrawn in place.
+    ``redraw``: the address that redraws the page's figures while a dial is dragged, see ``redraw.offer``; empty: each step of
+    a drag is a message like its release.
     """
     drawn = [
         {name: value for name, value in vars(dial).items() if name != "minor"}
@@ -63,7 +64,7 @@ def show(dials: Sequence[Dial], parse: Parse, key: str, figures: Mapping[str, An
         answered(key),
         connection.session(),
         say("dial.waiting"),
-        figures or {},
+        redraw,
         lambda sent: receive(sent, parse, key),
         key=key,
     )

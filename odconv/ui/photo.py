@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import streamlit as st
 from PIL import Image
 
-from odconv import drawings, images
+from odconv import images
 from odconv.card import Card
-from odconv.ui import components, live, several, sources, text, view
+from odconv.ui import components, live, scene, several, sources, text, view
 from odconv.ui.engine import Engine
 from odconv.ui.inference import Answers
 from odconv.ui.pictures import Picture, data_uri
+from odconv.ui.scene import Scene
 from odconv.ui.sources import Member
 from odconv.ui.text import say
 
@@ -66,10 +66,10 @@ def _with(act: Callable[[Member], None]) -> Callable[[str], None]:
     return act_on
 
 
-def show(engine: Engine, picture: Picture, answers: Answers | None) -> None:
+def show(shown: Scene, answers: Answers | None) -> None:
     """Draw the photo and the prediction; ``answers`` is None where there are none yet."""
-    show_picture(engine, picture)
-    show_prediction(engine, answers)
+    show_picture(shown.engine, shown.picture)
+    show_prediction(shown, answers)
 
 
 def show_picture(engine: Engine, picture: Picture) -> None:
@@ -77,16 +77,11 @@ def show_picture(engine: Engine, picture: Picture) -> None:
     components.photo(_photo(picture, engine.checkpoint.card))
 
 
-def show_prediction(engine: Engine, answers: Answers | None) -> None:
+def show_prediction(shown: Scene, answers: Answers | None) -> None:
     """Draw the most likely classes; ``answers`` is None where there are none yet."""
-    st.markdown(text.markdown("page.prediction", count=len(engine.checkpoint.card.classes)))
+    st.markdown(text.markdown("page.prediction", count=len(shown.engine.checkpoint.card.classes)))
     if answers:
-        components.prediction(live.anew(prediction_data(engine, answers)))
-
-
-def prediction_data(engine: Engine, answers: Answers) -> dict[str, Any]:
-    """The data of ``components.prediction``."""
-    return drawings.prediction_data(text.language(), answers.now, answers.reference, engine.checkpoint.card.classes)
+        components.prediction(live.anew(scene.prediction(shown, answers)))
 
 
 def _photo(picture: Picture, card: Card) -> dict[str, str]:

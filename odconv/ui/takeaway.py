@@ -9,7 +9,7 @@ import streamlit as st
 from odconv import export
 from odconv.atlas import fingerprint
 from odconv.export import Context
-from odconv.ui import components, layer, sidebar, text, view
+from odconv.ui import components, scene, sidebar, text, view
 from odconv.ui import engine as engines
 from odconv.ui.engine import Engine
 from odconv.ui.inference import Answers
@@ -62,7 +62,7 @@ def _html(engine: Engine, context: Context, pictures: Sequence[Picture], answers
         answers.reference,
         photos=[_photo(picture) for picture in pictures],
         costs=engines.costs(engine),
-        places=layer.places(engine, answers.now),
+        places=scene.places(engine, answers.now),
         selected=chosen.layer,
         typical=None if atlas is None else atlas.means(),
         typical_count=0 if atlas is None else atlas.pictures,

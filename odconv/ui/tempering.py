@@ -11,7 +11,20 @@ from odconv import drawings
 from odconv.attention import HEADS, Settings
 from odconv.drawings import Sweep
 from odconv.tempering import CURVE, Reading
-from odconv.ui import asking, components, inference, knob, layer, live, photo, questions, temperatures, text, view
+from odconv.ui import (
+    asking,
+    components,
+    inference,
+    knob,
+    layer,
+    live,
+    photo,
+    questions,
+    scene,
+    temperatures,
+    text,
+    view,
+)
 from odconv.ui.asking import Reply
 from odconv.ui.engine import Engine
 from odconv.ui.inference import Answers, BusyError
@@ -41,7 +54,7 @@ def show_predictions(engine: Engine, picture: Picture, answers: Answers | None) 
         knob.show(engine, None)  # the knob alone: this page is about another curve
     with middle:
         st.markdown(say("temper.attention_title"))
-        photo.show_prediction(engine, answers)
+        photo.show_prediction(scene.current(engine, picture), answers)
     with right:
         st.markdown(say("temper.output_title"))
         if answers:
@@ -58,7 +71,7 @@ def show_layers(engine: Engine, answers: Answers) -> None:
     components.tempered(drawings.tempered_data(language(), record.layers[name], temperatures.settings()))
     st.subheader(say("temper.layers"), anchor=False)
     st.caption(say("temper.layers_note"))
-    places = layer.places(engine, record)
+    places = scene.places(engine, record)
     components.glance(drawings.glance_data(language(), record, answers.reference, name, places), layer.choose)
 
 

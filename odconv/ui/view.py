@@ -20,9 +20,9 @@ def start(offer: Offer) -> None:
     """Read the view from the address in a new session, and when the browser went to another address, as by Back."""
     session, query = st.session_state, st.query_params.to_dict()
     acted, turned = session.pop("acted", False), _turned_page()
-    session["dragging"] = (
-        ""  # a drag runs a part of the page alone: now that all of it runs, its release came or was lost
-    )
+    # A drag runs no page, or a part of one: now that all of it runs, its release came or was lost.
+    session["dragging"] = ""
+    session.pop("redraw", None)
     if "view" in session and turned and not query:  # by the bar, whose links name a page and nothing of the view
         session["seen"], session["written"], session["rewritten"] = query, link.to_query(current()), True
         return

@@ -1,8 +1,10 @@
+import re
 import subprocess
 import sys
 import urllib.request
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.browser.explore import open_page
 from tests.browser.server import Server, chromium
@@ -18,7 +20,7 @@ GO_TO = """(link) => new Promise((done, fail) => {
     else if (atRest && !before) {
       before = run;
       document.querySelector("[data-testid=stMain]").scrollTo(0, 0);
-      history.replaceState(null, "", link);
+      history.replaceState(null, "", "/" + link);
       dispatchEvent(new PopStateEvent("popstate"));
     }
     setTimeout(look, 5);
@@ -73,7 +75,7 @@ class KeptPage:
     """The page of ``visit``, and its problems. A browser counts no more than 50 steps of a page's history: it is renewed before."""
 
     def __init__(self, profile):
-        self.profile, self.problems, self.page = profile, Problems(), None
+        self.profile, self.problems, self.page, self.uploaded = profile, Problems(), None, False
 
     def close(self):
         if self.page:
@@ -83,8 +85,13 @@ class KeptPage:
     def get(self):
         if self.page and self.page.evaluate("history.length") > 25:
             self.close()
-        self.page = self.page or self.problems.watch(self.profile.new_page())
+        if self.page is None:
+            self.page, self.uploaded = self.problems.watch(self.profile.new_page()), False
+            self.page.on("request", self._note_upload)
         return self.page
+
+    def _note_upload(self, request):
+        self.uploaded |= "/upload_file/" in request.url
 
 
 @pytest.fixture(scope="session")
@@ -103,9 +110,10 @@ def frail(server, kept_page):
 
 @pytest.fixture
 def visit(server, kept_page):
-    """visit(link) -> Explore at a link, ``?sample=rocket``, in one page for many tests: to load it anew takes seconds each time.
+    """visit(link) -> the app at a link, ``forge?sample=rocket``, in one page for many tests: to load it anew takes seconds each time.
 
-    It goes to the link as Back does, so the session is an old one; its window and media are as at first.
+    It goes to the link as Back does, so the session is an old one; its window and media are as at first, and
+    there are no uploads.
     """
     kept_page.problems.clear()
 
@@ -114,10 +122,16 @@ def visit(server, kept_page):
         page.mouse.up()
         page.set_viewport_size(viewport)
         page.emulate_media(media="screen", color_scheme=color_scheme)
-        if page.locator("[data-test-connection-state=CONNECTED]").count():
-            page.evaluate(GO_TO, link)
-        else:  # the first time, or after the server was gone
-            open_page(page, server.url + link)
+        if not page.locator("[data-test-connection-state=CONNECTED]").count():  # the first time, or the server was gone
+            open_page(page, server.url)
+        if kept_page.uploaded:
+            page.evaluate(GO_TO, "?source=upload")
+            forget = page.locator(".st-key-forget button")
+            if forget.is_visible():  # not all of them were refused
+                forget.click()
+                expect(forget).to_have_count(0)
+            kept_page.uploaded = False
+        page.evaluate(GO_TO, link)
         return page
 
     yield go
@@ -151,5 +165,7 @@ def new_page(new_context, profile):
         if page.url.startswith("http") and not page.is_closed():
             page.evaluate("localStorage.clear()")
         page.close()
-    profile.clear_cookies()
+    profile.clear_cookies(
+        name=re.compile("^(?!_streamlit_xsrf$)")
+    )  # without that one, the page of ``visit`` cannot upload
     assert not [problem for problem in problems if not any(text in problem for text in expected)]

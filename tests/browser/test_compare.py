@@ -60,18 +60,9 @@ def expect_sides(page, a, b, layer=FIRST):
     wait_for(page, SIZES, sizes, 6e-5)
 
 
-def opened(new_page, server, path, **options):
-    new_page.expect_errors("status of 404")
-    page = new_page(**options)
-    page.goto(f"{server.url}compare?{path}")
+def test_either_side_and_the_difference_are_pytorchs_and_follow_dial_swap_and_click(visit):
+    page = visit("compare?sample=espresso&b-t=3&layer=layer1.0.conv1", viewport={"width": 1366, "height": 768})
     expect(page.locator(".st-key-sides h4")).to_have_count(3)
-    return page
-
-
-def test_either_side_and_the_difference_are_pytorchs_and_follow_dial_swap_and_click(server, new_page):
-    page = opened(
-        new_page, server, "sample=espresso&b-t=3&layer=layer1.0.conv1", viewport={"width": 1366, "height": 768}
-    )
     a, b = record_of(sample("espresso")), record_of(sample("rocket"), Settings(3.0))
     expect_sides(page, a, b)
     found = find_largest(a, b)
@@ -109,10 +100,9 @@ def test_either_side_and_the_difference_are_pytorchs_and_follow_dial_swap_and_cl
     expect_sides(page, b, a, name)
 
 
-def test_a_photo_that_is_no_sample_meets_another_network_on_a_phone(server, new_page):
-    new_page.expect_errors("status of 404")
-    page = new_page(viewport={"width": 390, "height": 844})
-    page.goto(f"{server.url}compare?source=upload&b-picture=same&b-model={ONE_KERNEL}&layer=layer1.0.conv1&lang=zh")
+def test_a_photo_that_is_no_sample_meets_another_network_on_a_phone(visit):
+    link = f"compare?source=upload&b-picture=same&b-model={ONE_KERNEL}&layer=layer1.0.conv1&lang=zh"
+    page = visit(link, viewport={"width": 390, "height": 844})
     data = photo()
     upload(page, "mine.jpg", data)
     single = load_checkpoint(engine.BUNDLED / ONE_KERNEL)

@@ -30,9 +30,8 @@ from tests.browser.explore import (
 )  # fmt: skip
 
 
-def test_an_uploaded_photo_shows_the_numbers_that_pytorch_computes(server, new_page):
-    page = new_page()
-    page.goto(f"{server.url}?source=upload")
+def test_an_uploaded_photo_shows_the_numbers_that_pytorch_computes(visit):
+    page = visit("?source=upload")
     upload(page, "never seen.jpg", data := photo())
     record = record_of(data)
     expect_numbers(page, record)
@@ -211,9 +210,8 @@ def test_axe_finds_nothing_serious(visit, theme):
     assert found == []
 
 
-def test_a_hostile_upload_gives_one_sentence_and_the_page_keeps_working(server, new_page):
-    page = new_page()
-    page.goto(f"{server.url}?source=upload")
+def test_a_hostile_upload_gives_one_sentence_and_the_page_keeps_working(visit):
+    page = visit("?source=upload")
     upload(page, "<img src=x onerror=alert(1)>**x**.jpg", b"This is no picture at all.")
     alert = page.get_by_test_id("stAlert").filter(has_text=".jpg")
     expect(alert).to_have_count(1)
@@ -223,20 +221,18 @@ def test_a_hostile_upload_gives_one_sentence_and_the_page_keeps_working(server, 
     expect_numbers(page, record_of(sample("espresso")))
 
 
-def test_a_heic_photo_is_shown_like_any_other(server, new_page):
+def test_a_heic_photo_is_shown_like_any_other(visit):
     pixels = Image.open(BytesIO(photo()))
     buffer = BytesIO()
     pillow_heif.from_pillow(pixels).save(buffer, quality=90)
-    page = new_page()
-    page.goto(f"{server.url}?source=upload")
+    page = visit("?source=upload")
     upload(page, "IMG_0001.HEIC", buffer.getvalue())
     expect(page.locator(".st-key-photo figcaption").first).to_have_text("IMG_0001.HEIC")
     expect_numbers(page, record_of(buffer.getvalue()))
 
 
-def test_uploads_survive_a_look_at_the_samples_and_go_when_they_are_told_to(server, new_page):
-    page = new_page()
-    page.goto(f"{server.url}?source=upload")
+def test_uploads_survive_a_look_at_the_samples_and_go_when_they_are_told_to(visit):
+    page = visit("?source=upload")
     upload(page, "mine.jpg", photo())
     expect_numbers(page, record_of(photo()))
     page.get_by_role("radio", name="Samples").click()
@@ -258,8 +254,8 @@ def differ_most(*records):
     return max(records[0].layers, key=spread)
 
 
-def test_a_click_replaces_and_with_compare_adds(server, new_page):
-    page = open_page(new_page(), server.url)
+def test_a_click_replaces_and_with_compare_adds(visit):
+    page = visit("")
     page.get_by_role("button", name="Rocket").click()
     expect_numbers(page, record_of(sample("rocket")))
     assert query(page) == {"sample": "rocket"}
@@ -377,10 +373,9 @@ def test_an_iphone_is_not_offered_heic_so_that_it_converts_its_photos_itself(ser
     assert "hei" not in offered.get_attribute("accept")
 
 
-def test_a_hostile_name_of_a_good_photo_stays_text(server, new_page):
+def test_a_hostile_name_of_a_good_photo_stays_text(visit):
     name = "<img src=x onerror=alert(1)> **x** $x$ :red[x].jpg"
-    page = new_page()
-    page.goto(f"{server.url}?source=upload")
+    page = visit("?source=upload")
     upload(page, name, photo())
     expect_numbers(page, record_of(photo()))
     expect(page.locator("img[src=x]")).to_have_count(0)

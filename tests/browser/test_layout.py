@@ -85,7 +85,7 @@ def test_the_fold_and_reset_are_reached_by_keys_and_the_focus_stays(visit):
     page.wait_for_url(re.compile("ablate=kernel"))
     expect_numbers(page, record_of(sample("rocket"), Settings(ablate=("kernel",))))
     expect(heads).to_be_visible()  # the fold stays open
-    expect(page.locator(".st-key-in-force")).to_contain_text("own mean instead of kernel attention")
+    expect(page.locator(".st-key-in_force")).to_contain_text("own mean instead of kernel attention")
 
 
 @pytest.mark.parametrize("width", [820, 390])
@@ -140,7 +140,7 @@ def test_a_dark_page_is_printed_as_dark_ink_on_white_paper(visit):
     for ink in (
         ".st-key-beginning h2",
         ".st-key-prediction .name",
-        ".st-key-in-force p",
+        ".st-key-in_force p",
         ".st-key-glance svg text",
         ".st-key-layer h4",
         ".st-key-kernel .sentence",

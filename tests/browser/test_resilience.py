@@ -14,6 +14,7 @@ from tests.browser.conftest import KEPT
 from tests.browser.explore import COLD, expect_numbers, open_page, photo, query, record_of, sample, upload
 
 OUTAGE = ("Failed to load resource", "Client Error in reaching server", "server is not responding", "WebSocket")
+EXPLORE, COMPARE = ("prediction", "glance", "layer"), ("side_a", "side_b", "sides")
 LOST, BACK = say("en", "connection.lost"), say("en", "connection.back")
 
 
@@ -21,8 +22,8 @@ def one_step_up(temperature):
     return STOPS[STOPS.index(temperature) + 1]
 
 
-def expect_marked(page, marked):
-    for figure in ("prediction", "glance", "layer"):
+def expect_marked(page, marked, figures=EXPLORE):
+    for figure in figures:
         busy = expect(page.locator(f".st-key-{figure}").first)
         (busy.to_have_attribute if marked else busy.not_to_have_attribute)("aria-busy", "true")
 
@@ -35,19 +36,22 @@ def test_after_a_restart_the_first_thing_that_is_done_counts_and_uploads_are_ask
     other.goto(f"{frail.url}?source=upload&t=3")
     upload(other, "mine.jpg", data := photo())
     expect_numbers(other, record_of(data, Settings(temperature=3)))
-    native = open_page(new_page(), f"{frail.url}?sample=rocket&t=5")
+    lesson = new_page()
+    lesson.goto(f"{frail.url}compare?sample=rocket&t=5")
+    expect(lesson.locator(".st-key-sides h4")).to_have_count(3, timeout=COLD)
     address = page.url
 
     frail.stop()
-    for one in (page, other, native):
+    for one, figures in ((page, EXPLORE), (other, EXPLORE), (lesson, COMPARE)):
         expect(one.get_by_text(LOST)).to_be_visible()
-        expect_marked(one, True)
+        expect_marked(one, True, figures)
     frail.start()
     expect(page.get_by_text(BACK)).to_be_visible()
     assert page.url == address
     page.locator(f".st-key-glance [data-name='{names[4]}']").click()  # nothing has been computed yet
     page.get_by_label("Temperature", exact=True).press("ArrowRight")
-    native.get_by_role("button", name="Reset").click(timeout=COLD)  # which takes nothing before it can be heard
+    reset = lesson.get_by_role("button", name="Reset").first
+    reset.click(timeout=COLD)  # a widget of Streamlit's own, which takes nothing before it can be heard
     expect(page.get_by_text(BACK)).to_be_hidden(timeout=COLD)
     expect(page.get_by_role("heading", name=f"One layer: {names[4]}", exact=True)).to_be_visible()
     warmer = one_step_up(3.0)
@@ -56,8 +60,10 @@ def test_after_a_restart_the_first_thing_that_is_done_counts_and_uploads_are_ask
     expect(page.locator(".st-key-dials output")).to_have_text([f"{warmer:g}", "2 of 4"])
     expect_marked(page, False)
     assert query(page)["layer"] == names[4]
-    expect(native).not_to_have_url(re.compile(r"[?&]t="))
-    expect_numbers(native, record_of(sample("rocket")))
+    expect(lesson).not_to_have_url(re.compile(r"[?&]t="))
+    expect(lesson.get_by_role("link", name=say("en", "page.forge"))).to_be_visible()  # the bar, and the foot
+    expect(lesson.locator(".st-key-foot")).to_be_visible()
+    expect_marked(lesson, False, COMPARE)
     page.locator(".st-key-gallery").get_by_title("Espresso").click()
     page.wait_for_url(re.compile("espresso"))
     assert "does not exist anymore" not in frail.log.read_text()

@@ -14,7 +14,6 @@ from tests.browser.explore import (
     NUMBERS,
     expect_numbers,
     network,
-    open_page,
     photo,
     place_on,
     query,
@@ -97,8 +96,8 @@ def test_what_is_seen_follows_the_knob_while_it_is_dragged_and_nothing_moves(vis
     expect_curve(page, settings)
 
 
-def test_pictures_of_every_source_are_compared_chosen_by_thumbnail_and_taken_out(server, new_page):
-    page = open_page(new_page(), f"{server.url}?sample=rocket&layer={FIRST}")
+def test_pictures_of_every_source_are_compared_chosen_by_thumbnail_and_taken_out(visit):
+    page = visit(f"?sample=rocket&layer={FIRST}")
     page.locator(".st-key-compare").get_by_text("Several", exact=True).click()
     page.get_by_role("radio", name="Stimuli").click()
     page.wait_for_url(re.compile("source=stimuli"))

@@ -44,8 +44,8 @@ def wait_for(page, read, wanted, within):
         assert page.evaluate(read) == pytest.approx(wanted, abs=within)  # says which
 
 
-def open_lesson(page, url):
-    page.goto(url)
+def open_lesson(visit, link):
+    page = visit(link)
     expect(page.locator(".st-key-switches select")).to_have_count(4)
     return page
 
@@ -73,9 +73,8 @@ def first_five(logits):
     return np.sort(shares / shares.sum())[::-1][:5]
 
 
-def test_switches_relatives_and_the_map_are_pytorchs(server, new_page):
-    new_page.expect_errors("status of 404")
-    page = open_lesson(new_page(), f"{server.url}switches?sample=tabby-cat&switch=typical,mean,learned,shuffled&seed=3")
+def test_switches_relatives_and_the_map_are_pytorchs(visit):
+    page = open_lesson(visit, "switches?sample=tabby-cat&switch=typical,mean,learned,shuffled&seed=3")
     data = sample("tabby-cat")
     donor = attentions_of(record_of(sample("rocket")))
     sources = Sources(typical(), donor, NOTHING)
@@ -114,9 +113,8 @@ def test_switches_relatives_and_the_map_are_pytorchs(server, new_page):
     assert query(page)["switch"] == "learned,typical,learned,learned"
 
 
-def test_what_is_set_by_hand_and_brushed_out_is_what_the_network_gets(server, new_page):
-    new_page.expect_errors("status of 404")
-    page = open_lesson(new_page(), f"{server.url}switches?sample=espresso")
+def test_what_is_set_by_hand_and_brushed_out_is_what_the_network_gets(visit):
+    page = open_lesson(visit, "switches?sample=espresso")
     data, learned = sample("espresso"), attentions_of(record_of(sample("espresso")))[FIRST]
     taps = page.get_by_role("slider", name="Set spatial attention by hand")
     for key in ("ArrowRight", "ArrowDown", "Home"):  # the tap in the middle

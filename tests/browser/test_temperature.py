@@ -25,8 +25,8 @@ BARS = f"""(key) => [...(({ROOT})(key)?.querySelectorAll(".value") ?? [])].map((
 CLOSE = "(shown, wanted, within) => shown.length === wanted.length && shown.every((value, i) => Math.abs(value - wanted[i]) < within)"
 
 
-def open_lesson(page, url):
-    page.goto(url)
+def open_lesson(visit, link):
+    page = visit(link)
     expect(page.locator(".st-key-tempered h4")).to_have_count(4)
     return page
 
@@ -55,9 +55,8 @@ def first_five(record):
     return np.sort(record.probabilities[0])[::-1][:5]
 
 
-def test_the_layer_the_prediction_and_the_output_are_pytorchs_while_the_dial_is_dragged_and_after(server, new_page):
-    new_page.expect_errors("status of 404")
-    page = open_lesson(new_page(), f"{server.url}temperature?sample=rocket&t=4.5&compensate=1")
+def test_the_layer_the_prediction_and_the_output_are_pytorchs_while_the_dial_is_dragged_and_after(visit):
+    page = open_lesson(visit, "temperature?sample=rocket&t=4.5&compensate=1")
     trained, record = record_of(sample("rocket")), record_of(sample("rocket"), Settings(4.5, compensate=True))
     expect_attention(page, record.layers[FIRST].attention)
     expect_bars(page, "prediction", first_five(record))
@@ -83,9 +82,8 @@ def test_the_layer_the_prediction_and_the_output_are_pytorchs_while_the_dial_is_
     expect_bars(page, "prediction", first_five(record_of(sample("rocket"), Settings(held, compensate=True))))
 
 
-def test_each_head_has_a_dial_and_the_epoch_sets_all(server, new_page):
-    new_page.expect_errors("status of 404")
-    page = open_lesson(new_page(), f"{server.url}temperature?sample=espresso&t=30,1,1,2")
+def test_each_head_has_a_dial_and_the_epoch_sets_all(visit):
+    page = open_lesson(visit, "temperature?sample=espresso&t=30,1,1,2")
     record = record_of(sample("espresso"), Settings(Heads(30.0, 1.0, 1.0, 2.0)))
     expect_attention(page, record.layers[FIRST].attention)
     expect_bars(page, "prediction", first_five(record))
@@ -102,9 +100,8 @@ def test_each_head_has_a_dial_and_the_epoch_sets_all(server, new_page):
     expect_bars(page, "prediction", first_five(record_of(sample("espresso"), Settings(SCHEDULE[3]))))
 
 
-def test_the_guess_is_answered_by_the_network_and_the_curves_follow_the_dial(server, new_page):
-    new_page.expect_errors("status of 404")
-    page = open_lesson(new_page(), f"{server.url}temperature?sample=raccoon")
+def test_the_guess_is_answered_by_the_network_and_the_curves_follow_the_dial(visit):
+    page = open_lesson(visit, "temperature?sample=raccoon")
     trained = record_of(sample("raccoon"))
     best = int(trained.logits[0].argmax())
     page.get_by_role("radio", name="filter", exact=True).click()

@@ -8,7 +8,7 @@ from odconv.backbones import od_mobilenetv2, od_resnet18, od_resnet50, resnet18
 from odconv.checkpoint import save_checkpoint
 from odconv.ui import inference, tempering
 from odconv.words import say
-from tests.pages.test_explore import APP, _fresh_caches, captions, sentences  # noqa: F401
+from tests.pages.test_explore import APP, _fresh_caches, captions, in_force, sentences  # noqa: F401
 from tests.pages.test_kernel import CARD
 
 PAGE = "pages/temperature.py"
@@ -108,7 +108,7 @@ def test_explore_shows_four_temperatures_that_it_has_no_dials_for():
     app.query_params["t"] = "20,1,1,0.1"
     app.run()
     assert not app.exception
-    assert "In force: temperature spatial 20, channel 1, filter 1, kernel 0.1." in " ".join(captions(app))
+    assert in_force(app) == "In force: temperature spatial 20, channel 1, filter 1, kernel 0.1."
     assert app.query_params["t"] == "20,1,1,0.1"
 
 

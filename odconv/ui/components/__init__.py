@@ -115,6 +115,9 @@ _effects = _widget(
     style("switches"),
     "drawEffects(root, data, { choose: (v) => send('setTriggerValue', 'chosen', v) })",
 )
+_in_force = _widget(
+    "in_force", script() + _text("in_force.js"), style() + _text("in_force.css"), "drawInForce(root, data)"
+)
 _gallery = _widget(
     "gallery",
     script() + _text("gallery.js"),
@@ -244,7 +247,7 @@ def dials(
     answered: int,
     session: str,
     waiting: str,
-    figures: Mapping[str, Any],
+    redraw: str,
     on_turn: Callable[[object], None],
     *,
     key: str = "dials",
@@ -256,7 +259,7 @@ def dials(
         answered: the last ``seq`` whose figures are on the page; the next change is sent only then
         session: ``connection.session()``
         waiting: what to say of a change that has waited for too long
-        figures: key of a figure of the page -> the data to redraw it with
+        redraw: the address to ask for the figures while a dial is dragged; empty: each step is sent like the release
         on_turn: gets {changes: {id: stop}, released, seq, session}
     """
     data = {
@@ -264,10 +267,15 @@ def dials(
         "answered": answered,
         "session": session,
         "waiting": waiting,
-        "figures": figures,
+        "redraw": redraw,
         "key": key,
     }
     _dials(key=key, data=data, on_turned_change=lambda: on_turn(_sent(key, "turned")))
+
+
+def in_force(data: dict[str, str], *, key: str = "in_force") -> None:
+    """The settings that are in force; ``data``: {settings, why: what the temperature does}."""
+    _in_force(key=key, data=data | {"key": key})
 
 
 def temperatures(data: dict[str, Any], on_turn: Callable[[object], None], *, key: str = "temperatures") -> None:

@@ -4,11 +4,22 @@ const drawDials = (root, data, act) => {
   // held: the id of the dial under the pointer; exact: ids of the dials whose value is the one of the thumb's position
   const state = stateOf(root, { held: null, exact: new Set(), pace: newPace() });
   state.data = data;
-  hear(state.pace, data, act.turn, (waiting) => label(root, state, waiting));
+  const send = (message) => (message.released || !data.redraw ? act.turn(message) : askRedraw(state, message));
+  hear(state.pace, data, send, (waiting) => label(root, state, waiting));
   fit(root, state);
   if (!state.held && isAnswered(state.pace)) adopt(root, state);
-  follow(state.pace); // before the figures are redrawn: meanwhile the server computes the next ones
-  for (const [key, figure] of Object.entries(data.figures)) redrawFigure(key, figure);
+  follow(state.pace);
+};
+
+// Ask for the figures under what is turned to. The page is not run for them.
+const askRedraw = async ({ data, pace }, message) => {
+  const options = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(message) };
+  const reply = await fetch(data.redraw, options).catch(() => null);
+  const figures = reply?.ok ? await reply.json().catch(() => null) : null;
+  if (!figures) return missRedraw(pace, message.seq);
+  if (!hearRedraw(pace, message.seq)) return;
+  follow(pace); // before the figures are redrawn: meanwhile the server computes the next ones
+  for (const [key, figure] of Object.entries(figures)) redrawFigure(key, figure);
 };
 
 const inputOf = (root, id) => root.querySelector(`#${id}`);

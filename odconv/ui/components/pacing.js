@@ -5,7 +5,7 @@ const LEAST_GAP = 50; // ms between two changes while dragging
 const PATIENCE = 1500; // ms after which an unanswered change is called not computed yet, and the next one no longer waits
 
 // unsent: { changes, released } or null; sent: the same with its seq, and since when nothing was answered
-const newPace = () => ({ unsent: null, sent: null, seq: 0, lastAt: -Infinity });
+const newPace = () => ({ unsent: null, sent: null, seq: 0, redrawn: 0, lastAt: -Infinity });
 
 const merged = (older, newer) => ({
   changes: { ...older?.changes, ...newer?.changes },
@@ -24,6 +24,20 @@ const hear = (pace, { key, session, answered }, send, show) => {
   Object.assign(pace, { key, session, send, show });
 };
 
+// A redraw came for the message `seq`, which is all that answers it. Whether its figures are still to be shown.
+const hearRedraw = (pace, seq) => {
+  if (!pace.sent || pace.sent.released || seq <= pace.redrawn) return false;
+  pace.redrawn = seq;
+  if (pace.sent.seq === seq) pace.sent = null;
+  return true;
+};
+
+// No redraw came for what was sent: it is sent again, with what was changed since, when it has waited for too long.
+const missRedraw = (pace, seq) => {
+  if (pace.sent?.seq === seq) pace.unsent = merged(pace.sent, pace.unsent);
+  follow(pace);
+};
+
 const isAnswered = (pace) => !pace.sent && !pace.unsent;
 
 const turn = (pace, changes, released) => {
@@ -32,7 +46,9 @@ const turn = (pace, changes, released) => {
     connection.mark();
   }
   pace.unsent = merged(pace.unsent, { changes, released });
-  follow(pace);
+  // A key turns and releases at once: then it is one message, and not two.
+  if (released) follow(pace);
+  else queueMicrotask(() => follow(pace));
 };
 
 // Send what is unsent, now or as soon as it may be sent, and say what is waited for.

@@ -1,0 +1,96 @@
+"""Redraws while a widget is dragged: a browser asks for the figures under other settings, without a run of the page.
+
+A run builds every part of a page and has the browser render all of them, for a few figures that change. So each step of a
+drag is a request of its own; only the release changes the view and runs the page. A request is answered for the session that
+it names, whose name nobody else knows, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakValueDictionary
+
+import orjson
+import streamlit as st
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from odconv.ui import connection
+from odconv.words import SayableError
+
+log = logging.getLogger(__name__)
+
+LARGEST = 2000  # bytes of a request; a dial sends 100
+
+# A widget's message, as a browser sent it -> key of a figure -> its data. Raises ValueError where no widget sends it, and
+# SayableError where there are no figures now. Called in any thread, so it must not ask the session.
+Redraw = Callable[[object], dict[str, Any]]
+
+_offered: WeakValueDictionary[str, Redraw] = WeakValueDictionary()  # by session, for as long as that keeps it
+_under_way: set[str] = set()  # sessions that are being answered: one request at a time
+
+
+def offer(redraw: Redraw) -> str:
+    """Let the visitor's browser ask for redraws, until the next run of a page. Returns the address to ask at."""
+    st.session_state["redraw"] = _offered[connection.session()] = redraw
+    return path()
+
+
+def path() -> str:
+    """The path of the address."""
+    base = st.get_option("server.baseUrlPath").strip("/")
+    return f"/{base}/redraw" if base else "/redraw"
+
+
+def routes() -> list[Route]:
+    """What the server answers besides pages."""
+    return [Route(path(), answer, methods=["POST"])]
+
+
+async def answer(request: Request) -> Response:
+    """Answer a message, which names its ``session``, with the figures.
+
+    400: it is no such message. 404: no redraw is offered to the session. 429: an earlier message is still being answered.
+    503: there are no figures now, as where others keep the network.
+    """
+    try:
+        sent = orjson.loads(await _read(request))
+        session = sent["session"]
+        redraw = _offered.get(session)
+    except (ValueError, TypeError, KeyError):
+        return Response(status_code=400)
+    if redraw is None:
+        return Response(status_code=404)
+    if session in _under_way:
+        return Response(status_code=429)
+    _under_way.add(session)
+    try:
+        data = await asyncio.to_thread(lambda: orjson.dumps(redraw(sent)))
+    except SayableError:
+        return Response(status_code=503)
+    except ValueError as error:
+        log.warning("redraw: ignored %.100r: %s", sent, error)
+        return Response(status_code=400)
+    finally:
+        _under_way.remove(session)
+    return Response(data, media_type="application/json")
+
+
+async def _read(request: Request) -> bytes:
+    """The body of a request.
+
+    Raises:
+        ValueError: it is longer than any widget's, or is not said to be JSON: then a page of another site could send it.
+    """
+    if request.headers.get("content-type") != "application/json":
+        raise ValueError("not JSON")
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > LARGEST:
+            raise ValueError("too long")
+    return body

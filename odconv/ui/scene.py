@@ -1,0 +1,110 @@
+"""What Explore's figures are drawn from, and the data that they get: the same whether the page is run or a drag redraws it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from odconv import drawings, words
+from odconv.attention import Heads, Settings
+from odconv.backbones import Place
+from odconv.drawings import describe_settings
+from odconv.explain import Explanation
+from odconv.ui import dials, inference, text, view
+from odconv.ui import engine as engines
+from odconv.ui.engine import Engine
+from odconv.ui.inference import Answers
+from odconv.ui.pictures import Picture
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is looked at. Nothing in it asks the session, so it can be drawn from any thread."""
+
+    engine: Engine
+    picture: Picture
+    settings: Settings
+    layer: str  # the one that is wanted; empty, or none of the network's: the first one
+    difference: bool  # whether differences from the typical picture are drawn
+    language: str
+
+
+def current(engine: Engine, picture: Picture) -> Scene:
+    """What the visitor looks at now."""
+    chosen = view.current()
+    return Scene(engine, picture, chosen.settings, view.wanted_layer(), chosen.difference, text.language())
+
+
+def redraw(scene: Scene, sent: object) -> dict[str, Any]:
+    """What follows a dial while it is dragged: key of a figure -> its data, under the settings that a browser sent.
+
+    Raises:
+        BusyError: others have kept the device for too long.
+        ValueError: ``sent`` is no message of the dials, see ``dials.parse_turn``.
+    """
+    turn = dials.parse_turn(sent, scene.engine.num_kernels)
+    scene = replace(scene, settings=replace(scene.settings, **turn.changes))
+    answers = inference.ask_both(scene.engine, [scene.picture], scene.settings)
+    return {
+        "prediction": prediction(scene, answers),
+        "glance": glance(scene, answers),
+        "layer": layer(scene, answers),
+        "in_force": in_force(scene),
+    }
+
+
+def prediction(scene: Scene, answers: Answers) -> dict[str, Any]:
+    """The data of ``components.prediction``."""
+    return drawings.prediction_data(
+        scene.language, answers.now, answers.reference, scene.engine.checkpoint.card.classes
+    )
+
+
+def glance(scene: Scene, answers: Answers) -> dict[str, Any]:
+    """The data of ``components.glance``."""
+    record, typical = answers.now, _typical(scene, answers)
+    name = shown_layer(record, scene.layer)
+    return drawings.glance_data(scene.language, record, answers.reference, name, places(scene.engine, record), typical)
+
+
+def layer(scene: Scene, answers: Answers) -> dict[str, Any]:
+    """The data of ``components.layer``."""
+    record, reference, typical = answers.now, answers.reference, _typical(scene, answers)
+    name = shown_layer(record, scene.layer)
+    return drawings.layer_data(
+        scene.language,
+        record.layers[name],
+        None if reference is None else reference.layers[name],
+        engines.costs(scene.engine)[name.partition("#")[0]],
+        typical[name] if typical else None,
+        drawings.scale_end_of(record, reference, typical) if typical else None,
+    )
+
+
+def in_force(scene: Scene) -> dict[str, Any]:
+    """The data of ``components.in_force``: all settings, and what the temperature does."""
+    settings = describe_settings(scene.language, scene.engine.normalize(scene.settings))
+    return {
+        "settings": words.say(scene.language, "setting.in_force", settings=settings),
+        "why": words.say(scene.language, "dial.why"),
+    }
+
+
+def shown_layer(record: Explanation, wanted: str) -> str:
+    """The name of the layer to show: ``wanted``, or the first where there is none of that name."""
+    return wanted if wanted in record.layers else next(iter(record.layers))
+
+
+def places(engine: Engine, record: Explanation) -> dict[str, Place]:
+    """Name of every layer -> where it stands."""
+    return {name: engine.checkpoint.place(name) for name in record.layers}
+
+
+def _typical(scene: Scene, answers: Answers) -> dict[str, Heads[np.ndarray]] | None:
+    """Layer -> typical attention, where differences from it are drawn; else None."""
+    if not scene.difference:
+        return None
+    atlas = engines.load_atlas_for(scene.engine, answers.trained)
+    return atlas.means() if atlas else None

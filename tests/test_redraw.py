@@ -1,0 +1,123 @@
+"""What a browser gets while a dial is dragged: the figures of the settings that it names, and nothing for anybody else."""
+
+import asyncio
+import json
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+from starlette.requests import Request
+from streamlit.testing.v1 import AppTest
+
+from odconv import Settings, images
+from odconv.ui import engine, redraw, scene
+from odconv.ui.inference import BusyError
+from odconv.ui.pictures import Picture
+from odconv.ui.scene import Scene
+from tests.browser.explore import record_of, sample
+
+
+def post(sent, kind="application/json"):
+    """(status, body) of what the server answers to a message."""
+    body = sent if isinstance(sent, bytes) else json.dumps(sent).encode()
+    parts = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+    async def receive():
+        return next(parts)
+
+    scope = {"type": "http", "method": "POST", "headers": [(b"content-type", kind.encode())]}
+    response = asyncio.run(redraw.answer(Request(scope, receive)))
+    return response.status_code, response.body
+
+
+@pytest.fixture
+def offered(monkeypatch):
+    """offered(redraw): the message of the session to which it was offered."""
+    kept = []
+
+    def offer(function):
+        kept.append(function)
+        redraw._offered["mine"] = function
+        return {"session": "mine", "changes": {}, "released": False, "seq": 1}
+
+    yield offer
+    kept.clear()
+
+
+def test_the_figures_are_those_that_the_page_draws_under_the_same_settings(offered):
+    rocket = Picture("the rocket's", "Rocket", "a rocket", images.decode(sample("rocket")))
+    opened = engine.open_on(engine.BUNDLED / engine.FIRST, "cpu")
+    shown = Scene(opened, rocket, Settings(kernels=3), "layer2.0.conv1", False, "en")
+    message = offered(partial(scene.redraw, shown))
+    status, body = post(message | {"changes": {"temperature": 3.0}})
+    figures = json.loads(body)
+    assert status == 200
+    assert list(figures) == ["prediction", "glance", "layer", "in_force"]
+    assert figures["glance"]["selected"] == "layer2.0.conv1"
+    record = record_of(sample("rocket"), Settings(temperature=3.0, kernels=3))
+    best = sorted(record.probabilities[0], reverse=True)[:5]
+    assert [row["probability"] for row in figures["prediction"]["rows"]] == pytest.approx(best, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"temperature": 3.01}, {"kernels": 5}, {"ablate": []}, [], None, {"temperature": "3"}], ids=str
+)
+def test_what_no_dial_sends_is_refused(offered, changes, caplog):
+    shown = SimpleNamespace(engine=SimpleNamespace(num_kernels=4))
+    assert post(offered(partial(scene.redraw, shown)) | {"changes": changes})[0] == 400
+    assert "redraw: ignored" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"{", b"[]", b"3", b"{}", b'{"session": []}', b'{"session": "mine"' + b" " * 2000 + b"}"], ids=str
+)
+def test_what_is_no_message_is_refused(offered, sent):
+    offered(lambda sent: {})
+    assert post(sent)[0] == 400
+
+
+def test_a_page_of_another_site_cannot_ask(offered):
+    assert post(offered(lambda sent: {}), kind="text/plain")[0] == 400
+
+
+def test_nobody_is_answered_for_a_session_that_shows_nothing(offered):
+    message = offered(lambda sent: {})
+    assert post(message | {"session": "other"})[0] == 404
+
+
+def test_a_busy_network_is_no_figures_now(offered):
+    def busy(sent):
+        raise BusyError("busy.network")
+
+    assert post(offered(busy))[0] == 503
+
+
+def test_a_session_that_is_being_answered_waits_its_turn(offered):
+    inner = []
+
+    def ask_meanwhile(sent):
+        inner.append(post(message)[0])
+        return {}
+
+    message = offered(ask_meanwhile)
+    assert post(message) == (200, b"{}")
+    assert inner == [429]
+    assert post(message)[0] == 200
+
+
+def page():
+    import streamlit as st
+
+    from odconv.ui import link, redraw
+
+    st.session_state.setdefault("view", link.View())
+    st.session_state["address"] = redraw.offer(lambda sent: {"prediction": {}})
+
+
+def test_what_is_offered_goes_with_the_session_that_it_was_offered_to():
+    app = AppTest.from_function(page).run()
+    message = {"session": app.session_state["session"], "changes": {}, "released": False}
+    assert app.session_state["address"] == redraw.path()
+    assert post(message)[0] == 200
+    del app.session_state["redraw"]
+    assert post(message)[0] == 404
