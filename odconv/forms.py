@@ -1,6 +1,7 @@
 """The forms of the convolution: exact ways to convolve N pictures, each with its own kernel, and the choice among them.
 
-    y_n = ( t_n · Σ_i a_w,n,i W_i ) * x_n             * is the convolution; t: a weight for each input channel and tap
+    y_n = ( f_n · t_n · Σ_i a_w,n,i W_i ) * x_n       * is the convolution; t: a weight for each input channel and tap, f: for
+                                                      each filter
 
 * ``one_kernel``: nothing is weighted; an ordinary convolution.
 * ``forge``: make each picture's kernel, a few filters of a few pictures at a time, and convolve while it is in the cache.
