@@ -1,10 +1,11 @@
 """How much longer a converted network takes than the given one, on this machine. A minute or two.
 
-    python benchmarks/convert.py [--network mobilenetv2] [--side 224] [--batch 1] [--turns 30]
+    python benchmarks/convert.py [--network mobilenetv2] [--side 224] [--batch 1] [--turns 30] [--compile]
 
 Both networks run in turn, so that whatever else the machine does slows both. Each turn gives a quotient of the two times; the
 table has the median and the quartiles of the quotients, and the medians of the times. Inference in float32, as many threads as
-PyTorch takes by itself.
+PyTorch takes by itself. ``--compile`` compiles the converted network first, which takes minutes and a C++ compiler, and compares it with
+the given one as it is.
 """
 
 from __future__ import annotations
@@ -70,13 +71,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--batch", type=int, default=1)
     options.add_argument("--kernels", type=int, default=4, help="K")
     options.add_argument("--turns", type=int, default=30)
+    options.add_argument("--compile", action="store_true", help="the converted network, by torch.compile")
     chosen = options.parse_args(arguments)
     print(describe_machine(), "", HEAD, sep="\n", flush=True)
     for network in chosen.network or NETWORKS:
         cell = Cell(network, chosen.kernels, chosen.side, chosen.batch, "inference", "float32")
         static, images = given(network, cell), pictures(cell)[: cell.batch].clone()
         model, report = convert(static, chosen.kernels, example=images)
-        print(line(network, cell, take_turns((static, model), images, chosen.turns), report.parameters), flush=True)
+        other = torch.compile(model, fullgraph=True) if chosen.compile else model
+        print(line(network, cell, take_turns((static, other), images, chosen.turns), report.parameters), flush=True)
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ def find_flat(trained: Case, flat: Case, names: Sequence[str], layer: str, other
         (
             Phrase("start.flat_other" if was != now else "start.flat_kept", values),
             *_widest_gates(trained, layer),
-            Phrase("start.flat_many", many),
+            Phrase("start.flat_many_one" if trained.attention.kernel is None else "start.flat_many", many),
         ),
     )
 
@@ -174,17 +174,28 @@ def find_temperature(
     right = {(True, True): "both", (True, False): "low", (False, True): "high", (False, False): "neither"}[kept]
     said = {
         f"{name}{part}": text
-        for name, case in (("low", low), ("trained", trained), ("high", high))
+        for name, case in (("low", low), ("high", high))
         for part, text in (("", names[case.first]), ("_share", f"{case.probabilities[case.first]:.2f}"))
     }
     gates, even = _gates(low), _gates(high)
     hard = float(((gates < HARD) | (gates > 1 - HARD)).mean())
+    ends = {"low": HARD, "high": 1 - HARD, "even_low": f"{even.min():.2f}", "even_high": f"{even.max():.2f}"}
     reasons = [
         Phrase("start.temperature_says", said),
-        Phrase("start.temperature_low", {"layer": layer, "percent": percent(hard), "low": HARD, "high": 1 - HARD}),
-        Phrase("start.temperature_high", {"layer": layer, "low": f"{even.min():.2f}", "high": f"{even.max():.2f}"}),
+        Phrase("start.temperature_low", {"layer": layer, "percent": percent(hard)} | ends),
+        *_largest_shares(low, trained, high),
+        *_compare_with_flat(high, held, flat, means, names),
     ]
-    return Finding((right,), (*reasons, *_compare_with_flat(high, held, flat, means, names)))
+    return Finding((right,), tuple(reasons))
+
+
+def _largest_shares(low: Case, trained: Case, high: Case) -> list[Phrase]:
+    """The largest kernel share at each temperature, as a sentence; none where there is one kernel alone."""
+    cases = {"low": low, "trained": trained, "high": high}
+    shares = {name: case.attention.kernel for name, case in cases.items() if case.attention.kernel is not None}
+    if len(shares) < len(cases):
+        return []
+    return [Phrase("start.temperature_shares", {name: f"{values.max():.2f}" for name, values in shares.items()})]
 
 
 def _compare_with_flat(

@@ -3,7 +3,7 @@
 from odconv.ui import beginning, bootstrap, networks, sides, view
 
 bootstrap()
-engine, pictures = beginning.begin("sides.question", "sides.intro")
+engine, pictures = beginning.begin("sides.question", sides.intro())
 if engine and pictures and (beside := sides.open_network(engine)):
     sides.open_layer(engine, beside, pictures)
     sides.show(engine, beside, pictures)

@@ -10,7 +10,7 @@ from torch.utils.benchmark import Measurement
 from torch.utils.benchmark.utils.common import TaskSpec
 
 import odconv.layer
-from benchmarks import broadcast, speed
+from benchmarks import broadcast, lessons, speed
 from benchmarks import convert as convert_benchmark
 from benchmarks import forms as forms_benchmark
 from benchmarks.speed import Cell
@@ -117,3 +117,9 @@ def test_a_converted_network_is_timed_in_turn_with_the_given_one_and_the_quotien
     times = [(0.001, 0.002), (0.002, 0.002), (0.004, 0.012), (0.1, 0.4), (0.001, 0.005)]
     line = convert_benchmark.line("net", SMALL, times, (1_500_000, 4_000_000))
     assert line == "| net | 32 px | 2 | 5 | 2.0 | 5.0 | 3.00 | 1.50 to 4.50 | 1.50 M -> 4.00 M |"
+
+
+def test_a_percentile_is_the_smallest_value_that_so_many_do_not_exceed():
+    waits = [*range(20, 0, -1)]  # 20 to 1
+    assert [lessons.percentile(waits, percent) for percent in (0, 50, 95, 100)] == [1, 10, 19, 20]
+    assert lessons.describe("a step", waits, "ms", 0) == "a step: p50 10 ms, p95 19 ms (n = 20)"

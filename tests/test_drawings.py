@@ -492,7 +492,7 @@ def without_texts(data):
 @pytest.mark.parametrize("differences", [False, True])
 def test_chinese_drawings_hold_no_english_word(changed, trained, typical, differences):
     names = [re.escape(first_synonym(name)) for name in CLASSES] + ["räksmörgås", r"[\w.]*(layer|conv)[\w.]*"]
-    names += [r"\{\w+\}", "nat"]  # placeholders, and the unit of entropy
+    names += [r"\{\w+\}", "nat", "Shift"]  # placeholders, the unit of entropy, and a key
     for data in drawn_in("zh", changed, trained, typical if differences else None):
         for text in texts_in(data):
             assert not re.findall("[A-Za-z]{3,}", re.sub("|".join(names), "", text)), text
@@ -623,7 +623,7 @@ def test_the_reader_of_literals_sees_what_is_written():
 def test_javascript_says_nothing_of_its_own(name):
     """Single words in strings are ids and events here; what is drawn of them, tests/browser reads on a Chinese page."""
     # Of the equations, which are written the same in every language.
-    symbols = set("yxaWifscwΣ") | set("gzASCFKbTℓσ") | {"nbsp", "GAP", "ReLU", "BN", "softmax", "exp"}
+    symbols = set("yxaWifscwΣ") | set("gzAMbTℓσ") | {"nbsp", "GAP", "ReLU", "BN", "softmax", "exp"}
     found = literals(SCRIPTS[name])
     assert len(found) > 2 or not re.search("<[a-z]", SCRIPTS[name])  # a file without HTML can do without
     for text in found:

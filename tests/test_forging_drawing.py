@@ -151,7 +151,7 @@ def test_one_scale_holds_all_kernels(view_of):
     spans = {
         name: f"−{data['spans'][name]['span']:g} to +{data['spans'][name]['span']:g}" for name in ("kernel", "product")
     }
-    assert f"Kernels and products: {spans['kernel']} and {spans['product']}" in data["scale"]
+    assert f"Kernels: {spans['kernel']}; products: {spans['product']};" in data["scale"]
 
 
 def test_each_map_goes_from_its_lowest_number_to_its_highest(view_of):

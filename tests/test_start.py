@@ -74,7 +74,7 @@ def test_what_flat_heads_do_to_a_prediction_is_one_of_three(after, right):
     assert found.right == (right,)
     assert "0.80" in texts(found)
     assert f"{after[0]:.2f}" in texts(found)
-    assert "Of the 3 sample pictures, 2 are now taken for cat" in texts(found)
+    assert "of the 3 sample pictures, it takes 2 for cat" in texts(found)
 
 
 def test_flat_heads_open_what_was_shut_and_the_head_with_the_widest_gates_is_told():
@@ -99,10 +99,19 @@ def test_the_temperatures_that_keep_the_first_choice_are_told(low, high):
     assert "between 0.50 and 0.50" in texts(found)
 
 
+def test_the_largest_kernel_share_is_told_at_each_temperature():
+    shares = (case([1, 0, 0], 0, gates(0.5, (0.1, 0.9))), case([1, 0, 0], 0, gates(0.5, (0.4, 0.6))), case([1, 0, 0]))
+    hot = case([1, 0, 0], 0, gates(0.5, (0.52, 0.48)))
+    found = start.find_temperature(
+        dict(zip(TEMPERATURES, (*shares[:2], hot), strict=True)), hot, hot, MEANS, NAMES, "c"
+    )
+    assert "0.90 at T\u00a0=\u00a00.1, 0.60 at 1, 0.52 at 30" in texts(found)
+
+
 @pytest.mark.parametrize(
     ("hot", "held", "flat", "told"),
     [
-        (0, 1, 1, "With the means held (gain), T\u00a0=\u00a030 says bee (1.00), as flat heads do"),
+        (0, 1, 1, "With the means put back, T\u00a0=\u00a030 says bee (1.00), as flat heads do"),
         (0, 1, 2, "T\u00a0=\u00a030 says bee (1.00), and flat heads say cat"),
         (2, 0, 2, "both say cat"),
     ],
@@ -111,7 +120,7 @@ def test_why_a_high_temperature_differs_from_flat_heads_is_told_by_holding_the_g
     shares = np.eye(3)
     cases = {0.1: case(shares[0], 0, gates(0.9)), 1.0: case(shares[0]), 30.0: case(shares[hot], 0, gates(0.5))}
     found = texts(start.find_temperature(cases, case(shares[held]), case(shares[flat]), MEANS, NAMES, "conv"))
-    assert "(0.30 to 0.70, by layer and head), and T\u00a0=\u00a030 moves it to 0.48 to 0.52" in found
+    assert "0.30 to 0.70 over all layers. T\u00a0=\u00a030 moves these means to 0.48 to 0.52" in found
     assert told in found
 
 
@@ -196,6 +205,22 @@ def test_with_flat_heads_the_tabby_becomes_an_abacus_and_most_samples_do(ask):
     classes = [name.partition(",")[0] for name in checkpoint.card.classes]
     every = explain(checkpoint.model, batch_of_samples(checkpoint), Settings(ablate=HEADS)).logits.argmax(axis=1)
     assert (every == classes.index("abacus")).mean() > 0.5
+
+
+@pytest.mark.parametrize("name", [K4, K1])
+def test_with_flat_heads_every_layer_uses_the_plain_mean_of_its_kernels_times_one_number(ask, name):
+    """A number for each photo; so the kernels of two photos have one and the same pattern."""
+    records = [ask(id, Settings(ablate=HEADS), name)[0] for id in ("tabby-cat", "rocket")]
+    model = ask("rocket", name=name)[1].model
+    for layer in records[0].layers:
+        weight = model.get_submodule(layer).weight.detach().double()
+        plain = weight.mean(0).flatten()
+        for record in records:
+            heads = zip(HEADS, record.layers[layer].attention, strict=True)
+            attention = {head: torch.from_numpy(one).double() for head, one in heads if one is not None}
+            made = oracle.forged(weight, attention, 0, 1).flatten()
+            number = (made @ plain) / (plain @ plain)
+            torch.testing.assert_close(made, number * plain, rtol=0, atol=1e-6)
 
 
 def test_at_both_temperatures_the_tabby_is_taken_for_something_else(ask):

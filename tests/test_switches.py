@@ -1,6 +1,7 @@
 """What switches do: the pass they make, against attention put together by hand in float64, and what is said of it."""
 
 import copy
+from functools import cache
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from odconv import HEADS, Settings, explain, probe
 from odconv.atlas import atlas_beside
 from odconv.attention import Heads, attend
 from odconv.checkpoint import load_checkpoint
+from odconv.images import decode, prepare
 from odconv.layer import ODConv2d, od_conv2d
 from odconv.switches import (
     CHOICES,
@@ -28,6 +30,7 @@ from odconv.switches import (
     to_pass,
 )
 from odconv.ui import engine
+from odconv.ui.pictures import FOLDER
 from tests import oracle
 
 LAYER = "layer2.0.conv1"
@@ -215,3 +218,109 @@ def test_the_shipped_atlas_has_a_typical_attention_for_every_cell():
     for name, heads in atlas.means().items():
         for wanted, used in zip(heads, applied.layers[name].attention, strict=True):
             np.testing.assert_array_equal(used[0], wanted)
+
+
+# --- what the page says of each choice, on the shipped weights ---------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["4x", "1x"])
+def shipped(request):
+    """under(choice) -> the passes of two photos under it, on all heads; those as learned; where attentions come from."""
+    weights = engine.BUNDLED / f"od_resnet18_w32_{request.param}_tiny_imagenet.safetensors"
+    checkpoint, atlas = load_checkpoint(weights), atlas_beside(weights)
+    photos = [
+        prepare(decode((FOLDER / f"{name}.jpg").read_bytes()), checkpoint.card) for name in ("tabby-cat", "rocket")
+    ]
+    trained = [explain(checkpoint.model, photo) for photo in photos]
+    sources = Sources(atlas.means(), attentions_of(trained[1]), NOTHING)
+
+    @cache
+    def under(choice, layer=None, heads=HEADS):
+        told = to_pass(Switches(Heads(*(choice if head in heads else "learned" for head in HEADS)), layer, 3), sources)
+        return [run(checkpoint.model, photo, told) for photo in photos]
+
+    return under, trained, sources
+
+
+def heads_of(record):
+    """(layer, head, attention that the branch made in this pass, attention that was applied), each flat, of one picture."""
+    for name, layer in record.layers.items():
+        made = attend(Heads(*(None if v is None else torch.from_numpy(v) for v in layer.logits)), Settings())
+        for head, own, used in zip(HEADS, made, layer.attention, strict=True):
+            if own is not None:
+                yield name, head, own[0].numpy().ravel(), used[0].ravel()
+
+
+def test_as_learned_every_head_of_every_layer_is_worked_out_anew_for_every_picture(shipped):
+    _, (one, other), _ = shipped
+    for (*_, mine, _), (*_, its, _) in zip(heads_of(one), heads_of(other), strict=True):
+        assert not np.array_equal(mine, its)
+
+
+def test_typical_is_the_same_for_every_picture_and_has_a_pattern(shipped):
+    under, _, sources = shipped
+    one, other = (list(heads_of(record)) for record in under("typical"))
+    for (name, head, own, used), (*_, its) in zip(one, other, strict=True):
+        np.testing.assert_array_equal(used, its)
+        np.testing.assert_array_equal(used, np.ravel(getattr(sources.typical[name], head)))
+        assert np.ptp(used) > 0
+        assert not np.array_equal(used, own)
+
+
+def test_own_mean_keeps_the_strength_and_drops_the_pattern(shipped):
+    under, *_ = shipped
+    for *_, own, used in heads_of(under("mean")[0]):
+        np.testing.assert_allclose(used, own.mean(dtype=np.float64), rtol=1e-5)
+
+
+def test_uniform_is_what_logits_of_0_give_and_for_kernel_attention_the_own_mean(shipped):
+    under, *_ = shipped
+    for _, head, own, used in heads_of(under("uniform")[0]):
+        np.testing.assert_array_equal(used, 1 / len(own) if head == "kernel" else 0.5)
+    means = {(name, head): used for name, head, _, used in heads_of(under("mean")[0])}
+    for name, head, _, used in heads_of(under("uniform")[0]):
+        if head == "kernel":
+            np.testing.assert_allclose(used, means[name, head], rtol=1e-6)
+
+
+def test_argmax_gives_the_largest_entry_the_sum_and_keeps_the_mean(shipped):
+    under, *_ = shipped
+    for _, head, own, used in heads_of(under("argmax")[0]):
+        assert np.count_nonzero(used) == 1
+        assert own[used.argmax()] == own.max()
+        assert used.mean(dtype=np.float64) == pytest.approx(own.mean(dtype=np.float64), rel=1e-5)
+        assert head != "kernel" or used.max() == 1
+
+
+def test_shuffled_keeps_the_numbers_moves_each_and_does_so_alike_in_layers_of_the_same_size(shipped):
+    under, *_ = shipped
+    orders = {}
+    for _, _, own, used in heads_of(under("shuffled")[0]):
+        np.testing.assert_allclose(np.sort(used), np.sort(own), rtol=1e-5)
+        if len(np.unique(own)) == len(own):  # else it cannot be told which of two equal ones came where
+            order = np.argsort(own)[np.argsort(np.argsort(used))]
+            assert not (order == np.arange(len(own))).any()
+            orders.setdefault(len(own), []).append(order)
+    assert max(map(len, orders.values())) > 3
+    for same in orders.values():
+        for order in same:
+            np.testing.assert_array_equal(order, same[0])
+
+
+def test_transplanted_is_what_the_same_layer_makes_of_the_other_picture_as_trained(shipped):
+    under, (_, other), _ = shipped
+    for (*_, wanted), (*_, used) in zip(heads_of(other), heads_of(under("transplanted")[0]), strict=True):
+        np.testing.assert_array_equal(used, wanted)
+
+
+def test_in_one_layer_a_choice_acts_there_and_all_other_layers_stay_as_learned(shipped):
+    under, *_ = shipped
+    for name, _, own, used in heads_of(under("mean", LAYER)[0]):
+        assert np.array_equal(used, own) == (name != LAYER)
+
+
+def test_effects_of_single_heads_need_not_sum_to_that_of_all(shipped):
+    under, (trained, _), _ = shipped
+    alone = [find_effect(trained.logits[0], under("mean", heads=(head,))[0].logits[0]).logit for head in HEADS]
+    together = find_effect(trained.logits[0], under("mean")[0].logits[0]).logit
+    assert abs(sum(alone) - together) > 0.01

@@ -17,10 +17,28 @@ from odconv.start import Case
 from odconv.words import say, texts, to_text
 
 LISTED = 3  # classes of each case
-TEMPLATES = ("kernel", "spatial", "channel", "filter", "forged", "says")  # what cases.js says of its parts
+TEMPLATES = (
+    "kernel",
+    "spatial",
+    "channel",
+    "filter",
+    "forged",
+    "says",
+    "gate_tones",
+    "weight_tones",
+)  # what cases.js says of its parts
 
 
-def cases_data(language: str, cases: Sequence[Case], thumbnails: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
+def cases_data(
+    language: str,
+    cases: Sequence[Case],
+    thumbnails: Sequence[str],
+    names: Sequence[str],
+    slice: str,
+    *,
+    scaled_with: Sequence[Case] = (),
+    brief: bool = False,
+) -> dict[str, Any]:
     """The data of ``cases.js``.
 
     Args:
@@ -28,10 +46,18 @@ def cases_data(language: str, cases: Sequence[Case], thumbnails: Sequence[str], 
         cases: at least one, all of the same layer shape.
         thumbnails: of each case's picture, data URIs; empty text for a case without one.
         names: of the classes.
+        slice: says which slice of the kernel is shown; empty where another drawing beside says it, and what tones mean.
+        scaled_with: more cases, drawn elsewhere, whose kernels are to have the same scale.
+        brief: whether each case's attention is left out.
     """
-    end = largest_size(*(case.forged for case in cases))
+    end = largest_size(*(case.forged for case in (*cases, *scaled_with)))
+    dynamic = any(head is not None for case in cases for head in case.attention)
     return {
-        "cases": [_case(language, case, thumbnail, names) for case, thumbnail in zip(cases, thumbnails, strict=True)],
+        "cases": [
+            _case(language, case, thumbnail, names, brief) for case, thumbnail in zip(cases, thumbnails, strict=True)
+        ],
+        "slice": slice,
+        "gates": dynamic and not brief,
         "span": end,
         "tones": [list(bytes.fromhex(tone[1:])) for tone in DIVERGING],
         "digits": weight_digits(end),
@@ -40,7 +66,7 @@ def cases_data(language: str, cases: Sequence[Case], thumbnails: Sequence[str], 
     }
 
 
-def _case(language: str, case: Case, thumbnail: str, names: Sequence[str]) -> dict[str, Any]:
+def _case(language: str, case: Case, thumbnail: str, names: Sequence[str], brief: bool) -> dict[str, Any]:
     title = clean_name(to_text(language, case.title))
     order = map(int, np.argsort(-case.probabilities, kind="stable")[:LISTED])
     rows = [{"name": names[i], "probability": json_number(case.probabilities[i])} for i in order]
@@ -49,8 +75,8 @@ def _case(language: str, case: Case, thumbnail: str, names: Sequence[str]) -> di
     return {
         "title": title,
         "thumbnail": thumbnail,
-        "heads": _heads(language, case.attention) if dynamic else None,
-        "fixed": "" if dynamic else say(language, "case.fixed"),
+        "heads": _heads(language, case.attention) if dynamic and not brief else None,
+        "fixed": "" if dynamic or brief else say(language, "case.fixed"),
         "forged": json_numbers(case.forged, 8),
         "rows": rows,
         "alt": say(language, "case.alt", title=title, classes=listed),

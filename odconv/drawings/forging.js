@@ -202,12 +202,12 @@ const forgingSteps = {
   }),
 
   weigh: (state, room) => {
-    const { data } = state, count = data.candidates.length, row = inOneRow(room, Math.max(count, 3)), side = Math.min(forgingSide(room, row, 8 * row), room >= 900 ? 150 : 98); // two rows in one screen
+    const { data } = state, count = data.candidates.length, row = inOneRow(room, Math.max(count, 3)), side = Math.min(forgingSide(room, row, 8 * row), room >= 900 ? 150 : 86); // two rows in one screen
     const shares = data.heads.kernel.attention;
     return `<div class="forge-chain" id="${state.id}-weighted" tabindex="0" data-keys="tap" role="group" aria-label="${esc(fill(data.words.choose_tap, { caption: data.words.weighted }))}">${data.candidates.map((values, i) => `<div class="forge-column">
       ${forgingSquare(state, "candidate", "candidates", values, side, `W${i + 1}`)}
       ${shares ? `<p class="forge-share" data-term="kernel" style="border-color:${kernelTone(i, count)}">× ${num(shares[i], 3)}</p>
-      ${forgingSquare(state, "weighted", "kernel", data.weighted[i], side, data.words.weighted)}` : ""}</div>`).join("")}</div>`;
+      <figure data-step="weighted" data-term="kernel">${weightCells(data.weighted[i], side, data.words.weighted, { ...data, ...data.spans.kernel })}</figure>` : ""}</div>`).join("")}</div>`;
   },
 
   sum: (state, room) => {
@@ -261,7 +261,7 @@ const forgingSteps = {
     const before = state.maps.before[position], gate = data.heads.filter.absent ? null : data.heads.filter.attention[data.filter];
     const late = gate === null ? figuresOf(before) : `${figuresOf(gate)} × ${bracketed(before)} = ${figuresOf(gate * before)}`;
     const badge = !data.bounded ? words.badge_unbounded
-      : fill(words.badge, { value: figuresOf(total), own: figuresOf(own), here: Math.abs(total - own).toExponential(1), whole: data.difference, count: data.numbers });
+      : fill(words.badge, { value: figuresOf(total), own: figuresOf(own), whole: data.difference, count: data.numbers });
     return `${bars}<p class="forge-line"><strong>${esc(fill(words.sum_of, { count: added.length, value: "" }))}</strong> <output class="forge-number" data-term="output" data-number="total">${figuresOf(total)}</output></p>
       <p class="forge-badge" data-badge>${esc(badge)}</p>
       <dl class="forge-orders"><div><dt>${esc(words.kernel_first)}</dt><dd class="forge-equation">( a<sub>f</sub> · a<sub>c</sub> · a<sub>s</sub> · Σ<sub>i</sub> a<sub>w,i</sub> W<sub>i</sub> ) ∗ x = <span data-number="kernel-first">${figuresOf(total)}</span></dd></div>
@@ -275,7 +275,7 @@ const FOLLOW_PLACE = ["meet", "output"]; // steps that are drawn with the place,
 const forgingStage = (state, step, number, room) => {
   const panel = room >= 520 ? (room - 24) / 2 : room;
   return `<section class="forge-stage" data-stage="${step.name}" aria-label="${esc(step.title)}">
-    <h4>${number}. ${esc(step.title)}</h4><p class="${step.passed ? "why" : "forge-text"}">${esc(step.text)}</p>
+    <h4>${number}. ${esc(step.title)}</h4><p class="${step.passed ? "why" : "forge-text"}">${esc(step.text)}${step.symbols && ` <span class="forge-symbols">${esc(step.symbols).replace(/(\p{L})_(\w(?:,\w)?)/gu, "$1<sub>$2</sub>")}</span>`}</p>
     <div class="forge-content">${FOLLOW_PLACE.includes(step.name) ? "" : forgingSteps[step.name](state, room, panel)}</div>
     ${forgingLines[step.name] && !step.passed ? `<p class="forge-line forge-tap" data-tap-line="${step.name}" aria-live="polite"></p>` : ""}</section>`;
 };
@@ -290,7 +290,7 @@ const forgingFormula = (state) => {
   return `<div class="equation forge-formula"><span class="hidden">${esc(words.formula)}</span><div aria-hidden="true">
     <span class="forge-clause">${part("pool", "pool", `<i>g</i> = GAP( ${part("x", "pool", "<i>x</i>")} )`)}</span>
     <span class="forge-clause">${part("squeeze", "squeeze", `${z} = ReLU( BN( A <i>g</i> ) )`)}</span>
-    <span class="forge-clause">${part("logits", "logits", `ℓ = S ${z} + b, C ${z} + b, F ${z} + b, K ${z} + b`)}</span>
+    <span class="forge-clause">${part("logits", "logits", `ℓ = ${["s", "c", "f", "w"].map((head) => `M<sub>${head}</sub> ${z} + b`).join(", ")}`)}</span>
     <span class="forge-clause">${part("attention", "attention", `${attention("spatial", "s", "attention")}, ${attention("channel", "c", "attention")}, ${attention("filter", "f", "attention")} = σ( ℓ / T ), ${attention("kernel", "w", "attention")} = softmax( ℓ / T )`)}</span>
     <span class="forge-clause forge-main">${part("y", "output", "<i>y</i>")} = ${part("output", "output", "Σ<sub>c</sub>")} ( ${attention("filter", "f", "gates")} · ${attention("channel", "c", "gates")} · ${attention("spatial", "s", "taps")} · ${part("sum", "sum", "Σ<sub>i</sub>")} ${attention("kernel", "w,i", "weigh")} ${part("candidates", "weigh", "W<sub>i</sub>")} ) ${part("meet", "meet", "∗")} ${part("x", "meet", "<i>x</i><sub>c</sub>")}</span></div></div>`;
 };

@@ -179,6 +179,7 @@ def _step(language: str, name: str, view: ForgingView) -> dict[str, Any]:
         "short": say(language, f"forging.{name}_short"),
         "title": say(language, f"forging.{name}_title"),
         "text": join_sentences(language, notes),
+        "symbols": "" if reason else say(language, f"forging.{name}_symbols", **values),
         "passed": reason is not None,
     }
 

@@ -63,27 +63,62 @@ const kernelNames = (count, height, end, toned) => {
      <rect x="${end - 8}" y="${at(i * row + 1)}" width="5" height="${at(Math.max(row - 2, 2))}" style="fill:${kernelTone(i, count)}"/>`}`).join("");
 };
 
-// What the cell under the pointer is, in words: of a channel's the tone is known, and so about what its gate is.
-const readGlance = ({ layers, words, span, held }, list, event) => {
-  const group = event.target.closest("[data-head]"), layer = group && layers[Number(group.closest("[role=option]").dataset.index)];
-  const shown = layer && ((held && layer.ghost) || layer), values = shown?.[group.dataset.head];
-  if (!values) return "";
-  const head = group.dataset.head, box = group.getBoundingClientRect(), [x, y] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
-  const index = (part, count) => Math.min(Math.floor(part * count), count - 1);
+// How the cells of a head lie in its row of the drawing: so many, ``columns`` side by side.
+const glanceGrid = (head, values) => {
+  if (head === "kernel") return { columns: 1, count: values.length };
+  if (head === "spatial") return { columns: Math.round(Math.sqrt(values.length)), count: values.length };
+  return { columns: values.columns, count: atob(values.levels).length };
+};
+const glanceValues = (layer, held, head) => ((held && layer.ghost) || layer)[head];
+
+// Which cell is under the pointer: its layer's place, head and place there; null where there is none.
+const glanceCellUnder = ({ layers, held }, event) => {
+  const group = event.target.closest("[data-head]");
+  if (!group) return null;
+  const at = Number(group.closest("[role=option]").dataset.index), { head } = group.dataset, values = glanceValues(layers[at], held, head);
+  if (!values) return null;
+  const box = group.getBoundingClientRect(), { columns, count } = glanceGrid(head, values);
+  const index = (part, most) => Math.min(Math.floor(part * most), most - 1);
+  const entry = index((event.clientY - box.top) / box.height, Math.ceil(count / columns)) * columns + index((event.clientX - box.left) / box.width, columns);
+  return entry < count ? { at, head, entry } : null;
+};
+
+// What a cell is, in words: of a channel's the tone is known, and so about what its gate is.
+const readGlanceCell = ({ layers, words, span, held }, cell) => {
+  if (!cell) return "";
+  const { head, entry } = cell, layer = layers[cell.at], values = glanceValues(layer, held, head);
   const said = (key, more) => fill(words[key], { layer: layer.name, head: words.heads[head], ...more });
-  if (head === "kernel") {
-    const i = index(y, values.length);
-    return said("cell_kernel", { kernel: i + 1, value: numberText(values[i], span) });
-  }
+  if (head === "kernel") return said("cell_kernel", { kernel: entry + 1, value: numberText(values[entry], span) });
   if (head === "spatial") {
-    const k = Math.round(Math.sqrt(values.length)), [row, column] = [index(y, k), index(x, k)];
-    return said("cell_tap", { row: row + 1, column: column + 1, value: numberText(values[row * k + column], span) });
+    const { columns } = glanceGrid(head, values);
+    return said("cell_tap", { row: Math.floor(entry / columns) + 1, column: (entry % columns) + 1, value: numberText(values[entry], span) });
   }
-  const bytes = atob(values.levels), { columns, pool, count } = values;
-  const i = index(y, Math.ceil(bytes.length / columns)) * columns + index(x, columns);
-  if (i >= bytes.length) return "";
-  const share = bytes.charCodeAt(i) / 255, value = numberText(span ? (2 * share - 1) * span : share, span);
-  return pool === 1 ? said("cell_channel", { channel: i, value }) : said("cell_channels", { first: i * pool, last: Math.min((i + 1) * pool, count) - 1, value });
+  const { pool, count } = values, share = atob(values.levels).charCodeAt(entry) / 255, value = numberText(span ? (2 * share - 1) * span : share, span);
+  return pool === 1 ? said("cell_channel", { channel: entry, value }) : said("cell_channels", { first: entry * pool, last: Math.min((entry + 1) * pool, count) - 1, value });
+};
+
+// The cell that Shift and an arrow key lead to from another one of the same layer: up and down to another head, else along.
+const glanceCellBeside = (data, at, cell, key) => {
+  const present = HEADS.filter((head) => glanceValues(data.layers[at], data.held, head));
+  const count = (head) => glanceGrid(head, glanceValues(data.layers[at], data.held, head)).count;
+  if (!present.length) return null;
+  if (cell?.at !== at || !present.includes(cell.head)) return { at, head: present[0], entry: 0 };
+  const by = { ArrowUp: -1, ArrowLeft: -1, ArrowDown: 1, ArrowRight: 1 }[key];
+  if (key === "ArrowUp" || key === "ArrowDown") {
+    const head = present[Math.min(Math.max(present.indexOf(cell.head) + by, 0), present.length - 1)];
+    return head === cell.head ? cell : { at, head, entry: 0 };
+  }
+  return { ...cell, entry: Math.min(Math.max(cell.entry + by, 0), count(cell.head) - 1) };
+};
+
+// A frame around the cell that the keys have led to.
+const frameGlanceCell = (list, data, cell) => {
+  list.querySelector(".cell-here")?.remove();
+  const group = cell && list.querySelector(`[data-index="${cell.at}"] [data-head="${cell.head}"]`);
+  if (!group) return;
+  const { width, height } = group.getBBox(), { columns, count } = glanceGrid(cell.head, glanceValues(data.layers[cell.at], data.held, cell.head));
+  const wide = width / columns, high = height / Math.ceil(count / columns);
+  group.insertAdjacentHTML("beforeend", `<rect x="${at((cell.entry % columns) * wide)}" y="${at(Math.floor(cell.entry / columns) * high)}" width="${at(wide)}" height="${at(high)}" class="cell-here"/>`);
 };
 
 const drawGlance = (root, data, act) =>
@@ -93,7 +128,7 @@ const drawGlance = (root, data, act) =>
     state.selected = state.wanted ?? data.selected;
     if (!root.querySelector("[role=listbox]")) {
       root.innerHTML = `<div role="listbox" tabindex="0" aria-orientation="horizontal"></div>
-        <div class="foot"><p class="tones"></p><p class="readout"></p>${HOLD_BUTTON}</div><p class="note kept"></p>`;
+        <div class="foot"><p class="tones"></p><p class="readout" role="status"></p>${HOLD_BUTTON}</div><p class="note kept"></p>`;
     }
     const compared = data.layers.some((layer) => layer.ghost);
     updateHold(root.querySelector(".hold"), data.words.hold, compared, state);
@@ -165,8 +200,16 @@ const drawGlance = (root, data, act) =>
     root.querySelector(".note").textContent = data.note;
 
     const readout = root.querySelector(".readout"), reader = { ...data, held: state.held };
-    list.onpointermove = (event) => { readout.textContent = readGlance(reader, list, event); };
-    list.onpointerleave = () => { readout.textContent = ""; };
+    const read = (cell) => { readout.textContent = readGlanceCell(reader, cell); };
+    list.onpointermove = (event) => read(glanceCellUnder(reader, event));
+    list.onpointerleave = () => read(state.cell);
+    list.onblur = () => lookAt(null);
+    const lookAt = (cell) => {
+      state.cell = cell;
+      read(cell);
+      frameGlanceCell(list, reader, cell);
+    };
+    if (state.cell) lookAt(state.cell.at < data.layers.length && glanceValues(data.layers[state.cell.at], state.held, state.cell.head) ? state.cell : null);
 
     const choose = (i) => {
       const layer = data.layers[i];
@@ -188,6 +231,10 @@ const drawGlance = (root, data, act) =>
       const there = { ArrowRight: here + 1, ArrowLeft: here - 1, ArrowDown: here + per, ArrowUp: here - per, Home: 0, End: data.layers.length - 1 }[event.key];
       if (there === undefined) return;
       event.preventDefault();
-      choose(there);
+      if (event.shiftKey && event.key.startsWith("Arrow")) lookAt(glanceCellBeside(reader, here, state.cell, event.key));
+      else {
+        lookAt(null);
+        choose(there);
+      }
     };
   });

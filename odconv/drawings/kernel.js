@@ -6,12 +6,16 @@ const divergingTone = (share, tones) => blend(Math.sign(share) * Math.sqrt(Math.
 const isDark = ([red, green, blue]) => 0.21 * (red / 255) ** 2.2 + 0.72 * (green / 255) ** 2.2 + 0.07 * (blue / 255) ** 2.2 < 0.18;
 
 const DIGIT = 0.52; // em that a digit takes
-// A k x k square; a number is written with as many digits as fit, in the tone ``ink`` or on a plate.
-const kernelCells = (values, side, label, paint) => {
+// A k x k square; a number is written with as many digits as fit, in the tone ``ink`` or on a plate. Where ``widest`` is given,
+// the texts of the number that takes most room, all have the form in which that fits: so .000 never stands beside 0.00.
+const kernelCells = (values, side, label, paint, widest = []) => {
   const k = values.length, cell = side / Math.max(k, 2), size = Math.min(16, Math.max(12, 0.29 * cell));
+  const forms = (texts) => texts.flatMap((one) => [one, one.replace(/^([+−]?)0\./, "$1.")]);
+  const fits = (text, ink) => text.length * DIGIT * size <= cell - (ink ? 2 : 8);
+  const form = forms(widest).findIndex((text) => fits(text, true));
   const cells = values.flatMap((row, y) => row.map((value, x) => {
     const { color, ink, texts, title } = paint(value, y, x);
-    const text = texts.flatMap((one) => [one, one.replace(/^([+−]?)0\./, "$1.")]).find((one) => one.length * DIGIT * size <= cell - (ink ? 2 : 8)), [cx, cy] = [at((x + 0.5) * cell), (y + 0.5) * cell];
+    const all = forms(texts), text = all[form] ?? all.find((one) => fits(one, ink)), [cx, cy] = [at((x + 0.5) * cell), (y + 0.5) * cell];
     const plateWidth = Math.min(2.6 * size, cell - 4);
     const plate = ink ? "" : `<rect x="${at(cx - plateWidth / 2)}" y="${at(cy - 0.75 * size)}" width="${at(plateWidth)}" height="${at(1.5 * size)}" rx="4" class="plate"/>`;
     const number = text ? `${plate}<text x="${cx}" y="${at(cy + 0.36 * size)}" class="middle weight" style="font-size:${at(size)}px${ink ? `;fill:${ink}` : ""}">${text}</text>` : "";
@@ -20,12 +24,13 @@ const kernelCells = (values, side, label, paint) => {
   return svgOf(k * cell, k * cell, `role="img" aria-label="${esc(label)}"`, cells.join(""));
 };
 
+const weightTexts = (value, { span, digits }) => [numberText(value, span, digits), numberText(value, span, digits - 1)];
 const weightCells = (values, side, label, { span, digits, tones, words }) =>
   kernelCells(values, side, label, (value, y, x) => {
     const tone = divergingTone(value / span, tones);
-    return { color: rgb(tone), ink: isDark(tone) ? "#fff" : "#1a1a1a", texts: [numberText(value, span, digits), numberText(value, span, digits - 1)],
+    return { color: rgb(tone), ink: isDark(tone) ? "#fff" : "#1a1a1a", texts: weightTexts(value, { span, digits }),
       title: fill(words.weight, { row: y + 1, column: x + 1, value: numberText(value, span, digits + 1) }) };
-  });
+  }, weightTexts(-span, { span, digits }));
 
 const tapCells = (values, side, label, { words }) =>
   kernelCells(values, side, label, (value, y, x) => ({
@@ -87,9 +92,9 @@ const differenceRow = (data, side) => !data.difference ? "" :
     ${kernelStep("forged", data.words.less_kernel, weightCells(data.difference.forged, side, data.words.less_kernel, data))}<span></span>
     ${kernelStep("map", data.words.less_map, mapCanvas(data.difference.map))}</div></section>`;
 
-const toneLegend = ({ span, tones }) => {
+const weightTones = ({ span, tones }) => {
   const stops = Array.from({ length: 33 }, (_, i) => rgb(divergingTone(i / 16 - 1, tones))).join(",");
-  return `<p class="tones" aria-hidden="true"><span>−${span}</span><i style="background:linear-gradient(to right,${stops})"></i><span>+${span}</span></p>`;
+  return `<span>−${span}</span><i style="background:linear-gradient(to right,${stops})"></i><span>+${span}</span>`;
 };
 
 const drawKernel = (root, data) =>
@@ -101,7 +106,7 @@ const drawKernel = (root, data) =>
     const candidates = data.candidates.map((values, i) => kernelStep("candidate", `W${i + 1}`, weightCells(values, small, `W${i + 1}`, data))).join("");
     replace(root, `<p class="slice">${esc(data.slice)}</p>
       <div class="forging${wide ? " wide" : ""}" style="--side:${side}px">
-        <section aria-label="${esc(data.words.candidates)}"><h4>${esc(data.words.candidates)}</h4><div class="candidates">${candidates}<div class="legend">${toneLegend(data)}<p class="note">${esc(data.scale)}</p></div></div></section>
+        <section aria-label="${esc(data.words.candidates)}"><h4>${esc(data.words.candidates)}</h4><div class="candidates">${candidates}<div class="legend"><p class="tones" aria-hidden="true">${weightTones(data)}</p><p class="note">${esc(data.scale)}</p></div></div></section>
         ${useSection(data.use, state.width)}
         ${data.rows.map((row) => kernelRow(row, side, data)).join("")}${differenceRow(data, side)}</div>
       <p class="sentence">${esc(data.sentence)}</p>`);

@@ -7,4 +7,4 @@ const taskRow = ({ name, share, text, head, guess }) => `<li${guess ? ' class="g
 const drawTask = (root, data) =>
   replace(root, `<div class="answer" role="status"><p class="verdict" data-holds="${data.holds}">${data.holds === null ? "" : `<span aria-hidden="true">${data.holds ? "✓" : "✗"}</span> `}${esc(data.verdict)}</p>
     ${data.rows.length ? `<ol class="bars" aria-label="${esc(data.alt)}">${data.rows.map(taskRow).join("")}</ol>` : ""}
-    ${data.note ? `<p class="note">${esc(data.note)}</p>` : ""}<p class="reasons">${esc(data.why)}</p></div>`);
+    ${data.note ? `<p class="note">${esc(data.note)}</p>` : ""}<div class="reasons">${data.why.map((reason) => `<p>${esc(reason)}</p>`).join("")}</div></div>`);

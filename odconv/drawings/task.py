@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from odconv.drawings.describe import join_list, join_sentences
+from odconv.drawings.describe import join_list
 from odconv.drawings.names import clean_name
 from odconv.drawings.numbers import json_number
 from odconv.tasks import Finding, Row, Task
@@ -28,7 +28,7 @@ def task_data(language: str, task: Task, finding: Finding, guess: str | None) ->
         "verdict": describe_verdict(language, task, finding, guess),
         "rows": rows,
         "note": note,
-        "why": join_sentences(language, (reason.say(language) for reason in finding.reasons)),
+        "why": [reason.say(language) for reason in finding.reasons],
         "alt": listed,
     }
 

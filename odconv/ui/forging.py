@@ -10,7 +10,7 @@ from odconv import drawings
 from odconv.attention import Settings
 from odconv.explain import Explanation
 from odconv.forging_view import STEPS
-from odconv.ui import asking, components, inference, kernel, layer, photo, text, view
+from odconv.ui import asking, components, inference, kernel, layer, photo, questions, text, view
 from odconv.ui import engine as engines
 from odconv.ui.engine import Engine
 from odconv.ui.inference import BusyError
@@ -23,7 +23,7 @@ PART = "forging_part"
 
 @st.fragment(key=PART)
 def show(engine: Engine, pictures: Sequence[Picture]) -> None:
-    """Draw the choice of layer, filter and channel, and the steps. ``engine``: of a dynamic network."""
+    """Draw the choice of layer, filter and channel, the steps, and a question. ``engine``: of a dynamic network."""
     picture, other = photo.choose(engine, pictures), kernel.other_picture(pictures)
     reply = asking.ask(engine, [picture], PART)
     asking.show_busy(reply, PART)
@@ -63,6 +63,8 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
         ),
         _go,
     )
+    st.subheader(say("forging.ask"), anchor=False)
+    questions.show_one(engine, picture, "shuffle")
     view.write_link()
 
 

@@ -24,7 +24,7 @@ from odconv.ui.text import say
 
 # The tasks at the foot of each page.
 EXPLORE = ("taps", "alone", "go", "likes", "class", "strange")
-FORGE = ("shuffle", "taps", "likes")
+FORGE = ("taps", "likes")  # beside "shuffle", which stands open
 LIKED_KERNEL = 2  # W3, from 0
 
 

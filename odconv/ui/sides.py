@@ -52,6 +52,11 @@ class Half:
     settings: Settings
 
 
+def intro() -> str:
+    """Key of the text that says what the page is."""
+    return "sides.intro_fixed" if view.current().fixed else "sides.intro"
+
+
 def open_network(engine: Engine) -> Engine | None:
     """The network of side B, on the device of side A's; None, with a sentence on the page, where it cannot be used."""
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import streamlit as st
@@ -39,7 +40,8 @@ HELD = Settings(temperature=TEMPERATURES[-1], compensate=True)
 def view_of(step: str, chosen: View) -> View:
     """The view that a step looks into: the visitor's, with the step's own pictures where the visitor chose none."""
     if step == "grating":
-        return replace(chosen, source="stimuli", compared=(), compare=False, stimulus=GRATING, shown=1)
+        knob = TURN[1] if chosen.knob is None else chosen.knob  # where the question asks
+        return replace(chosen, source="stimuli", compared=(), compare=False, stimulus=GRATING, knob=knob, shown=1)
     if has_chosen(chosen):
         return chosen
     return replace(chosen, samples=OWN[step], compare=len(OWN[step]) > 1, shown=1)
@@ -84,21 +86,30 @@ def _pair(pictures: Sequence[Picture], shown: Picture) -> tuple[Picture, Picture
     return shown, sample_picture(other)
 
 
-def _draw(engine: Engine, cases: Sequence[Case], pictures: Sequence[Picture], key: str = "cases") -> None:
+def _draw(
+    engine: Engine,
+    cases: Sequence[Case],
+    pictures: Sequence[Picture],
+    slice_shown: Slice,
+    scaled_with: Sequence[Case] = (),
+) -> None:
     thumbnails = [picture.thumbnail for picture in pictures]
-    components.cases(drawings.cases_data(text.language(), cases, thumbnails, _names(engine)), key=key)
+    names, said = _names(engine), slice_shown.said
+    components.cases(drawings.cases_data(text.language(), cases, thumbnails, names, said, scaled_with=scaled_with))
 
 
 def _columns() -> tuple[st.delta_generator.DeltaGenerator, st.delta_generator.DeltaGenerator]:
     with st.container(key="screen"):
-        left, right = st.columns([32, 68], gap="medium")
+        left, right = st.columns([36, 64], gap="medium")
     return left, right
 
 
 def _show_kernels(engine: Engine, pair: tuple[Picture, Picture]) -> None:
     records = [inference.ask(engine, picture, Settings()).explanation for picture in pair]
     layer = _layer(records[0])
-    cases = _cases(engine, layer, records, [picture.title for picture in pair])
+    titles = [picture.title for picture in pair]
+    slice_shown = _pick(engine, layer, records, titles)
+    cases = _cases(engine, layer, records, titles, slice_shown)
     answers = tuple(TASKS["kernels"].answers)
     left, right = _columns()
     with left:
@@ -118,8 +129,8 @@ def _show_kernels(engine: Engine, pair: tuple[Picture, Picture]) -> None:
         )
     with right:
         seen = 2 if tasks.revealed(TASKS["kernels"], answers) else 1
-        _draw(engine, cases[:seen], pair[:seen])
-        st.caption(say("start.reading"))
+        _draw(engine, cases[:seen], pair[:seen], slice_shown, cases)
+        st.caption(glossary.explain("start.reading"))
 
 
 def _show_flat(engine: Engine, picture: Picture) -> None:
@@ -127,13 +138,15 @@ def _show_flat(engine: Engine, picture: Picture) -> None:
     layer, answers = _layer(trained), tuple(TASKS["flat"].answers)
     shown = tasks.revealed(TASKS["flat"], answers)
     records = [trained, inference.ask(engine, picture, FLAT).explanation] if shown else [trained]
-    cases = _cases(engine, layer, records, [say("start.as_trained"), say("start.flattened")][: len(records)])
+    slice_shown = _pick(engine, layer, [trained])
+    titles = [say("start.as_trained"), say("start.flattened")][: len(records)]
+    cases = _cases(engine, layer, records, titles, slice_shown)
     left, right = _columns()
     with left:
         st.markdown(glossary.explain("start.flat_text", name=_names(engine)[cases[0].first]))
         tasks.ask(TASKS["flat"], say("task.flat"), answers, lambda: _find_flat(engine, cases, layer))
     with right:
-        _draw(engine, cases, [picture] * len(cases))
+        _draw(engine, cases, [picture] * len(cases), slice_shown)
 
 
 def _find_flat(engine: Engine, cases: Sequence[Case], layer: str) -> Finding:
@@ -147,7 +160,8 @@ def _show_temperature(engine: Engine, picture: Picture) -> None:
     chosen = TEMPERATURES if shown else (1.0,)
     records = [inference.ask(engine, picture, Settings(temperature=t)).explanation for t in chosen]
     layer = _layer(records[0])
-    cases = _cases(engine, layer, records, [say("start.at", temperature=f"{t:g}") for t in chosen])
+    slice_shown = _pick(engine, layer, [records[chosen.index(1.0)]])
+    cases = _cases(engine, layer, records, [say("start.at", temperature=f"{t:g}") for t in chosen], slice_shown)
     by_temperature = dict(zip(chosen, cases, strict=True))
     left, right = _columns()
     with left:
@@ -157,19 +171,24 @@ def _show_temperature(engine: Engine, picture: Picture) -> None:
             TASKS["temperature"],
             text.markdown("task.temperature", name=name),
             answers,
-            lambda: _find_temperature(engine, picture, by_temperature, records, layer),
+            lambda: _find_temperature(engine, picture, by_temperature, records, layer, slice_shown),
         )
     with right:
-        _draw(engine, cases, [picture] * len(cases))
+        _draw(engine, cases, [picture] * len(cases), slice_shown)
 
 
 def _find_temperature(
-    engine: Engine, picture: Picture, cases: Mapping[float, Case], records: Sequence[Explanation], layer: str
+    engine: Engine,
+    picture: Picture,
+    cases: Mapping[float, Case],
+    records: Sequence[Explanation],
+    layer: str,
+    slice_shown: Slice,
 ) -> Finding:
     """``cases`` and ``records``: of ``TEMPERATURES``."""
     _, trained, high = records
     others = [inference.ask(engine, picture, settings).explanation for settings in (HELD, FLAT)]
-    held, flat = _cases(engine, layer, others, ["", ""])
+    held, flat = _cases(engine, layer, others, ["", ""], slice_shown)
     means = (start.mean_gates(trained), start.mean_gates(high))
     return start.find_temperature(cases, held, flat, means, _names(engine), layer)
 
@@ -207,10 +226,14 @@ def _show_grating(engine: Engine) -> None:
         values = TURN[:2] if read else (value,) if shown else (TURN[0], CLUE)
         pictures = [_turned(engine, value) for value in values]
         records = [inference.ask(engine, picture, Settings()).explanation for picture in pictures]
-        # The same slice before and after the answer: another one would look like another kernel.
-        before = [inference.ask(engine, _turned(engine, angle), Settings()).explanation for angle in (TURN[0], CLUE)]
+        # The same slice and scale before and after the answer: another one would look like another kernel.
+        before = [_turned(engine, angle) for angle in (TURN[0], CLUE)]
+        compared = [inference.ask(engine, picture, Settings()).explanation for picture in before]
+        told = [picture.title for picture in before]
+        slice_shown = _pick(engine, layer, compared, told)
+        scaled_with = _cases(engine, layer, compared, told, slice_shown)
         titles = [picture.title for picture in pictures]
-        _draw(engine, _cases(engine, layer, records, titles, _pick(engine, layer, before)), pictures)
+        _draw(engine, _cases(engine, layer, records, titles, slice_shown), pictures, slice_shown, scaled_with)
         if shown:
             attention = records[0].layers[layer].attention
             curve = drawings.response_data(
@@ -257,8 +280,9 @@ def _show_twin(engine: Engine, pair: tuple[Picture, Picture]) -> None:
     titles = [picture.title for picture in pair]
     records = [inference.ask(dynamic, picture, Settings()).explanation for picture in pair]
     layer = _layer(records[0])
-    slice_shown = _pick(dynamic, layer, records)
+    slice_shown = _pick(dynamic, layer, records, titles)
     made = _cases(dynamic, layer, records, titles, slice_shown)
+    still = _static_cases(fixed, layer, pair, slice_shown)
     left, right = _columns()
     with left:
         st.markdown(glossary.explain("start.twin_text", title=titles[0], other=titles[1]))
@@ -266,19 +290,34 @@ def _show_twin(engine: Engine, pair: tuple[Picture, Picture]) -> None:
             TASKS["twin"],
             say("task.twin"),
             answers,
-            lambda: start.find_twin(
-                _static_cases(fixed, layer, pair, slice_shown), made, _names(fixed), layer, _accuracies(fixed, dynamic)
-            ),
+            lambda: start.find_twin(still, made, _names(fixed), layer, _accuracies(fixed, dynamic)),
         )
     with right:
-        _draw(dynamic, made, pair)
-        if tasks.revealed(TASKS["twin"], answers):
-            _draw(fixed, _static_cases(fixed, layer, pair, slice_shown), pair, "cases-static")
-    if tasks.revealed(TASKS["twin"], answers):
-        _show_summary(records[0], layer)
+        shown = tasks.revealed(TASKS["twin"], answers)
+        _draw_kernels(dynamic, made, still, pair, "" if shown else slice_shown.said, "cases")
+        if shown:
+            _draw_kernels(fixed, still, made, pair, slice_shown.said, "cases-static")
+            _show_summary(records[0], layer)
 
 
-def _static_cases(engine: Engine, layer: str, pair: Sequence[Picture], slice_shown: tuple[int, int]) -> list[Case]:
+def _draw_kernels(
+    engine: Engine,
+    cases: Sequence[Case],
+    others: Sequence[Case],
+    pictures: Sequence[Picture],
+    said: str,
+    key: str,
+) -> None:
+    """Draw what each case is convolved with and what the network says, and no attention; on one scale with ``others``.
+
+    ``said``: of the slice; empty where it is said under the cases that follow.
+    """
+    thumbnails, names = [picture.thumbnail for picture in pictures], _names(engine)
+    data = drawings.cases_data(text.language(), cases, thumbnails, names, said, scaled_with=others, brief=True)
+    components.cases(data, key=key)
+
+
+def _static_cases(engine: Engine, layer: str, pair: Sequence[Picture], slice_shown: Slice) -> list[Case]:
     records = [inference.ask(engine, picture, Settings()).explanation for picture in pair]
     titles = [say("start.twin_case", title=picture.title) for picture in pair]
     return _cases(engine, layer, records, titles, slice_shown)
@@ -321,12 +360,29 @@ def _names(engine: Engine) -> list[str]:
     return [drawings.first_synonym(name) for name in engine.checkpoint.card.classes]
 
 
-def _pick(engine: Engine, layer: str, records: Sequence[Explanation]) -> tuple[int, int]:
-    """The slice to show: where the kernels of two records differ most, or of one the slice with the largest weight."""
+class Slice(NamedTuple):
+    """Which slice of a layer's kernels is shown."""
+
+    filter: int
+    channel: int  # among the input channels that the filter sees
+    said: str
+
+
+def _pick(engine: Engine, layer: str, records: Sequence[Explanation], titles: Sequence[str] = ()) -> Slice:
+    """The slice to show: where the kernels of two records differ most, or of one the slice with the largest weight.
+
+    ``titles``: of the pictures of two records.
+    """
     module = engine.checkpoint.model.get_submodule(layer.partition("#")[0])
     assert isinstance(module, ODConv2d)
     own, *others = (record.layers[layer].attention for record in records)
-    return pick_slice(module, own, others[-1] if others else None)
+    filter, channel = pick_slice(module, own, others[-1] if others else None)
+    _, filters, seen, _, _ = module.weight.shape
+    place = {"filter": filter, "channel": filter // (filters // module.groups) * seen + channel}
+    if not others:
+        return Slice(filter, channel, say("case.slice_largest", **place))
+    one, other = map(drawings.clean_name, titles)
+    return Slice(filter, channel, say("case.slice_differs", **place, one=one, other=other))
 
 
 def _cases(
@@ -334,10 +390,9 @@ def _cases(
     layer: str,
     records: Sequence[Explanation],
     titles: Sequence[str],
-    slice_shown: tuple[int, int] | None = None,
+    slice_shown: Slice,
 ) -> list[Case]:
     module = engine.checkpoint.model.get_submodule(layer.partition("#")[0])
-    filter, channel = slice_shown or _pick(engine, layer, records)
     nothing: Heads[np.ndarray] = Heads(None, None, None, None)
     cases = []
     for record, title in zip(records, titles, strict=True):
@@ -346,7 +401,7 @@ def _cases(
             Case(
                 drawings.clean_name(title),
                 Heads(*(None if head is None else head[0] for head in attention)),
-                start.forge_slice(module, attention, filter, channel),
+                start.forge_slice(module, attention, slice_shown.filter, slice_shown.channel),
                 record.probabilities[0],
             )
         )

@@ -35,6 +35,11 @@ def ask(task: Task, question: str, answers: Sequence[str], find: Callable[[], Fi
         answers: ids of those of the task's answers that this network can give.
         find: runs the network; called only when its answer is shown. May raise ``BusyError``.
     """
+    with st.container(key=f"asked-{task.id}"):
+        _show(task, question, answers, find)
+
+
+def _show(task: Task, question: str, answers: Sequence[str], find: Callable[[], Finding]) -> None:
     st.markdown(question)
     guess = given(task, answers)
     if view.current().reveal == "always":

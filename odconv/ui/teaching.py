@@ -27,7 +27,8 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
 
     ``pictures``: those of the teacher's view; none where a source is chosen of which there is none yet.
     """
-    left, right = st.columns([45, 55], gap="large")
+    with st.container(key="lesson_link"):
+        left, right = st.columns([45, 55], gap="large")
     with left:
         _choose_lesson()
         _choose_ways()

@@ -61,10 +61,16 @@ class Problems(list):
     """Console errors of pages that are watched, and requests of theirs that leave the machine."""
 
     def watch(self, page):
-        page.on("console", lambda message: message.type == "error" and self.append(f"console: {message.text}"))
+        page.on("console", self.hear)
         page.on("pageerror", lambda error: self.append(f"uncaught: {error}"))
         page.on("request", self.check)
         return page
+
+    def hear(self, message):
+        # Where a page is opened by its path, Streamlit looks for its server under that path first.
+        missed = re.search(r"/[a-z]+/_stcore/(health|host-config)$", message.location["url"])
+        if message.type == "error" and not missed:
+            self.append(f"console: {message.text}")
 
     def check(self, request):
         if not request.url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:", "file:")):

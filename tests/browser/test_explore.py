@@ -158,6 +158,15 @@ def test_arrow_keys_and_clicks_choose_a_layer(visit):
     column.locator("[data-head=channel]").hover(position={"x": 1, "y": 1})
     expect(readout).to_contain_text(f"{names[2]}, channel: channel 0: about ")
     assert float(readout.inner_text().split()[-1]) == pytest.approx(attention.channel[0, 0], abs=0.0075)
+    page.mouse.move(0, 0)
+    for key in ("Down", "Right", "Right", "Down", "Right"):  # into the first head, along it, to the next one
+        glance.press(f"Shift+Arrow{key}")
+    expect(readout).to_contain_text(f"{names[2]}, channel: channel 1: about ")
+    assert float(readout.inner_text().split()[-1]) == pytest.approx(attention.channel[0, 1], abs=0.0075)
+    glance.press("Shift+ArrowUp")
+    expect(readout).to_have_text(f"{names[2]}, spatial: tap row 1, column 1: {attention.spatial[0, 0, 0]:.2f}")
+    expect(page.locator(".st-key-glance .cell-here")).to_have_count(1)
+    expect(page.get_by_role("heading", name=f"One layer: {names[2]}", exact=True)).to_be_visible()  # it stays
 
 
 def test_arrow_keys_in_a_hurry_lose_no_step(visit):

@@ -1,4 +1,4 @@
-"""A class's link and the study in a browser: what a teacher chose is what a class gets, and a study is taken alone."""
+"""A class's link in a browser: what a teacher chose is what a class gets."""
 
 import re
 
@@ -6,7 +6,6 @@ from playwright.sync_api import expect
 
 from odconv import Settings
 from odconv.attention import HEADS
-from odconv.study import QUESTIONS
 from odconv.words import say
 from tests.browser.explore import COLD, query, record_of, sample, wait_for_server
 from tests.browser.test_start import answer, expect_cases
@@ -20,12 +19,10 @@ def choose(page, key, text):
     ).click()
 
 
-def test_a_class_gets_what_its_teacher_chose_without_choices_and_answers(server, new_page):
-    new_page.expect_errors("404")
-    page = new_page()
-    page.goto(f"{server.url}teach?class-steps=flat,twin")
+def test_a_class_gets_what_its_teacher_chose_without_choices_and_answers(server, visit):
+    page = visit("teach?class-steps=flat,twin")
     link = page.locator(".st-key-class_link .class-link a")
-    expect(link).to_have_text(f"{server.url}start?steps=flat,twin", timeout=COLD)
+    expect(link).to_have_text(f"{server.url}start?steps=flat,twin")
     choose(page, "lesson_fixed", say("en", "teach.fixed_fixed"))
     choose(page, "lesson_reveal", say("en", "teach.reveal_never"))
     address = f"{server.url}start?steps=flat,twin&controls=hidden&reveal=never"
@@ -58,26 +55,3 @@ def test_a_class_gets_what_its_teacher_chose_without_choices_and_answers(server,
     expect(shown.get_by_text(say("en", "task.told", answer=say("en", "task.flat_other")))).to_be_visible()
     expect(shown.locator(".st-key-task-flat")).to_have_count(0)
     shown.close()
-
-
-def test_a_study_is_taken_by_keyboard_and_nothing_leads_away_or_tells_terms(server, new_page):
-    new_page.expect_errors("404")
-    page = new_page()
-    page.goto(f"{server.url}study")
-    bar = page.get_by_role("link", name=say("en", "page.compare"))
-    expect(bar).to_be_visible(timeout=COLD)
-    page.locator(".st-key-study-begin button").click()
-    for at in (1, 2):
-        title = say("en", "study.before", at=at, count=len(QUESTIONS))
-        expect(page.get_by_role("heading", name=title)).to_be_visible()
-        expect(bar).to_have_count(0)
-        expect(page.locator(".st-key-foot")).to_have_count(0)
-        wait_for_server(page)
-        page.locator("[data-testid=stRadio] input").first.focus()
-        page.keyboard.press("Space")
-        page.keyboard.press("ArrowDown")
-        expect(page.locator(".st-key-study-give button[kind=primary]")).to_be_visible()
-        page.keyboard.press("Tab")
-        page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name=say("en", "study.before", at=3, count=len(QUESTIONS)))).to_be_visible()
-    assert set(query(page)) - {"reveal"} == {"controls"}

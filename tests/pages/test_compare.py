@@ -296,3 +296,10 @@ def test_every_network_here_says_what_it_sees_when_the_fold_is_opened(drawn):
     ]
     assert all("of 10,000 validation pictures" in drawn[f"network_{i}"]["caption"] for i in range(3))
     assert "**All say espresso\\.**" in [one.value for one in app.main.markdown]
+
+
+def test_a_fixed_link_says_nothing_of_choices_that_are_not_there():
+    for query, key in (({}, "sides.intro"), ({"controls": "hidden"}, "sides.intro_fixed")):
+        app = opened(**query)
+        assert not app.exception
+        assert any(block.value.startswith(say("en", key)[:30]) for block in app.main.markdown)

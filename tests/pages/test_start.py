@@ -1,5 +1,7 @@
 """The first lesson without a browser: its steps on every kind of network, and links that ask for what is not there."""
 
+import re
+
 import pytest
 
 from odconv.attention import HEADS
@@ -38,14 +40,47 @@ def test_each_step_asks_first_and_answers_only_then(at):
     assert app.query_params["answers"] == ANSWERS
 
 
-def test_the_gratings_slice_is_the_same_before_and_after_the_answer():
-    forged = []
+@pytest.fixture
+def drawn():
+    """The data of the cases that pages draw."""
+    data = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(components, "cases", lambda data, **more: forged.append(data["cases"][0]["forged"]))
-        for answers in ("", "grating.w2"):
-            assert not lesson(opened(), step="4", answers=answers).exception
-    assert len(forged) == 2
-    assert forged[0] == forged[1]  # both of 0°
+        patch.setattr(components, "cases", lambda cases, **more: data.append(cases))
+        yield data
+
+
+def test_the_gratings_slice_and_scale_are_the_same_before_and_after_the_answer(drawn):
+    for answers in ("", "grating.w2"):
+        assert not lesson(opened(), step="4", answers=answers, knob="0").exception
+    before, after = drawn
+    assert before["cases"][0] == after["cases"][0]  # both of 0°
+    assert (before["slice"], before["span"]) == (after["slice"], after["span"])
+
+
+def test_the_answered_grating_stands_where_the_question_asks(drawn):
+    lesson(opened(), step="4", answers="grating.w2")
+    assert [case["title"] for case in drawn[0]["cases"]] == ["Grating, 90°"]
+
+
+@pytest.mark.parametrize("step", ["flat", "temperature"])
+def test_an_answer_adds_cases_of_the_slice_that_was_there_before(drawn, step):
+    at = str(STEPS.index(step) + 1)
+    for answers in ("", ANSWERS):
+        assert not lesson(opened(), step=at, answers=answers).exception
+    before, after = drawn
+    assert before["slice"] == after["slice"]
+    assert before["cases"][0]["forged"] in [case["forged"] for case in after["cases"]]
+
+
+def test_the_twins_kernels_are_drawn_on_the_scale_of_the_dynamic_ones(drawn):
+    assert not lesson(opened(), step="5", answers=ANSWERS).exception
+    dynamic, fixed = drawn
+    assert dynamic["span"] == fixed["span"]
+    largest = max(abs(weight) for data in drawn for case in data["cases"] for row in case["forged"] for weight in row)
+    assert largest <= dynamic["span"] < 1.2 * largest
+    assert re.fullmatch(
+        r"Kernel slice: filter \d+, input channel \d+, in which Espresso and Rocket differ most.", fixed["slice"]
+    )
 
 
 @pytest.mark.parametrize("name", [K1, STATIC])
