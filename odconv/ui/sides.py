@@ -282,11 +282,14 @@ def _say_more(a: Half, b: Half, one: Side, two: Side) -> None:
 
 
 def _show_rare(engine: Engine, beside: Engine) -> None:
-    """Draw the fold with the settings of both sides that are seldom needed."""
+    """Draw the fold with the settings of both sides that are seldom needed, built when it is opened as on Explore."""
     if not (engine.checkpoint.dynamic or beside.checkpoint.dynamic):
         return
+    fold = st.expander(say("setting.more"), key="more", on_change="rerun")
+    if not fold.open:
+        return
     chosen = view.current()
-    with st.expander(say("setting.more"), key="more"):
+    with fold:
         for letter, one, settings, change in (
             ("A", engine, chosen.settings, _change_a),
             ("B", beside, other_settings(chosen), _change_b),

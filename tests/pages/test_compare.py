@@ -18,9 +18,11 @@ PAGE = "pages/compare.py"
 ONE_KERNEL = "od_resnet18_w32_1x_tiny_imagenet.safetensors"
 
 
-def opened(**query):
-    """The page, as from the bar of Explore."""
+def opened(*folds, **query):
+    """The page, as from the bar of Explore; ``folds``: keys of those that are open."""
     app = AppTest.from_file(APP, default_timeout=60)
+    for fold in folds:
+        app.session_state[fold] = True
     app.query_params.update(query)
     return app.run().switch_page(PAGE).run()
 
@@ -187,7 +189,7 @@ def test_a_dial_turns_its_own_side_alone():
 
 
 def test_rare_settings_act_on_their_own_side():
-    app = opened(sample="tabby-cat", t="3")
+    app = opened("more", sample="tabby-cat", t="3")
     app.button_group(key="sides_b_ablate").set_value(["channel"]).run()
     assert view(app).b == Other(ablate=("channel",))
     app.button_group(key="sides_a_ablate").set_value(["filter"]).run()
