@@ -98,7 +98,7 @@ class Report:
     multiply_adds: tuple[int, int]  # of all 2-D convolutions and linear maps, for one picture of the example
     example: str  # what both networks were run with: "(1, 3, 224, 224)"
     max_difference: float  # between the outputs of both, in eval mode
-    scale: float  # the largest absolute value of an output
+    scale: float  # the largest finite absolute value of an output
 
     def __str__(self) -> str:
         rows = [(layer.name, layer.kind, " ".join(layer.heads), *_counts(layer)) for layer in self.layers]
@@ -178,14 +178,14 @@ def convert(
         inputs = _inputs(copied, convs.values(), example)
         shapes = ", ".join(str(tuple(some.shape)) for some in _tensors(inputs))
         untaken = f"the network does not take random numbers of shape {shapes}: give an example"
-        calls, outputs = _run(copied, inputs, refusal=untaken if example is None else None)
+        calls, outputs = _run(copied, inputs, seed, refusal=untaken if example is None else None)
         reasons = _reasons(convs, obstacles, calls, where)
         layers: dict[str, ODConv2d] = {}
         for name, conv in convs.items():
             if isinstance(conv, nn.Conv2d) and name not in reasons:
                 layers[name] = dynamic_layer(conv, num_kernels, reduction, noise).eval()
                 copied = _replace(copied, conv, layers[name])
-        new_calls, new_outputs = _run(copied, inputs, refusal=f"the new network does not run: {OTHER_USE}")
+        new_calls, new_outputs = _run(copied, inputs, seed, refusal=f"the new network does not run: {OTHER_USE}")
     for module, mode in modes:
         module.training = mode
     for name, layer in layers.items():
@@ -199,7 +199,7 @@ def convert(
         multiply_adds=(sum(call.multiply_adds for call in calls), sum(call.multiply_adds for call in new_calls)),
         example=shapes,
         max_difference=max(map(_difference, outputs, new_outputs), default=0.0),
-        scale=max((float(some.abs().max()) for some in outputs if some.numel()), default=0.0),
+        scale=max(map(_scale, outputs), default=0.0),
     )
     rounding = max((torch.finfo(some.dtype).eps for some in outputs if some.is_floating_point()), default=0.0)
     if not report.max_difference <= math.sqrt(rounding) * report.scale:
@@ -264,9 +264,11 @@ class _Call(NamedTuple):
     multiply_adds: int  # for one picture
 
 
-def _run(model: nn.Module, inputs: tuple[Any, ...], refusal: str | None) -> tuple[list[_Call], list[Tensor]]:
+def _run(model: nn.Module, inputs: tuple[Any, ...], seed: int, refusal: str | None) -> tuple[list[_Call], list[Tensor]]:
     """Run ``model``: its calls in order, and all tensors that it returns. ``refusal``: what an exception in it means."""
     calls: list[_Call] = []
+    torch.manual_seed(seed)  # some networks draw numbers in eval mode, too
+    inputs = tuple(some.clone() if isinstance(some, Tensor) else some for some in inputs)  # some write into their input
 
     def note(name: str) -> Callable[[nn.Module, tuple[Any, ...], Tensor], None]:
         def hook(module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> None:
@@ -305,6 +307,12 @@ def _tensors(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, (Mapping, list, tuple)):
         for some in value.values() if isinstance(value, Mapping) else value:
             yield from _tensors(some)
+
+
+def _scale(output: Tensor) -> float:
+    """The largest finite absolute value."""
+    finite = output[output.isfinite()]
+    return float(finite.abs().max()) if finite.numel() else 0.0
 
 
 def _difference(one: Tensor, other: Tensor) -> float:

@@ -1,6 +1,7 @@
 """The forms of the convolution: exact ways to convolve N pictures, each with its own kernel, and the choice among them.
 
-    y_n = ( t_n · Σ_i a_w,n,i W_i ) * x_n             * is the convolution; t: a weight for each input channel and tap
+    y_n = ( f_n · t_n · Σ_i a_w,n,i W_i ) * x_n       * is the convolution; t: a weight for each input channel and tap, f: for
+                                                      each filter
 
 * ``one_kernel``: nothing is weighted; an ordinary convolution.
 * ``forge``: make each picture's kernel, a few filters of a few pictures at a time, and convolve while it is in the cache.
@@ -150,7 +151,7 @@ def _convolve_each(x: Tensor, kernels: Tensor, *, groups: int, **where: Any) -> 
     pictures, k = x.shape[0], kernels.shape[-1]
     pointwise = k == 1 and where == {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}
     if groups == 1 and pointwise:
-        return torch.bmm(kernels.flatten(2), x.flatten(2)).unflatten(2, x.shape[2:])
+        return torch.bmm(kernels.flatten(2), x.flatten(2)).view(pictures, -1, *x.shape[2:])
     if groups == 1 and x.is_cuda and pictures > 1:  # cuDNN is slow where there are as many groups as pictures
         rows = columns(x.to(kernels.dtype), k, **where).flatten(1, 2)
         return torch.bmm(kernels.flatten(2), rows).unflatten(2, output_size(x.shape[2:], k, **where))

@@ -122,9 +122,9 @@ class AttentionBranch(nn.Module):
         A single picture in train mode has no batch statistics: it uses the running ones and does not update them.
         """
         bn = self.bn
-        if bn.running_mean is not None and (squeezed.shape[0] == 1 or not bn.training):
+        if self.training and squeezed.shape[0] == 1 and bn.running_mean is not None:
             return F.batch_norm(squeezed, bn.running_mean, bn.running_var, bn.weight, bn.bias, False, eps=bn.eps)
-        return bn(squeezed[:, :, None, None]).flatten(1)
+        return bn(squeezed.unsqueeze(2).unsqueeze(3)).flatten(1)
 
 
 def _head(fc: nn.Conv2d | None, hidden: Tensor) -> Tensor | None:

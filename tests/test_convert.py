@@ -411,6 +411,25 @@ def test_a_use_besides_calling_is_found_out(pictures):
     assert convert(penalised, where=["stem"], example=pictures).report.max_difference < 1e-12
 
 
+class Careless(nn.Module):
+    """A network that writes into its input, draws numbers in eval mode and returns some that are none."""
+
+    def __init__(self):
+        super().__init__()
+        self.convs = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3))
+
+    def forward(self, x):
+        y = nn.functional.dropout(self.convs(x.mul_(0.5)), training=True)
+        return y, y.sign() / 0
+
+
+def test_a_network_that_is_careless_with_its_input_and_draws_numbers_is_compared_with_itself(pictures):
+    before = pictures.clone()
+    report = convert(Careless().double(), example=pictures).report
+    assert torch.equal(pictures, before)
+    assert 0 < report.max_difference < 1e-12 < report.scale < 100
+
+
 def test_an_odconv_network_is_left_as_it_is(small_model, images):
     model, report = convert(small_model, where=lambda name, conv: True, example=images)
     stem_and_shortcuts = {name for name, module in small_model.named_modules() if type(module) is nn.Conv2d}
