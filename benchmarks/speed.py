@@ -186,15 +186,20 @@ def line(cell: Cell, times: Mapping[str, Measurement], peaks: Mapping[str, int])
     return f"| {' | '.join(map(str, (*what, blocks, *numbers, *memory)))} |"
 
 
+def describe_machine() -> str:
+    """What the numbers were measured on: processor, threads, versions and the day."""
+    processor = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+    machine = f"{processor[1] if processor else platform.machine()}, {os.cpu_count()} cores"
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}, {date.today()}"
+    return f"{machine}, {torch.get_num_threads()} threads, {versions}"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--cell", type=parse_cell, action="append", help="to measure; default: those in the README")
     options.add_argument("--seconds", type=float, default=6.0, help="for the turns of a cell")
     chosen = options.parse_args(arguments)
-    processor = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
-    machine = f"{processor[1] if processor else platform.machine()}, {os.cpu_count()} cores"
-    versions = f"Python {platform.python_version()}, torch {torch.__version__}, {date.today()}"
-    print(f"{machine}, {torch.get_num_threads()} threads, {versions}", "", HEAD, sep="\n", flush=True)
+    print(describe_machine(), "", HEAD, sep="\n", flush=True)
     for cell in chosen.cell or CELLS:
         peaks = {contender: apart(peak_bytes, cell, contender) for contender in CONTENDERS}
         print(line(cell, apart(time_cell, cell, chosen.seconds), peaks), flush=True)

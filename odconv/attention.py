@@ -134,6 +134,9 @@ def _are_rules(value: object) -> bool:
     )
 
 
+TRAINED = Settings()
+
+
 def fewest_temperatures(divisors: Heads[float]) -> tuple[float | Heads[float], tuple[str, ...]]:
     """``temperature`` and ``tempered`` of the simplest ``Settings`` that divide the logits of each head by these numbers.
 
@@ -169,6 +172,13 @@ def attend(logits: Heads[Tensor], settings: Settings, given: Heads[Tensor] | Non
         tensor([[0.5000, 0.5000, 0.0000]])
     """
     spatial, channel, filter, kernel = logits
+    if given is None and settings == TRAINED:  # the same numbers, without asking what each setting does to each head
+        return Heads(
+            None if spatial is None else torch.sigmoid(spatial),
+            None if channel is None else torch.sigmoid(channel),
+            None if filter is None else torch.sigmoid(filter),
+            None if kernel is None else torch.softmax(kernel, dim=1),
+        )
     made: Heads[Tensor] = Heads(
         None if spatial is None else _gate("spatial", spatial, settings),
         None if channel is None else _gate("channel", channel, settings),

@@ -48,14 +48,19 @@ def cost(model: nn.Module, image_size: int) -> list[LayerCost]:
     device they are on, and ``model`` is not changed.
     """
     shadow = _copy_without_weights(model).eval()
-    inside = {part for layer in shadow.modules() if isinstance(layer, ODConv2d) for part in layer.attention.modules()}
     costs: list[LayerCost] = []
-    for name, module in shadow.named_modules():
-        if isinstance(module, (ODConv2d, nn.Conv2d, nn.Linear)) and module not in inside:
-            module.register_forward_hook(_cost_hook(costs, name))
+    for name, module in counted_modules(shadow):
+        module.register_forward_hook(_cost_hook(costs, name))
     with torch.inference_mode():
         shadow(torch.empty(0, 3, image_size, image_size))
     return costs
+
+
+def counted_modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Names and modules of the convolutions and linear maps of ``model``; an ODConv layer with its branch is one."""
+    inside = {part for layer in model.modules() if isinstance(layer, ODConv2d) for part in layer.attention.modules()}
+    kinds = (ODConv2d, nn.Conv2d, nn.Linear)
+    return [(name, some) for name, some in model.named_modules() if isinstance(some, kinds) and some not in inside]
 
 
 def _copy_without_weights(model: nn.Module) -> nn.Module:
@@ -78,15 +83,16 @@ def _empty_like(tensor: Tensor) -> Tensor:
 def _cost_hook(costs: list[LayerCost], name: str):  # type: ignore[no-untyped-def]
     def hook(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
         parameters = sum(parameter.numel() for parameter in module.parameters())
-        costs.append(LayerCost(name, parameters, _multiply_adds(module, inputs[0], output)))
+        costs.append(LayerCost(name, parameters, multiply_adds(module, inputs[0], output)))
 
     return hook
 
 
-def _multiply_adds(module: nn.Module, x: Tensor, y: Tensor) -> int:
+def multiply_adds(module: nn.Module, x: Tensor, y: Tensor) -> int:
+    """Of a module of ``counted_modules`` that made ``y`` (N, C_out, H', W') or (N, ..., C_out) of ``x``, for one picture."""
     if isinstance(module, nn.Linear):
-        return module.weight.numel()
-    positions = y.shape[2] * y.shape[3]
+        return module.weight.numel() * math.prod(y.shape[1:-1])
+    positions = y.shape[-2] * y.shape[-1]
     if not isinstance(module, ODConv2d):
         return module.weight.numel() * positions  # type: ignore[operator]
     branch = module.attention

@@ -1,6 +1,7 @@
 """The forms of the convolution: exact ways to convolve N pictures, each with its own kernel, and the choice among them.
 
-    y_n = ( t_n · Σ_i a_w,n,i W_i ) * x_n             * is the convolution; t: a weight for each input channel and tap
+    y_n = ( f_n · t_n · Σ_i a_w,n,i W_i ) * x_n       * is the convolution; t: a weight for each input channel and tap, f: for
+                                                      each filter
 
 * ``one_kernel``: nothing is weighted; an ordinary convolution.
 * ``forge``: make each picture's kernel, a few filters of a few pictures at a time, and convolve while it is in the cache.
@@ -14,6 +15,7 @@ read once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -57,17 +59,19 @@ def choose(
         groups: as of ``torch.nn.functional.conv2d``.
         positions: height times width of the output.
     """
-    if not len(x) or (taps is None and kernel is None):
-        return one_kernel, max(1, len(x))
+    pictures, (kernels, c_out, *sizes) = x.shape[0], weight.shape
+    if not pictures or (taps is None and kernel is None):
+        return one_kernel, max(1, pictures)
     limits = _limits(x)
-    few = len(weight) * positions <= (limits.mix_in_training if torch.is_grad_enabled() else limits.mix)
-    if groups == 1 and few and len(x) >= len(weight):  # K kernels are not read for fewer pictures than K
-        return mix, len(x)
+    few = kernels * positions <= (limits.mix_in_training if torch.is_grad_enabled() else limits.mix)
+    if groups == 1 and few and pictures >= kernels:  # K kernels are not read for fewer pictures than K
+        return mix, pictures
+    row = math.prod(sizes)  # numbers in a filter
     # Filters of a grouped convolution are not forged in parts, so there the pictures alone keep the piece small.
-    pictures = limits.pictures if groups == 1 else limits.weights // weight[0].numel()
-    by_weights = 3 * limits.weights // (FILTERS * weight[0, 0].numel())
-    by_outputs = limits.outputs // max(1, weight.shape[1] * positions)
-    return forge, max(1, min(pictures, by_weights, by_outputs))
+    by_kernels = limits.pictures if groups == 1 else limits.weights // (c_out * row)
+    by_filters = 3 * limits.weights // (FILTERS * row)
+    by_outputs = limits.outputs // max(1, c_out * positions)
+    return forge, max(1, min(by_kernels, by_filters, by_outputs))
 
 
 def _limits(x: Tensor) -> Limits:
@@ -81,56 +85,78 @@ def one_kernel(
     return F.conv2d(x, weight[0], groups=groups, **where)
 
 
+def gates_outside(x: Tensor, weight: Tensor, positions: int) -> tuple[bool, bool]:
+    """Whether to multiply the input of ``forge`` with the channel gate, and its output with the filter gate, instead of the
+    kernel of each picture: where they have fewer numbers. Arguments as of ``choose``; there is at least one picture.
+    """
+    numbers = weight.numel() // weight.shape[0]
+    return x.numel() // x.shape[0] < numbers, weight.shape[1] * positions < numbers
+
+
 def forge(
     x: Tensor,  # (N, C_in, H, W)
     weight: Tensor,  # (K, C_out, C_in / groups, k, k)
-    taps: Tensor | None,  # (N, C_in / groups or 1, k*k)
+    taps: Tensor | None,  # (N, C_in or 1, k*k)
     kernel: Tensor | None,  # (N, K)
+    filter: Tensor | None = None,  # (N, C_out)
     *,
     groups: int,
     **where: Any,
 ) -> Tensor:  # (N, C_out, H', W')
     """Make the kernels of the N pictures and convolve with them, one block of filters after the other."""
-    at_once = _limits(x).weights // (len(x) * weight[0, 0].numel()) // FILTERS * FILTERS
-    filters = weight.shape[1] if groups > 1 else max(FILTERS, at_once)
-    blocks = [
-        _convolve_each(x, forged(some, taps, kernel), groups=groups, **where) for some in weight.split(filters, 1)
-    ]
-    return blocks[0] if len(blocks) == 1 else torch.cat(blocks, 1)
+    at_once = _limits(x).weights // (x.shape[0] * math.prod(weight.shape[2:])) // FILTERS * FILTERS
+    filters = max(FILTERS, at_once)
+    if groups > 1 or filters >= weight.shape[1]:
+        return _convolve_each(x, forged(weight, taps, kernel, filter, groups), groups=groups, **where)
+    pieces = weight.split(filters, 1)
+    gates = [None] * len(pieces) if filter is None else filter.split(filters, 1)
+    blocks = (forged(some, taps, kernel, gate) for some, gate in zip(pieces, gates, strict=True))
+    return torch.cat([_convolve_each(x, kernels, groups=1, **where) for kernels in blocks], 1)
 
 
-def forged(weight: Tensor, taps: Tensor | None, kernel: Tensor | None) -> Tensor:
+def forged(
+    weight: Tensor, taps: Tensor | None, kernel: Tensor | None, filter: Tensor | None = None, groups: int = 1
+) -> Tensor:
     """The kernels that N pictures are convolved with.
 
     Args:
         weight: (K, C_out, C, k, k); without ``kernel``, K is 1.
-        taps: (N, C or 1, k*k), or None.
+        taps: (N, groups * C or 1, k*k), or None.
         kernel: (N, K), or None.
+        filter: (N, C_out), or None.
+        groups: as of ``torch.nn.functional.conv2d``.
 
     Returns:
-        (N, C_out, C, k, k); N is 1 where ``taps`` and ``kernel`` are None.
+        (N, C_out, C, k, k); N is 1 where ``taps``, ``kernel`` and ``filter`` are None.
     """
+    kind, (_, c_out, *sizes) = weight.dtype, weight.shape
+    row = math.prod(sizes)  # long rows multiply several times faster than rows of nine
     if kernel is None:
-        rows = weight.flatten(2)  # (1, C_out, C*k*k)
+        rows = weight.reshape(1, groups, -1, row)
     else:
-        rows = (kernel.to(weight.dtype) @ weight.flatten(1)).unflatten(1, (weight.shape[1], -1))  # (N, C_out, C*k*k)
+        rows = torch.mm(kernel.to(kind), weight.flatten(1)).view(-1, groups, c_out // groups, row)
     if taps is not None:
-        # As rows for all input channels: long rows multiply several times faster than rows of nine.
-        row = taps.to(weight.dtype).expand(-1, weight.shape[2], -1).flatten(1)[:, None]  # (N, 1, C*k*k)
-        rows = rows * row if kernel is None else rows.mul_(row)
-    return rows.unflatten(2, weight.shape[2:])
+        if taps.shape[1] == 1:
+            taps = taps.expand(-1, groups * sizes[0], -1)
+        gate = taps.to(kind).reshape(-1, groups, 1, row)
+        rows = rows * gate if kernel is None else rows.mul_(gate)
+    if filter is not None:
+        gate = filter.to(kind).view(-1, groups, c_out // groups, 1)
+        rows = rows * gate if kernel is None and taps is None else rows.mul_(gate)
+    return rows.view(-1, c_out, *sizes)
 
 
 def _convolve_each(x: Tensor, kernels: Tensor, *, groups: int, **where: Any) -> Tensor:
     """Convolve each picture with its own kernel: (N, C_in, H, W), (N, C_out, C, k, k) -> (N, C_out, H', W')."""
-    k = kernels.shape[-1]
+    pictures, k = x.shape[0], kernels.shape[-1]
     pointwise = k == 1 and where == {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}
-    grouped_is_slow = x.is_cuda and len(x) > 1  # cuDNN is slow where there are as many groups as pictures
-    if groups == 1 and (pointwise or grouped_is_slow):
-        rows = x.flatten(2) if pointwise else columns(x.to(kernels.dtype), k, **where).flatten(1, 2)
-        return (kernels.flatten(2) @ rows).unflatten(2, output_size(x.shape[2:], k, **where))
-    y = F.conv2d(x.reshape(1, -1, *x.shape[2:]), kernels.flatten(0, 1), groups=len(x) * groups, **where)
-    return y.reshape(len(x), -1, *y.shape[2:])
+    if groups == 1 and pointwise:
+        return torch.bmm(kernels.flatten(2), x.flatten(2)).view(pictures, -1, *x.shape[2:])
+    if groups == 1 and x.is_cuda and pictures > 1:  # cuDNN is slow where there are as many groups as pictures
+        rows = columns(x.to(kernels.dtype), k, **where).flatten(1, 2)
+        return torch.bmm(kernels.flatten(2), rows).unflatten(2, output_size(x.shape[2:], k, **where))
+    y = F.conv2d(x.reshape(1, -1, *x.shape[2:]), kernels.flatten(0, 1), groups=pictures * groups, **where)
+    return y.reshape(pictures, -1, *y.shape[2:])
 
 
 def mix(x: Tensor, weight: Tensor, taps: Tensor | None, kernel: Tensor | None, *, groups: int, **where: Any) -> Tensor:

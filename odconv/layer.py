@@ -39,9 +39,9 @@ def od_conv2d(
 ) -> Tensor:  # (N, C_out, H', W')
     """Convolve each picture with its own forged kernel. Pure, and exact.
 
-    Spatial and channel attention together weight each tap of each input channel. Where there is no spatial attention, or
-    groups > 1, the channel gate multiplies the input instead. The filter gate multiplies the output. Both give the same as
-    weighting the kernel and take no memory for it. The rest is done in the form that is fastest for these shapes, see
+    Spatial and channel attention together weight each tap of each input channel, and the filter gate each filter. Where the
+    input has fewer numbers than the kernel, or no kernel is forged, the channel gate may multiply the input instead, and the
+    filter gate the output, which gives the same. All is done in the form that is fastest for these shapes, see
     ``odconv.forms``.
     """
     spatial, channel, filter, kernel = attention
@@ -49,18 +49,24 @@ def od_conv2d(
     kind = x.device.type
     if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
         weight = weight.to(torch.get_autocast_dtype(kind))  # once, and not for every piece of the weights
-    size = forms.output_size(x.shape[2:], weight.shape[-1], **where)
-    form, at_once = forms.choose(x, weight, spatial, kernel, groups, math.prod(size))
-    if len(x) > at_once:
+    height, width = forms.output_size(x.shape[2:], weight.shape[-1], **where)
+    form, at_once = forms.choose(x, weight, spatial, kernel, groups, height * width)
+    if x.shape[0] > at_once:
         pieces = zip(x.split(at_once), *(_pieces(head, x, at_once) for head in attention), strict=True)
         return torch.cat([od_conv2d(piece, weight, Heads(*heads), groups=groups, **where) for piece, *heads in pieces])
-    taps = None if spatial is None else spatial.flatten(1)[:, None]  # (N, 1, k*k)
-    if channel is not None and taps is not None and groups == 1:
-        taps = taps * channel[:, :, None]  # (N, C_in, k*k)
-    elif channel is not None:
-        x = x * channel[:, :, None, None]
-    y = form(x, weight, taps, kernel, groups=groups, **where)
-    return y if filter is None else y * filter[:, :, None, None]
+    gate_inputs, gate_outputs = forms.gates_outside(x, weight, height * width) if form is forms.forge else (True, True)
+    taps = None if spatial is None else spatial.flatten(1).unsqueeze(1)  # (N, 1, k*k)
+    if channel is not None:
+        gate = channel.unsqueeze(2)  # (N, C_in, 1)
+        if gate_inputs and (taps is None or groups > 1):
+            x = x * gate.unsqueeze(3)
+        else:
+            taps = gate if taps is None else taps * gate  # (N, C_in, k*k)
+    if filter is None:
+        return form(x, weight, taps, kernel, groups=groups, **where)
+    if gate_outputs:
+        return form(x, weight, taps, kernel, groups=groups, **where) * filter.unsqueeze(2).unsqueeze(3)
+    return form(x, weight, taps, kernel, filter, groups=groups, **where)
 
 
 def _pieces(head: Tensor | None, x: Tensor, at_once: int) -> Sequence[Tensor | None]:
@@ -116,9 +122,9 @@ class AttentionBranch(nn.Module):
         A single picture in train mode has no batch statistics: it uses the running ones and does not update them.
         """
         bn = self.bn
-        if self.training and len(squeezed) == 1 and bn.running_mean is not None:
+        if self.training and squeezed.shape[0] == 1 and bn.running_mean is not None:
             return F.batch_norm(squeezed, bn.running_mean, bn.running_var, bn.weight, bn.bias, False, eps=bn.eps)
-        return bn(squeezed[:, :, None, None]).flatten(1)
+        return bn(squeezed.unsqueeze(2).unsqueeze(3)).flatten(1)
 
 
 def _head(fc: nn.Conv2d | None, hidden: Tensor) -> Tensor | None:

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from threading import Lock
 
+import torch
 from torch import Tensor, nn
 
 from odconv.attention import Heads, Settings, attend
@@ -46,6 +48,11 @@ class _Pass:
 
 _DEFAULT = _Pass(Settings())
 _current: ContextVar[_Pass] = ContextVar("odconv_current_pass", default=_DEFAULT)
+
+# How many passes are open in all threads. torch.compile cannot read a ContextVar; while this is 0, it need not, and it compiles
+# again when this has changed.
+_open = 0
+_counting = Lock()
 
 
 @contextmanager
@@ -105,15 +112,23 @@ def apply_settings(settings: Settings) -> Iterator[None]:
 @contextmanager
 def _enter(current: _Pass) -> Iterator[None]:
     token = _current.set(current)
+    _count(+1)
     try:
         yield
     finally:
+        _count(-1)
         _current.reset(token)
+
+
+def _count(change: int) -> None:
+    global _open
+    with _counting:
+        _open += change
 
 
 def current_attention(layer: nn.Module, logits: Heads[Tensor], x: Tensor) -> Heads[Tensor]:
     """The attentions that ``layer`` applies to its input ``x`` under the current settings; recorded if ``layer`` is probed."""
-    current = _current.get()
+    current = _DEFAULT if torch.compiler.is_compiling() and not _open else _current.get()
     if current.names is None:
         return attend(logits, current.settings)
     if layer not in current.names:

@@ -11,6 +11,7 @@ from torch.utils.benchmark.utils.common import TaskSpec
 
 import odconv.layer
 from benchmarks import broadcast, lessons, speed
+from benchmarks import convert as convert_benchmark
 from benchmarks import forms as forms_benchmark
 from benchmarks.speed import Cell
 from odconv import HEADS, Heads, explain, forms
@@ -103,6 +104,19 @@ def test_the_rule_is_measured_in_both_directions_and_left_as_it_was(monkeypatch,
     assert all(float(cell) >= 0 for row in rows for cell in row[3:])
     assert [int(row[-1]) for row in rows] == [60, 30, 15, 7, 128, 64, 32, 16]
     assert vars(forms) == before
+
+
+def test_a_converted_network_is_timed_in_turn_with_the_given_one_and_the_quotients_are_of_turns(capsys):
+    convert_benchmark.main(["--network=resnet18", "--side=32", "--turns=3"])
+    first, _, heading, rules, row = [line for line in capsys.readouterr().out.strip().splitlines()]
+    assert " cores, 1 threads, Python 3." in first
+    cells = row.strip("| ").split(" | ")
+    assert len(cells) == len(heading.strip("| ").split(" | ")) == len(rules.strip("| ").split(" | "))
+    assert cells[:4] == ["resnet18", "32 px", "1", "3"]
+    assert cells[-1] == "11.69 M -> 44.90 M"  # the released code's count of both
+    times = [(0.001, 0.002), (0.002, 0.002), (0.004, 0.012), (0.1, 0.4), (0.001, 0.005)]
+    line = convert_benchmark.line("net", SMALL, times, (1_500_000, 4_000_000))
+    assert line == "| net | 32 px | 2 | 5 | 2.0 | 5.0 | 3.00 | 1.50 to 4.50 | 1.50 M -> 4.00 M |"
 
 
 def test_a_percentile_is_the_smallest_value_that_so_many_do_not_exceed():

@@ -33,6 +33,7 @@ ALLOWED = {
     "edits": {"stimuli"},
     "checkpoint": {"architecture", "backbones", "card", "refusal", "weights_file"},
     "cost": {"layer"},
+    "convert": {"attention", "cost", "layer"},
     "explain": {"attention", "forms", "layer", "probe"},
     "comparison": {"attention", "explain"},
     "response": {"attention", "card", "explain", "images", "stimuli"},

@@ -368,6 +368,29 @@ class Made(TorchDispatchMode):
         return result
 
 
+@pytest.mark.parametrize(
+    ("case", "kernels", "maps"),
+    [
+        (Case("depth-wise", c_in=8, c_out=8, groups=8, padding=(1, 1), size=(20, 20), batch=1), 3, 1),
+        (Case("1x1, large map", c_in=8, c_out=8, k=1, size=(20, 20), batch=1), 3, 1),
+        (Case("1x1, small map", c_in=64, c_out=64, k=1, size=(4, 4), batch=1), 1, 3),
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_the_gates_multiply_the_kernel_or_the_maps_whichever_has_fewer_numbers(case, kernels, maps):
+    """Made are the forged kernel and the output, again by each gate that multiplies them; a depth-wise layer's gate is as large."""
+    _, heads = random_attention(case, 4, torch.float32)
+    if case.groups > 1:
+        heads = heads._replace(filter=None)
+    x, weight = case.input(torch.float32), case.layer(4, torch.float32).weight.detach()
+    with torch.no_grad(), Made() as made:
+        odconv.layer.od_conv2d(
+            x, weight, Heads(*(head if head is None else head.detach() for head in heads)), **case.where
+        )
+    sizes = [shape.numel() for shape, _ in made.tensors]
+    assert (sizes.count(weight[0].numel()), sizes.count(x.numel())) == (kernels, maps)
+
+
 SMALL = [(calls, num_kernels, case) for calls, num_kernels, case in REACHED if case.c_in < 512]
 small = pytest.mark.parametrize(
     ("calls", "num_kernels", "case"), SMALL, ids=lambda value: getattr(value, "name", value)
