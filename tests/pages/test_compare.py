@@ -1,8 +1,9 @@
 """The Compare page without a browser: what is on side B, how the sides change places, and every kind of network beside another."""
 
+from functools import partial
+
 import pytest
 import streamlit as st
-from streamlit.testing.v1 import AppTest
 
 from odconv.attention import Settings
 from odconv.backbones import od_mobilenetv2, od_resnet18, od_resnet50, resnet18
@@ -11,20 +12,12 @@ from odconv.ui import components, engine, inference, sides
 from odconv.ui.link import MOST_KERNELS, OWN, SAME, Other, View, other_settings
 from odconv.words import say
 from tests.browser.explore import photo
-from tests.pages.test_explore import APP, STATIC, _fresh_caches, captions, sentences  # noqa: F401
+from tests.pages import test_explore
+from tests.pages.test_explore import STATIC, _fresh_caches, captions, sentences  # noqa: F401
 from tests.pages.test_kernel import CARD
 
-PAGE = "pages/compare.py"
+opened = partial(test_explore.opened, page="compare")
 ONE_KERNEL = "od_resnet18_w32_1x_tiny_imagenet.safetensors"
-
-
-def opened(*folds, **query):
-    """The page, as from the bar of Explore; ``folds``: keys of those that are open."""
-    app = AppTest.from_file(APP, default_timeout=60)
-    for fold in folds:
-        app.session_state[fold] = True
-    app.query_params.update(query)
-    return app.run().switch_page(PAGE).run()
 
 
 def whole(app):

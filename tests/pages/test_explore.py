@@ -45,9 +45,11 @@ def _fresh_caches(request):
     torch.set_num_threads(threads)
 
 
-def opened(*folds, **query):
-    """The page at a link; ``folds``: keys of those that are open."""
+def opened(*folds, page="explore", **query):
+    """A page at a link, in a new session; ``folds``: keys of those that are open."""
     app = AppTest.from_file(APP, default_timeout=60)
+    if page != "explore":
+        app.switch_page(f"pages/{page}.py")
     for fold in folds:
         app.session_state[fold] = True
     app.query_params.update(query)

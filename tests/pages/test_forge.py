@@ -12,17 +12,12 @@ from tests.pages.test_explore import _fresh_caches, captions, headings, opened, 
 from tests.pages.test_kernel import shown  # noqa: F401
 
 
-def forge(app):
-    """The same session, on the page of the lesson."""
-    return app.switch_page("pages/forge.py").run()
-
-
 def works(app):
     return not app.exception and [box.label for box in app.selectbox if box.key == "forging_layer"] == ["Layer"]
 
 
 def test_the_page_opens_on_the_first_layer_and_keeps_what_was_chosen_elsewhere():
-    app = forge(opened(sample="dahlia", t="3"))
+    app = opened(page="forge", sample="dahlia", t="3")
     assert works(app)
     assert app.selectbox(key="forging_layer").value == "layer1.0.conv1"
     assert any("temperature 3 on all heads" in caption for caption in captions(app))
@@ -33,7 +28,7 @@ def test_the_page_opens_on_the_first_layer_and_keeps_what_was_chosen_elsewhere()
 
 
 def test_another_layer_forgets_slice_and_place_of_the_one_before():
-    app = forge(opened(filter="3", channel="4", place="5,6"))
+    app = opened(page="forge", filter="3", channel="4", place="5,6")
     assert works(app)
     assert dict(app.query_params) | {"place": "5,6"} == dict(app.query_params)
     app.selectbox(key="forging_layer").set_value("layer4.1.conv2").run()
@@ -51,7 +46,7 @@ def test_another_layer_forgets_slice_and_place_of_the_one_before():
     ids=str,
 )
 def test_what_a_link_asks_for_and_is_not_there_is_one_sentence(query, sentence):
-    app = forge(opened(**query))
+    app = opened(page="forge", **query)
     assert works(app)
     assert len(sentences(app)) == 1
     assert sentence in sentences(app)[0]
@@ -68,13 +63,13 @@ def test_what_a_link_asks_for_and_is_not_there_is_one_sentence(query, sentence):
     ids=["1x1", "one kernel", "1x1, one kernel", "depth-wise"],
 )
 def test_every_kind_of_layer_is_forged(shown, model, stem, layer):  # noqa: F811
-    app = forge(shown(model(), stem, layer=layer, sample="dahlia,espresso", forge="all"))
+    app = shown(model(), stem, page="forge", layer=layer, sample="dahlia,espresso", forge="all")
     assert works(app)
     assert sentences(app) == []
 
 
 def test_a_static_network_has_nothing_to_forge(shown):  # noqa: F811
-    app = forge(shown(resnet18(5, width=8, stem="small"), sample="dahlia"))
+    app = shown(resnet18(5, width=8, stem="small"), page="forge", sample="dahlia")
     assert not app.exception
     assert say("en", "static.title") in headings(app)
     assert not any(box.key == "forging_layer" for box in app.selectbox)

@@ -17,9 +17,7 @@ def explained(app, language="en"):
 @pytest.mark.parametrize("language", ["en", "zh"])
 @pytest.mark.parametrize("page", ["explore", "start", "temperature"])
 def test_a_term_is_explained_once_on_a_page_and_again_when_the_page_runs_again(page, language):
-    app = opened(lang=language)
-    if page != "explore":
-        app = app.switch_page(f"pages/{page}.py").run()
+    app = opened(page=page, lang=language)
     assert not app.exception
     first = explained(app, language)
     assert first

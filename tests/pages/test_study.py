@@ -34,9 +34,7 @@ def seed():
 
 
 def begun(**query):
-    app = opened().switch_page("pages/study.py")
-    app.query_params.update(query)
-    return app.run().button(key="study-begin").click().run()
+    return opened(page="study", **query).button(key="study-begin").click().run()
 
 
 def answer_all(app, phase):

@@ -1,5 +1,7 @@
 """The lesson on switches without a browser: what it says, on every kind of network, and with links that ask for too much."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -12,17 +14,11 @@ from odconv.ui import effect_map, inference
 from odconv.ui.engine import FIRST, open_engine
 from odconv.ui.pictures import sample_picture
 from odconv.words import say
-from tests.pages.test_explore import APP, _fresh_caches, sentences  # noqa: F401
+from tests.pages import test_explore
+from tests.pages.test_explore import _fresh_caches, sentences  # noqa: F401
 from tests.pages.test_kernel import CARD
 
-PAGE = "pages/switches.py"
-
-
-def opened(**query):
-    """The lesson, as from the bar."""
-    app = AppTest.from_file(APP, default_timeout=60)
-    app.query_params.update(query)
-    return app.run().switch_page(PAGE).run()
+opened = partial(test_explore.opened, page="switches")
 
 
 @pytest.fixture

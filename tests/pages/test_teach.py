@@ -37,20 +37,12 @@ def answered():
         yield drawn
 
 
-def page(name, **query):
-    if name == "explore":
-        return opened(**query)
-    app = opened().switch_page(f"pages/{name}.py")
-    app.query_params.update(query)
-    return app.run()
-
-
 def query(address):
     return dict(parse_qsl(urlsplit(address).query))
 
 
 def test_a_link_says_what_was_chosen_for_the_class_and_the_list_beside_it_does_too(links):
-    app = page("teach", sample="dahlia", lang="zh")
+    app = opened(page="teach", sample="dahlia", lang="zh")
     assert not app.exception
     assert links[-1] == "start?lang=zh&sample=dahlia"
     app.button_group(key="lesson_steps").set_value(["twin", "flat"]).run()
@@ -70,7 +62,7 @@ def test_a_link_says_what_was_chosen_for_the_class_and_the_list_beside_it_does_t
 
 @pytest.mark.parametrize("name", navigation.LESSONS)
 def test_every_lesson_can_be_chosen_and_opens_by_its_link(links, name):
-    app = page("teach", **{"class-page": name, "t": "3"})
+    app = opened(page="teach", **{"class-page": name, "t": "3"})
     assert not app.exception
     assert links[-1] == navigation.address(name) + "?t=3" * (name != "start")
     assert sentences(app) == []
@@ -80,9 +72,9 @@ def test_every_lesson_can_be_chosen_and_opens_by_its_link(links, name):
 @pytest.mark.parametrize("model", ["", STATIC], ids=["dynamic", "static"])
 def test_where_choices_are_hidden_they_are_not_there(name, model):
     chosen = {"model": model} if model else {}
-    free = page(name, **chosen)
+    free = opened(page=name, **chosen)
     assert {"model", "device", "source"} <= keys(free)
-    fixed = page(name, controls="hidden", sample="dahlia", **chosen)
+    fixed = opened(page=name, controls="hidden", sample="dahlia", **chosen)
     assert not fixed.exception
     assert keys(fixed) & CHOICES == set()
     assert not any(key.startswith(("invite-", "sides_offer", "sides_copy")) for key in keys(fixed))
@@ -91,22 +83,22 @@ def test_where_choices_are_hidden_they_are_not_there(name, model):
 
 def test_a_second_picture_to_transplant_from_is_a_choice_too():
     chosen = {"sample": "dahlia", "switch": "transplanted,learned,learned,learned"}
-    assert "b_picture" in keys(page("switches", **chosen))
-    assert "b_picture" not in keys(page("switches", controls="hidden", **chosen))
+    assert "b_picture" in keys(opened(page="switches", **chosen))
+    assert "b_picture" not in keys(opened(page="switches", controls="hidden", **chosen))
 
 
 def test_a_picture_of_ones_own_is_asked_for_where_the_link_asks_for_one(links):
-    app = page("teach", source="upload", **{"class-controls": "hidden"})
+    app = opened(page="teach", source="upload", **{"class-controls": "hidden"})
     assert query(links[-1])["source"] == "upload"
     assert any(say("en", "teach.sees_own") in block.value for block in app.markdown)
-    fixed = page("explore", source="upload", controls="hidden")
+    fixed = opened(page="explore", source="upload", controls="hidden")
     assert not fixed.exception
     assert len(fixed.get("file_uploader")) == 1
     assert say("en", "source.ask_upload") in sentences(fixed)
 
 
 def test_chosen_steps_are_walked_alone_and_numbered_anew():
-    app = page("start", steps="flat,twin")
+    app = opened(page="start", steps="flat,twin")
     assert say("en", "start.of", step=1, count=2, name=say("en", "start.flat")) in headings(app)
     app.button(key="step-next").click().run()
     assert not app.exception
@@ -119,7 +111,7 @@ def test_chosen_steps_are_walked_alone_and_numbered_anew():
     ("reveal", "holds"), [("after", {"answer-flat": True}), ("never", {}), ("always", {"answer-flat": None})]
 )
 def test_an_answer_is_shown_after_a_prediction_or_held_back_or_shown_without_one(answered, reveal, holds):
-    app = page("start", step="2", answers="flat.other", reveal=reveal)
+    app = opened(page="start", step="2", answers="flat.other", reveal=reveal)
     assert not app.exception
     assert answered == holds
     assert ("task-flat" in keys(app)) == (reveal != "always")
@@ -129,7 +121,7 @@ def test_an_answer_is_shown_after_a_prediction_or_held_back_or_shown_without_one
 
 @pytest.mark.parametrize("at", range(1, 6))
 def test_every_step_can_be_read_and_asks_nothing(answered, at):
-    app = page("start", step=str(at), reveal="always")
+    app = opened(page="start", step=str(at), reveal="always")
     assert not app.exception
     assert list(answered.values()) == [None]
     assert not any(key.startswith("task-") for key in keys(app))
@@ -140,7 +132,7 @@ def test_other_lessons_hold_their_answers_back_and_show_them_at_once(answered, n
     some = {"answers": "taps.taps,suffers.channel,shuffle.none", "question": "taps"}
     for reveal, shown in (("never", 0), ("always", open_at_once)):
         answered.clear()
-        app = page(name, reveal=reveal, **some)
+        app = opened(page=name, reveal=reveal, **some)
         assert not app.exception
         assert len(answered) == shown
         assert list(answered.values()) == [None] * shown

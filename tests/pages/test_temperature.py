@@ -1,24 +1,19 @@
 """The temperature lesson without a browser: what it says, on every kind of network, and with links that ask for too much."""
 
+from functools import partial
+
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from odconv.attention import HEADS, Heads, Settings
 from odconv.backbones import od_mobilenetv2, od_resnet18, od_resnet50, resnet18
 from odconv.checkpoint import save_checkpoint
 from odconv.ui import inference, tempering
 from odconv.words import say
-from tests.pages.test_explore import APP, _fresh_caches, captions, in_force, sentences  # noqa: F401
+from tests.pages import test_explore
+from tests.pages.test_explore import _fresh_caches, captions, in_force, sentences  # noqa: F401
 from tests.pages.test_kernel import CARD
 
-PAGE = "pages/temperature.py"
-
-
-def opened(**query):
-    """The lesson, as from the bar."""
-    app = AppTest.from_file(APP, default_timeout=60)
-    app.query_params.update(query)
-    return app.run().switch_page(PAGE).run()
+opened = partial(test_explore.opened, page="temperature")
 
 
 @pytest.fixture
@@ -104,9 +99,7 @@ def test_four_temperatures_in_a_link_have_four_dials_and_one_takes_the_furthest_
 
 
 def test_explore_shows_four_temperatures_that_it_has_no_dials_for():
-    app = AppTest.from_file(APP, default_timeout=60)
-    app.query_params["t"] = "20,1,1,0.1"
-    app.run()
+    app = test_explore.opened(t="20,1,1,0.1")
     assert not app.exception
     assert in_force(app) == "In force: temperature spatial 20, channel 1, filter 1, kernel 0.1."
     assert app.query_params["t"] == "20,1,1,0.1"
@@ -134,7 +127,7 @@ def test_a_guess_goes_into_the_link_and_another_one_takes_its_place(shown):
 def test_what_the_network_met_in_training_comes_from_its_card(shown):
     app = shown(od_resnet18(5, width=8, stem="small"))
     assert not any("from its card" in caption for caption in captions(app))
-    shipped = AppTest.from_file(APP, default_timeout=60).run().switch_page(PAGE).run()
+    shipped = opened()
     assert any("temperature 30 to 1 over 6 epochs (geometric)" in caption for caption in captions(shipped))
 
 
