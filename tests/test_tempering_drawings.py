@@ -102,7 +102,7 @@ def line(chart, name):
 
 
 def test_every_point_of_the_curves_is_a_pass_of_its_own(sweep, small_model, images):
-    data = json.loads(json.dumps(drawings.curves_data("en", sweep, LAYER, CLASSES), allow_nan=False))
+    data = json.loads(json.dumps(drawings.curves_data("en", sweep, LAYER, CLASSES, Settings()), allow_nan=False))
     probability, effective, gates = data["charts"]
     best = int(explain(small_model, images[:1]).logits[0].argmax())
     assert data["temperatures"] == list(CURVE)
@@ -121,7 +121,7 @@ def test_every_point_of_the_curves_is_a_pass_of_its_own(sweep, small_model, imag
 
 
 def test_the_kernels_norm_is_drawn_as_what_the_gates_leave_and_as_times_the_trained_one(sweep):
-    passed, norm = drawings.shrinking_data("en", sweep, LAYER, CLASSES)["charts"]
+    passed, norm = drawings.shrinking_data("en", sweep, LAYER, CLASSES, Settings())["charts"]
     for name, readings in (("gain may change", sweep.free), ("gain held", sweep.kept)):
         np.testing.assert_allclose(line(passed, name), [r.passed(LAYER) for r in readings.values()], atol=6e-5)
         wanted = [r.norms[LAYER] / sweep.trained.norms[LAYER] for r in readings.values()]
@@ -130,12 +130,20 @@ def test_the_kernels_norm_is_drawn_as_what_the_gates_leave_and_as_times_the_trai
     assert line(norm, "gain may change")[CURVE.index(1.0)] == 1.0
 
 
+@pytest.mark.parametrize("settings", [Settings(), Settings(Heads(30.0, 1.0, 2.0, 0.5))])
+def test_curves_know_the_temperatures_before_the_dials_are_drawn(sweep, settings):
+    for draw in (drawings.curves_data, drawings.shrinking_data):
+        assert draw("en", sweep, LAYER, CLASSES, settings)["divisors"] == list(settings.divisors)
+
+
 def test_one_kernel_has_no_curve_of_effective_kernels_and_the_chart_says_why(shake, images):
     model = shake(od_resnet50(5, width=8, stem="small", num_kernels=1)).eval().requires_grad_(False)
     readings = {t: take_reading(model, images[:1], Settings(t)) for t in (0.1, 1.0, 30.0)}
     sweep = Sweep(readings, readings)
-    assert drawings.curves_data("en", sweep, "layer1.0.conv1", CLASSES)["charts"][1]["absent"].startswith("K = 1")
-    two_gates = drawings.shrinking_data("en", sweep, "layer1.0.conv1", CLASSES)
+    assert drawings.curves_data("en", sweep, "layer1.0.conv1", CLASSES, Settings())["charts"][1]["absent"].startswith(
+        "K = 1"
+    )
+    two_gates = drawings.shrinking_data("en", sweep, "layer1.0.conv1", CLASSES, Settings())
     assert two_gates["charts"][0]["guide"] == {"value": 1 / 4, "name": "limit, 1/4"}
     assert "in the limit 1/4" in two_gates["sentence"]
 
@@ -173,4 +181,4 @@ def test_every_sentence_of_the_lesson_exists_in_every_language(language, sweep):
     for hot, kept in ((0.88, 0.89), (0.1, 0.8), (0.1, 0.3), (0.1, 0.05)):
         free = {1.0: reading(0.9), 30.0: reading(hot)}
         assert "1/8" in describe_trap(language, Sweep(free, free | {30.0: reading(kept)}), "a", ("x", "y"))
-    assert drawings.curves_data(language, sweep, LAYER, CLASSES)["charts"]
+    assert drawings.curves_data(language, sweep, LAYER, CLASSES, Settings())["charts"]

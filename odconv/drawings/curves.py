@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from odconv.attention import Settings
 from odconv.drawings.describe import head_name, join_list, join_sentences
 from odconv.drawings.names import clean_name, first_synonym
 from odconv.drawings.numbers import json_number
@@ -27,7 +28,7 @@ class Sweep(NamedTuple):
         return self.free[1.0]
 
 
-def curves_data(language: str, sweep: Sweep, layer: str, classes: Sequence[str]) -> dict[str, Any]:
+def curves_data(language: str, sweep: Sweep, layer: str, classes: Sequence[str], settings: Settings) -> dict[str, Any]:
     """The data of ``curves.js``: probability of the first choice as trained, effective kernels and mean gates.
 
     Args:
@@ -35,6 +36,7 @@ def curves_data(language: str, sweep: Sweep, layer: str, classes: Sequence[str])
         sweep: of one picture.
         layer: whose effective kernels are drawn beside the mean over layers.
         classes: names in the order of the logits.
+        settings: what is in force; its temperatures are marked until the page's dials are drawn.
     """
     best = sweep.trained.first_choice
     name = first_synonym(classes[best])
@@ -70,10 +72,12 @@ def curves_data(language: str, sweep: Sweep, layer: str, classes: Sequence[str])
             (0.5, ""),
         ),
     ]
-    return _data(language, sweep, charts)
+    return _data(language, sweep, charts, settings)
 
 
-def shrinking_data(language: str, sweep: Sweep, layer: str, classes: Sequence[str]) -> dict[str, Any]:
+def shrinking_data(
+    language: str, sweep: Sweep, layer: str, classes: Sequence[str], settings: Settings
+) -> dict[str, Any]:
     """The data of ``curves.js`` for the norm of one layer's kernel, with sentences on what it loses; arguments as above."""
     count = len(sweep.trained.gates[layer])
     free, kept = sweep.free.values(), sweep.kept.values()
@@ -90,7 +94,7 @@ def shrinking_data(language: str, sweep: Sweep, layer: str, classes: Sequence[st
         )
         for lines in [[_line(names[i], "ink", bool(i), values[i]) for i in range(2)]]
     ]
-    return _data(language, sweep, charts) | {"sentence": describe_trap(language, sweep, layer, classes)}
+    return _data(language, sweep, charts, settings) | {"sentence": describe_trap(language, sweep, layer, classes)}
 
 
 def describe_trap(language: str, sweep: Sweep, layer: str, classes: Sequence[str]) -> str:
@@ -204,8 +208,9 @@ def _chart(
     }
 
 
-def _data(language: str, sweep: Sweep, charts: list[dict[str, Any]]) -> dict[str, Any]:
+def _data(language: str, sweep: Sweep, charts: list[dict[str, Any]], settings: Settings) -> dict[str, Any]:
     return {
+        "divisors": list(settings.divisors),
         "temperatures": list(sweep.free),
         "charts": charts,
         "sentence": "",

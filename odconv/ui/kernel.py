@@ -89,7 +89,7 @@ def choose_slice(found: KernelView, compared: bool) -> bool:
     picked = not any(index is not None and index < count for index, count in asked)
     if any(index is not None and index >= count for index, count in asked):
         st.info(say("forge.no_slice", filters=found.filters - 1, channels=found.channels - 1))
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+    with st.container(key="slice", horizontal=True, vertical_alignment="bottom", gap="medium"):
         for field, shown, count in (
             ("filter", found.filter, found.filters),
             ("channel", found.channel, found.channels),

@@ -273,7 +273,7 @@ def _say_more(a: Half, b: Half, one: Side, two: Side) -> None:
         except BusyError:
             return
         if sentence := familiar.to_sentence(half.picture, trained.logits, half.engine.checkpoint.card):
-            st.caption(f"{letter}: {sentence}")
+            st.caption(say("sides.side_picture", side=letter, sentence=sentence))
     if not chosen.fixed:
         st.caption(say("sides.own_pictures"))
 

@@ -105,7 +105,7 @@ def describe(engine: Engine, pictures: Sequence[Picture], page: str, seen: View)
     """What a class sees, line by line, as Markdown. ``seen``: its view, of the lesson on ``page``."""
     lines = [text.markdown("teach.sees_page", page=say(f"page.{page}"))]
     if page == "start":
-        lines += [f"{say('teach.sees_step', step=i)} {say(f'start.{step}')}" for i, step in enumerate(seen.path, 1)]
+        lines += [say("teach.sees_step", step=i, name=say(f"start.{step}")) for i, step in enumerate(seen.path, 1)]
     lines.append(_describe_pictures(pictures, page, seen))
     if page != "start" and engine.checkpoint.dynamic:
         settings = drawings.describe_settings(language(), engine.normalize(seen.settings))

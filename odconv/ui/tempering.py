@@ -103,13 +103,13 @@ def _show_curves(engine: Engine, picture: Picture, name: str, was_complete: bool
         return
     if not was_complete and not live.dragged():
         st.rerun()  # without the fragment's own runs
-    classes = engine.checkpoint.card.classes
+    classes, now = engine.checkpoint.card.classes, temperatures.settings()
     name_of_first = drawings.first_synonym(classes[sweep.trained.first_choice])
     st.caption(text.markdown("temper.curves_note", count=len(CURVE), name=name_of_first))
-    components.curves(drawings.curves_data(language(), sweep, name, classes))
+    components.curves(drawings.curves_data(language(), sweep, name, classes, now))
     st.subheader(say("temper.trap"), anchor=False)
     st.markdown(say("temper.trap_note"))
-    components.curves(drawings.shrinking_data(language(), sweep, name, classes), key="shrinking")
+    components.curves(drawings.shrinking_data(language(), sweep, name, classes, now), key="shrinking")
 
 
 def _sweep_on(engine: Engine, picture: Picture) -> Sweep | None:
