@@ -282,9 +282,7 @@ def find_twin(
     }
     apart = one.first != other.first
     reasons = [
-        Phrase(
-            "start.twin_kernels", {"layer": layer, "size": f"{size:.2g}", "dynamic": f"{difference_of(dynamic):.2g}"}
-        ),
+        Phrase("start.twin_kernels", {"layer": layer, "dynamic": f"{difference_of(dynamic):.2g}"}),
         Phrase("start.twin_apart" if apart else "start.twin_alike", says),
     ]
     if right_of is not None:

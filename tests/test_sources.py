@@ -46,7 +46,7 @@ def page(seed):
                 assert {member.source for member in state()[0]} <= {offered}
         elif act == "compare":
             on = draw.random() < 0.7
-            sources._switch_comparing(on)
+            sources._switch_comparing(on, view.current())
             assert state()[1] == shown
             assert state()[0] == (before if on else before and [shown])
             if not on and before:
@@ -55,7 +55,7 @@ def page(seed):
         elif act == "pick":
             id = draw.choice([*list(samples())[:10], *STIMULI, *uploads.own_pictures(source), "nothing"])
             picked = Member(source, id)
-            sources._pick(id)
+            sources._pick(id, view.current())
             after, now = state()
             if id not in sources._available(view.current()):
                 assert (after, now) == (before, shown)
@@ -127,3 +127,27 @@ def looked_into(**fields):
 )
 def test_links_from_before_mean_what_they_meant_and_new_ones_name_their_sources(fields, keys):
     assert looked_into(**fields) == str(keys)
+
+
+def own_page():
+    """A page looks into pictures of its own, and the visitor has chosen none yet."""
+    from dataclasses import replace
+
+    import streamlit as st
+
+    from odconv.ui import link, sources, view
+
+    def picked(id, *own):
+        st.session_state["view"] = link.View()
+        sources._pick(id, replace(link.View(), samples=own, compare=len(own) > 1))
+        return [member.id for member in sources.members(view.current())]
+
+    assert picked("espresso", "tabby-cat") == ["espresso"]
+    assert picked("rocket", "tabby-cat") == ["rocket"]
+    assert picked("tabby-cat", "tabby-cat") == ["tabby-cat"]
+    assert picked("raccoon", "espresso", "rocket") == ["espresso", "rocket", "raccoon"]
+    assert picked("espresso", "espresso", "rocket") == ["rocket"]
+
+
+def test_a_click_on_a_page_with_pictures_of_its_own_starts_from_those():
+    assert not AppTest.from_function(own_page).run().exception

@@ -111,16 +111,16 @@ def test_the_largest_kernel_share_is_told_at_each_temperature():
 @pytest.mark.parametrize(
     ("hot", "held", "flat", "told"),
     [
-        (0, 1, 1, "With the means put back, T\u00a0=\u00a030 says bee (1.00), as flat heads do"),
-        (0, 1, 2, "T\u00a0=\u00a030 says bee (1.00), and flat heads say cat"),
-        (2, 0, 2, "both say cat"),
+        (0, 1, 1, "says bee (1.00); all heads flat, which keeps that mean too, say the same"),
+        (0, 1, 2, "says bee (1.00); all heads flat, which keeps that mean too, say cat"),
+        (2, 0, 2, "say cat for this picture, too"),
     ],
 )
 def test_why_a_high_temperature_differs_from_flat_heads_is_told_by_holding_the_gain(hot, held, flat, told):
     shares = np.eye(3)
     cases = {0.1: case(shares[0], 0, gates(0.9)), 1.0: case(shares[0]), 30.0: case(shares[hot], 0, gates(0.5))}
     found = texts(start.find_temperature(cases, case(shares[held]), case(shares[flat]), MEANS, NAMES, "conv"))
-    assert "0.30 to 0.70 over all layers. T\u00a0=\u00a030 moves these means to 0.48 to 0.52" in found
+    assert "0.30 to 0.70 over all layers; at T\u00a0=\u00a030, 0.48 to 0.52" in found
     assert told in found
 
 
@@ -160,7 +160,7 @@ def test_a_static_network_can_tell_pictures_apart_with_one_kernel_or_not():
     one, other = case([0.8, 0.1, 0.1], 0.3), case([0.1, 0.8, 0.1], 0.3)
     apart = start.find_twin([one, other], dynamic, NAMES, "conv", (54.8, 52.6, 10_000))
     assert apart.right == ("apart",)
-    assert "differ by 0," in texts(apart)
+    assert "has the same kernel for both pictures" in texts(apart)
     assert "54.8 %, ODConv here in 52.6 %" in texts(apart)
     assert start.find_twin([one, one], dynamic, NAMES, "conv", None).right == ("same",)
     better = texts(start.find_twin([one, other], dynamic, NAMES, "conv", (50.0, 60.0, 9)))
@@ -271,6 +271,15 @@ def test_w2_follows_the_grating(ask):
     assert start.find_grating(by_angle, {}, LAYER).right == ("w2",)
     assert by_angle[90.0][1] > 0.7
     assert by_angle[180.0][0] > 0.99
+
+
+def test_means_of_channels_notice_the_direction_of_stripes_and_nothing_else(ask):
+    checkpoint = ask("espresso")[1]
+    angles, batch = draw_sweep("grating", checkpoint.card)
+    record = explain(checkpoint.model, batch[[list(angles).index(angle) for angle in TURN]], keep_input_of=LAYER)
+    start, turned, back = record.layers[LAYER].input.mean(axis=(2, 3))
+    assert abs(turned - start).max() > 0.5 * abs(start).max()
+    assert abs(back - start).max() < 1e-3 * abs(start).max()
 
 
 def test_the_static_twin_tells_espresso_from_the_rocket_and_is_right_more_often(ask):

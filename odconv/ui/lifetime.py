@@ -21,6 +21,7 @@ from streamlit.runtime import Runtime
 log = logging.getLogger(__name__)
 
 SWEEPS = 5  # within the time that a session is kept
+LEAST_GAP = 2.0  # seconds between two: a file that a click has made is fetched within them
 
 
 @asynccontextmanager
@@ -35,7 +36,7 @@ async def sweeping(_app: object) -> AsyncIterator[None]:
 
 async def _sweep_on(runtime: Runtime) -> None:
     while True:
-        await asyncio.sleep(st.get_option("server.disconnectedSessionTTL") / SWEEPS)
+        await asyncio.sleep(max(st.get_option("server.disconnectedSessionTTL") / SWEEPS, LEAST_GAP))
         try:
             sweep(runtime)
         except Exception:

@@ -143,7 +143,7 @@ def _choose_source(view: View) -> None:
             say("source.compare"),
             key="compare",
             value=is_comparing(view),
-            then=_switch_comparing,
+            then=lambda on: _switch_comparing(on, view),
             help=say("source.compare_help", most=MOST_PICTURES),
         )
 
@@ -157,8 +157,15 @@ def _show_source(source: str) -> None:
         change(source=source, compared=(), shown=1)
 
 
-def _switch_comparing(on: bool) -> None:
+def _adopt(shown: View) -> None:
+    """Where a page looks into pictures of its own, since the visitor chose none, those become the visitor's: what is chosen next adds to them or replaces them."""
+    if shown.source == current().source and members(shown) != members(current()):
+        change(samples=shown.samples, compare=shown.compare, compared=shown.compared, shown=shown.shown)
+
+
+def _switch_comparing(on: bool, looked_into: View) -> None:
     """The *Several* switch was turned. When comparing ends, the picture that is shown stays, alone, and its source is offered."""
+    _adopt(looked_into)
     view = current()
     if on or not members(view):
         change(compare=bool(on))
@@ -170,8 +177,9 @@ def _switch_comparing(on: bool) -> None:
     _look_into([shown], shown, source=shown.source, compare=False)
 
 
-def _pick(id: object) -> None:
-    """A picture that is offered was clicked; ``id`` comes from a browser."""
+def _pick(id: object, shown: View) -> None:
+    """A picture that is offered was clicked; ``id`` comes from a browser. ``shown``: what the page looks into."""
+    _adopt(shown)
     view = current()
     if not isinstance(id, str) or id not in _available(view):
         return
@@ -254,7 +262,7 @@ def _offer(pictures: Iterable[tuple[str, Picture]], view: View, captions: bool =
         for id, one in pictures
     ]
     chosen = [member.id for member in members(view) if member.source == view.source]
-    components.gallery(entries, chosen, _pick, say("source.gallery"))
+    components.gallery(entries, chosen, lambda id: _pick(id, view), say("source.gallery"))
 
 
 def _offer_samples(view: View) -> None:

@@ -97,13 +97,13 @@ def _show_ways(engine: Engine, step: str, looked_into: View) -> None:
     with st.container(key="ways", horizontal=True, gap="small"):
         if at > 1:
             st.button(say("start.back"), key="step-back", on_click=lambda: view.change(step=at - 1))
+        kind: Literal["primary", "secondary"] = "primary" if step in dict(view.current().answers) else "secondary"
         if at < len(path):
             name = say(f"start.{path[at]}")
-            kind: Literal["primary", "secondary"] = "primary" if step in dict(view.current().answers) else "secondary"
             st.button(
                 say("start.next", name=name), key="step-next", type=kind, on_click=lambda: view.change(step=at + 1)
             )
-        elif not fixed and st.button(say("start.next_page"), key="step-forge", type="primary"):
+        elif not fixed and st.button(say("start.next_page"), key="step-forge", type=kind):
             st.switch_page("pages/forge.py")
         if not fixed and st.button(say("start.explore"), key="step-explore", type="tertiary"):
             fields = ("source", "samples", "compare", "compared", "stimulus", "knob")

@@ -27,7 +27,7 @@ GO_TO = """(link) => new Promise((done, fail) => {
   };
   look();
 })"""
-KEPT = 4  # seconds for which the server remembers a browser that is gone
+KEPT = 2  # seconds for which the server remembers a browser that is gone
 VIEWPORT = {"width": 1360, "height": 900}
 
 

@@ -98,6 +98,10 @@ def test_the_path_asks_first_shows_pytorchs_numbers_and_outlives_reload_and_back
     page.reload()
     expect_cases(page, tabby, record_of(sample("tabby-cat"), Settings(ablate=HEADS)))
     assert query(page) == {"step": "2", "answers": "kernels.same,flat.other"}
+    page.locator(".st-key-gallery").get_by_title("Espresso").click()  # which other pages look into by themselves
+    expect_cases(page, espresso, record_of(sample("espresso"), Settings(ablate=HEADS)))
+    page.locator(".st-key-own button").click()
+    expect_cases(page, tabby, record_of(sample("tabby-cat"), Settings(ablate=HEADS)))
     page.locator(".st-key-step-next button").click()
     expect_cases(page, tabby)
     answer(page, "temperature", "neither")
