@@ -357,8 +357,9 @@ def test_a_printed_page_has_the_photo_the_bars_and_every_layer_and_no_controls_b
     display = "(all) => [...new Set(all.map((one) => getComputedStyle(one).display))]"
     blocks = page.locator(".st-key-screen, .st-key-screen > *, .st-key-screen [data-testid=stColumn] > *")
     assert set(blocks.evaluate_all(display)) <= {"block", "none"}
-    for shut in (".st-key-takeaway", ".st-key-pictures"):
+    for shut in (".st-key-takeaway", ".st-key-pictures", ".st-key-slice"):
         expect(page.locator(shut)).to_be_hidden()
+    assert not any(mark.is_visible() for mark in page.locator(".st-key-beginning p button").all())
 
 
 def test_a_chinese_browser_is_spoken_to_in_chinese_and_can_choose_english(server, new_page):
@@ -384,11 +385,13 @@ def test_an_iphone_is_not_offered_heic_so_that_it_converts_its_photos_itself(ser
 
 def test_a_hostile_name_of_a_good_photo_stays_text(visit):
     name = "<img src=x onerror=alert(1)> **x** $x$ :red[x].jpg"
-    page = visit("?source=upload")
+    page = visit("?source=upload", viewport={"width": 1366, "height": 768})
     upload(page, name, photo())
     expect_numbers(page, record_of(photo()))
     expect(page.locator("img[src=x]")).to_have_count(0)
     expect(page.locator(".st-key-photo figcaption").first).to_have_text(name)
+    glance = page.locator(".st-key-glance svg").first.bounding_box()  # the file picker leaves room for all of it
+    assert glance["y"] + glance["height"] <= 768
 
 
 def opened_offline(page, new_page, path):
