@@ -599,7 +599,7 @@ def test_a_gallery_that_sends_nonsense_changes_nothing(picked):
         from odconv.ui.link import Offer
 
         view.start(Offer(["a.pth"], list(sources.samples())))
-        sources._pick(picked)
+        sources._pick(picked, view.current())
         st.text(view.current().samples)
 
     app = AppTest.from_function(page, kwargs={"picked": picked}).run()
