@@ -151,3 +151,31 @@ def own_page():
 
 def test_a_click_on_a_page_with_pictures_of_its_own_starts_from_those():
     assert not AppTest.from_function(own_page).run().exception
+
+
+def read_files():
+    """The same files come twice: they are read and dropped, and gone the second time."""
+    from io import BytesIO
+
+    import streamlit as st
+    from PIL import Image
+    from streamlit.runtime.uploaded_file_manager import DeletedFile
+
+    from odconv.ui import link, uploads
+
+    class File(BytesIO):
+        name, file_id = "mine.png", "1"
+
+    st.session_state["view"] = link.View()
+    st.session_state["upload-round"] = 0
+    new, file = [], File()
+    Image.new("RGB", (9, 9)).save(file, "PNG")
+    uploads._add_files("upload", [file], new.append)
+    uploads._add_files("upload", [DeletedFile("1")], new.append)
+    assert [len(ids) for ids in new] == [1]
+    assert list(uploads.own_pictures("upload")) == new[0]
+    assert st.session_state["upload-round"] == 1
+
+
+def test_a_file_that_comes_again_after_it_was_read_is_left_alone():
+    assert not AppTest.from_function(read_files).run().exception

@@ -9,6 +9,7 @@ from typing import Any
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.uploaded_file_manager import DeletedFile
 
 from odconv import images
 from odconv.ui import text
@@ -79,7 +80,12 @@ def _offered_endings(browser: str) -> list[str]:
 
 
 def _add_files(source: str, files: Sequence[Any], on_new: Callable[[list[str]], None]) -> None:
-    """Read what a visitor has brought, keep the good pictures, say why the others were refused, and drop the files."""
+    """Read what a visitor has brought, keep the good pictures, say why the others were refused, and drop the files.
+
+    What a visitor does while the run after that still draws comes with the same files once more, which are gone by then.
+    """
+    if any(isinstance(file, DeletedFile) for file in files):
+        return
     own = own_pictures(source)
     new: list[str] = []
     refused: list[tuple[str, SayableError]] = []
