@@ -118,8 +118,8 @@ def frail(server, kept_page):
 def visit(server, kept_page):
     """visit(link) -> the app at a link, ``forge?sample=rocket``, in one page for many tests: to load it anew takes seconds each time.
 
-    It goes to the link as Back does, so the session is an old one; its window and media are as at first, and
-    there are no uploads.
+    It goes to the link as Back does, so the session is an old one; its window and media are as at first,
+    folds are closed, and there are no uploads.
     """
     kept_page.problems.clear()
 
@@ -130,6 +130,8 @@ def visit(server, kept_page):
         page.emulate_media(media="screen", color_scheme=color_scheme)
         if not page.locator("[data-test-connection-state=CONNECTED]").count():  # the first time, or the server was gone
             open_page(page, server.url)
+        for fold in page.locator("[data-testid=stExpander] details[open] > summary").all():
+            fold.click()  # it would stay open in this session
         if kept_page.uploaded:
             page.evaluate(GO_TO, "?source=upload")
             forget = page.locator(".st-key-forget button")
