@@ -176,6 +176,11 @@ def read_files():
     assert list(uploads.own_pictures("upload")) == new[0]
     assert st.session_state["upload-round"] == 1
 
+    other = File()
+    Image.new("RGB", (9, 9), "red").save(other, "PNG")
+    uploads._add_files("upload", [DeletedFile("1"), other], new.append)
+    assert list(uploads.own_pictures("upload")) == [*new[0], *new[1]]
+
 
 def test_a_file_that_comes_again_after_it_was_read_is_left_alone():
     assert not AppTest.from_function(read_files).run().exception

@@ -84,12 +84,12 @@ def _add_files(source: str, files: Sequence[Any], on_new: Callable[[list[str]], 
 
     What a visitor does while the run after that still draws comes with the same files once more, which are gone by then.
     """
-    if any(isinstance(file, DeletedFile) for file in files):
+    brought = [file for file in files if file is not None and not isinstance(file, DeletedFile)]
+    if not brought and any(isinstance(file, DeletedFile) for file in files):
         return
     own = own_pictures(source)
     new: list[str] = []
     refused: list[tuple[str, SayableError]] = []
-    brought = [file for file in files if file is not None]
     left_out = len(brought) - MOST_FILES
     for i, file in enumerate(brought[:MOST_FILES]):
         if len(new) == MOST_PICTURES:

@@ -11,12 +11,15 @@ const drawDials = (root, data, act) => {
   follow(state.pace);
 };
 
+const NOT_YET = [404, 429, 503]; // the page is being run, another step is being answered, or others keep the network
+const AGAIN = 200; // ms after which the server is asked again then
+
 // Ask for the figures under what is turned to. The page is not run for them.
 const askRedraw = async ({ data, pace }, message) => {
   const options = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(message) };
   const reply = await fetch(data.redraw, options).catch(() => null);
   const figures = reply?.ok ? await reply.json().catch(() => null) : null;
-  if (!figures) return missRedraw(pace, message.seq);
+  if (!figures) return missRedraw(pace, message.seq, NOT_YET.includes(reply?.status) ? AGAIN : PATIENCE);
   if (!hearRedraw(pace, message.seq)) return;
   follow(pace); // before the figures are redrawn: meanwhile the server computes the next ones
   for (const [key, figure] of Object.entries(figures)) redrawFigure(key, figure);

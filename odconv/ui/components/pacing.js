@@ -32,9 +32,12 @@ const hearRedraw = (pace, seq) => {
   return true;
 };
 
-// No redraw came for what was sent: it is sent again, with what was changed since, when it has waited for too long.
-const missRedraw = (pace, seq) => {
-  if (pace.sent?.seq === seq) pace.unsent = merged(pace.sent, pace.unsent);
+// No redraw came for what was sent: it is sent again, with what was changed since, `gap` ms from now.
+const missRedraw = (pace, seq, gap) => {
+  if (pace.sent?.seq === seq) {
+    pace.unsent = merged(pace.sent, pace.unsent);
+    pace.lastAt = performance.now() + gap - PATIENCE;
+  }
   follow(pace);
 };
 
