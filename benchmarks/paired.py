@@ -43,7 +43,7 @@ from odconv.training.data import DataError, write_whole
 
 QUICK = {"classes": 40, "parent_epochs": 4, "epochs": 6, "batch": 128}
 RESERVE = 25.0  # s, of a budget, for measuring
-SLACK = 1.08  # an epoch takes longer than its steps
+SLACK, BETWEEN = 1.05, 0.02  # an epoch takes longer than its steps: by a share of them, and by seconds for each run
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -88,6 +88,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             if options.data is None:
                 raise PairedError("--data is needed: the folder of the data set.")
             _run(options, plan, names)
+        if options.calibrate:
+            return
         print(report(read(options.out)))
     except (DataError, PairedError) as error:
         sys.exit(str(error))
@@ -161,7 +163,9 @@ def _work(
         if options.calibrate:
             calibrate(options, plan, data, arms)
             return
-        for tasks in groups(seeds, arms, plan.start == "parent" and not options.parent, at_once=device.type == "cuda"):
+        parents = plan.start == "parent" and not options.parent
+        at_once = device.type == "cuda" or options.budget_seconds is not None  # epochs are chosen once, for all
+        for tasks in groups(seeds, arms, parents, at_once):
             tasks = [task for task in tasks if not result_path(options.out, task).is_file()]
             trainings = [begin(options, plan, data, task) for task in tasks]
             if options.budget_seconds and tasks and tasks[0].arm != PARENT:
@@ -209,7 +213,7 @@ def _choose_epochs(options: argparse.Namespace, plan: Plan, trainings: Sequence[
     with together.slowest.get_lock():
         together.slowest.value = max(together.slowest.value, taken)
     if together.wait():  # one of them decides
-        epoch = together.slowest.value * trainings[0].per_epoch * SLACK
+        epoch = together.slowest.value * trainings[0].per_epoch * SLACK + BETWEEN * len(trainings)
         left = options.budget_seconds - (time.time() - options.began) - RESERVE
         together.epochs.value = max(2, int(left / epoch))
         _write_plan(options.out, replace(plan, epochs=together.epochs.value))

@@ -7,9 +7,11 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -41,6 +43,20 @@ class Task:
     @property
     def name(self) -> str:
         return f"{self.arm}_{self.seed}"
+
+
+@lru_cache(maxsize=16)  # arms of one seed ask one after the other
+def draw(
+    seed: int, which: int, epoch: int, pictures: int, steps: int, batch: int, padding: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What an epoch draws: pictures (steps, batch), by how much they move (steps, batch, 2), which are mirrored (steps, batch).
+
+    ``which``: 1 for what a parent is trained on, 0 for its arms.
+    """
+    order = stream(seed, Purpose.ORDER, which, epoch).permutation(pictures)[: steps * batch].reshape(steps, batch)
+    random = stream(seed, Purpose.AUGMENTATION, which, epoch)
+    moves = random.integers(-padding, padding + 1, (steps, batch, 2))
+    return order, moves, random.integers(0, 2, (steps, batch)) == 1
 
 
 class Training:
@@ -105,11 +121,9 @@ class Training:
         """Draw the order, the crops and the mirrored pictures of the next epoch, the same in all arms of a seed."""
         epoch, steps, batch = len(self.losses), self.per_epoch, self.plan.batch
         seed, which = self.task.seed, int(self.task.arm == PARENT)
-        order = stream(seed, Purpose.ORDER, which, epoch).permutation(len(self.data.train))[: steps * batch]
-        random, reach = stream(seed, Purpose.AUGMENTATION, which, epoch), self.plan.padding
-        self._put(self.order, order.reshape(steps, batch))
-        self._put(self.moves, random.integers(-reach, reach + 1, (steps, batch, 2)))
-        self._put(self.mirrored, random.integers(0, 2, (steps, batch)) == 1)
+        drawn = draw(seed, which, epoch, len(self.data.train), steps, batch, self.plan.padding)
+        for place, values in zip((self.order, self.moves, self.mirrored), drawn, strict=True):
+            self._put(place, values)
         progress = [(epoch + (step + 0.5) / steps) / self.plan.epochs for step in range(steps)]
         self._put(self.rates, [self.plan.learning_rate(each) for each in progress])
         self._put(self.temperatures, [self.plan.temperature(each) for each in progress])
@@ -310,7 +324,7 @@ def _frozen(training: Training, pictures: int) -> dict[nn.Module, Any]:
     sums: dict[nn.Module, list[Tensor | None]] = {}
 
     def note(branch: nn.Module, inputs: Any, logits: Heads[Tensor]) -> None:
-        made = [None if head is None else head.float() for head in logits]
+        made = [None if head is None else head.to(torch.promote_types(head.dtype, torch.float32)) for head in logits]
         gates = [None if head is None else torch.sigmoid(head).sum(0) for head in made[:3]]
         gates.append(None if made[3] is None else made[3].softmax(1).sum(0))
         before = sums.get(branch, [0.0] * 4)
@@ -323,7 +337,7 @@ def _frozen(training: Training, pictures: int) -> dict[nn.Module, Any]:
 
     def fixed(means: list[Tensor | None]) -> Any:
         logits = [None if mean is None else (mean / len(places)) for mean in means]
-        logits[:3] = [None if mean is None else torch.logit(mean.double()).float() for mean in logits[:3]]
+        logits[:3] = [None if mean is None else torch.logit(mean.double()).to(mean.dtype) for mean in logits[:3]]
         logits[3] = None if logits[3] is None else logits[3].log()
 
         def hook(branch: nn.Module, inputs: Any, own: Heads[Tensor]) -> Heads[Tensor]:
