@@ -41,7 +41,7 @@ from benchmarks.pairs.training import PairedError, Task, Training, fit, right, r
 from odconv.training.compute import full_float32
 from odconv.training.data import DataError, write_whole
 
-QUICK = {"classes": 40, "parent_epochs": 4, "epochs": 6, "batch": 128}
+QUICK = {"classes": 40, "parent_epochs": 4, "epochs": 10, "batch": 128}
 RESERVE = 25.0  # s, of a budget, for measuring
 SLACK, BETWEEN = 1.05, 0.02  # an epoch takes longer than its steps: by a share of them, and by seconds for each run
 
@@ -209,6 +209,8 @@ def parent_weights(options: argparse.Namespace, seed: int) -> dict[str, torch.Te
 def _choose_epochs(options: argparse.Namespace, plan: Plan, trainings: Sequence[Training], together: _Together) -> Plan:
     """As many epochs for all as fit into what is left of the budget, by what a step takes while all processes work."""
     together.wait()
+    seconds_per_step(trainings, 3)  # first replays take longer
+    together.wait()
     taken = seconds_per_step(trainings)
     with together.slowest.get_lock():
         together.slowest.value = max(together.slowest.value, taken)
@@ -365,8 +367,8 @@ def _compare(name: str, some: dict[int, Any], others: dict[int, Any], what: str)
         *shown,
         f"{np.mean(own):.2f}",
         f"{np.mean([100 * theirs.mean() for _, theirs in bits.values()]):.2f}",
-        f"{mean:+.2f}",
-        f"{low:+.2f} to {high:+.2f}" if len(seeds) > 1 else "one pair",
+        f"{mean:+z.2f}",
+        f"{low:+z.2f} to {high:+z.2f}" if len(seeds) > 1 else "one pair",
         f"{statistics.sign_flip_p(wins):.4f}",
         f"{sum(gained):,}",
         f"{sum(lost):,}",
