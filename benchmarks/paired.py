@@ -335,7 +335,7 @@ def report(entries: Sequence[dict[str, Any]]) -> str:
         f"{first['device']}, Python {first['versions']['python']}, torch {first['versions']['torch']}, {first['precision']}; "
         f"top-1 % on {first['measured']:,} pictures of {first['measured_on']}",
         "plan: " + ", ".join(f"{name} {value}" for name, value in first["plan"].items()),
-        "s an arm: " + ", ".join(f"{arm} {value:.0f}" for arm, value in seconds.items()),
+        "s of training, shared equally by what was trained together: " + ", ".join(f"{arm} {value:.0f}" for arm, value in seconds.items()),
         "",
         _row("arm", "parameters", "multiply-adds", "pairs", "top-1", "static", "difference", "95 % interval", "sign-flip p",
              "right alone", "twin alone", "McNemar p"),
