@@ -15,8 +15,8 @@ const drawTotals = (root, data) => {
 const headCells = (heads, row) => `<span class="head-cells" role="img" aria-label="${esc(row.alt)}">${heads.map(({ id, initial }) =>
   row.heads.includes(id) ? `<i style="--head:var(--${id})">${esc(initial)}</i>` : `<i class="lacking" title="${esc(row.reasons[id])}"></i>`).join("")}</span>`;
 const arrow = (texts) => texts.map((text) => `<span>${esc(text)}</span>`).join(" → ");
-const layerRow = (heads) => (row) => `<tr${row.static ? ' class="static"' : ""}><th scope="row">${esc(row.name)}</th><td class="kind">${esc(row.kind)}</td>
-  <td>${row.static ? esc(row.static) : headCells(heads, row)}</td><td class="count">${arrow(row.parameters)}</td><td class="count">${arrow(row.multiply_adds)}</td></tr>`;
+const layerRow = (heads, { parameters, multiply_adds }) => (row) => `<tr${row.static ? ' class="static"' : ""}><th scope="row">${esc(row.name)}</th><td class="kind">${esc(row.kind)}</td>
+  <td>${row.static ? esc(row.static) : headCells(heads, row)}</td><td class="count" data-column="${esc(parameters)}">${arrow(row.parameters)}</td><td class="count" data-column="${esc(multiply_adds)}">${arrow(row.multiply_adds)}</td></tr>`;
 // Under the table's name: what the cells are, in how many layers each head is, and why it is not in the others.
 const headKey = ({ id, initial, text, absent }) => `<li><span class="head-cells" aria-hidden="true"><i style="--head:var(--${id})">${esc(initial)}</i></span> <b>${esc(text)}</b>${absent ? ` <span class="faint">${esc(absent)}</span>` : ""}</li>`;
 
@@ -25,5 +25,5 @@ const drawPlugged = (root, data) => {
   const dynamic = data.rows.some((row) => !row.static);
   root.innerHTML = `<div class="plugged">${dynamic ? `<ul class="head-key">${heads.map(headKey).join("")}</ul>` : ""}
     <table class="plug-table"><thead><tr><th scope="col">${esc(columns.layer)}</th><th scope="col">${esc(columns.kind)}</th><th scope="col">${esc(columns.heads)}</th><th scope="col" class="count">${esc(columns.parameters)}</th><th scope="col" class="count">${esc(columns.multiply_adds)}</th></tr></thead>
-    <tbody>${data.rows.map(layerRow(heads)).join("")}</tbody></table></div>`;
+    <tbody>${data.rows.map(layerRow(heads, columns)).join("")}</tbody></table></div>`;
 };

@@ -8,7 +8,7 @@ from typing import Any
 from odconv.attention import HEADS
 from odconv.drawings.describe import describe_absence, head_name, join_list
 from odconv.drawings.names import clean_name
-from odconv.drawings.numbers import count_text
+from odconv.drawings.numbers import count_text, three_digits_text
 from odconv.plugging import REASONS, Conversion, Layer, Timing
 from odconv.words import say
 
@@ -20,7 +20,7 @@ def totals_data(language: str, found: Conversion, timing: Timing | None) -> dict
         _total(language, "multiply_adds", found.multiply_adds, _counts(language, found.multiply_adds)),
     ]
     if timing:
-        texts = [say(language, "plug.milliseconds_text", number=f"{one:#.3g}") for one in timing.milliseconds]
+        texts = [say(language, "plug.milliseconds_text", number=three_digits_text(one)) for one in timing.milliseconds]
         rows.append(_total(language, "milliseconds", timing.milliseconds, texts, timing.factor))
     else:
         name, unmeasured = say(language, "plug.milliseconds"), say(language, "plug.unmeasured")
@@ -69,7 +69,7 @@ def describe_outputs(language: str, found: Conversion) -> str:
     return say(
         language,
         "plug.same",
-        difference=f"{found.max_difference:.1e}",
+        difference=f"{found.max_difference:.1e}" if found.max_difference else "0",
         scale=f"{found.scale:.3g}",
         shape=shape_text(found.shape),
     )

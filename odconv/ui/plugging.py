@@ -9,7 +9,22 @@ from typing import Any
 import streamlit as st
 
 from odconv import drawings, plugging
-from odconv.plugging import CLASSES, KERNELS, MOST_CHANNELS, MOST_ROWS, NETWORKS, REDUCTIONS, SIDES, WHERE, Plan, Row
+from odconv.plugging import (
+    BLOCK,
+    CLASSES,
+    KERNELS,
+    MOST_CHANNELS,
+    MOST_ROWS,
+    NETWORKS,
+    REDUCTIONS,
+    ROW_CHOICES,
+    SIDES,
+    WHERE,
+    Conversion,
+    Plan,
+    PluggingError,
+    Row,
+)
 from odconv.refusal import CheckpointError
 from odconv.ui import asking, components, inference, text, view
 from odconv.ui.asking import Reply
@@ -23,26 +38,33 @@ def show() -> None:
     """Draw the choice and its totals side by side, and below them the rows of an own network, the lines and the layers."""
     plan = view.current().plug
     with st.container(key="screen"):
-        left, right = st.columns([40, 60], gap="large")
+        left, right = st.columns([45, 55], gap="medium")
     with left:
         _choose(plan)
-    found = None
     with right:
-        try:
-            with st.spinner(say("plug.converting")):
-                found = inference.plug_in(plan)
+        found = _ask(plan)
+        if found:
             _show_totals(plan, found)
-        except BusyError as error:
-            asking.show_busy(Reply(None, error), "plug")
-        except (plugging.PluggingError, CheckpointError) as error:
-            st.warning(text.refusal(error))
     if plan.network == "own":
         _show_rows(plan)
     st.subheader(say("plug.lines"), anchor=False)
-    st.code(plugging.pytorch_lines(language(), plan), language="python")
+    with st.container(key="plug_lines"):
+        st.code(plugging.pytorch_lines(language(), plan), language="python")
     if found:
         st.subheader(say("plug.table"), anchor=False)
         components.plugged(drawings.layers_data(language(), found))
+
+
+def _ask(plan: Plan) -> Conversion | None:
+    """What ``plan`` does; None, with a sentence on the page, where that is not to be had."""
+    try:
+        with st.spinner(say("plug.converting")):
+            return inference.plug_in(plan)
+    except BusyError as error:
+        asking.show_busy(Reply(None, error), "plug")
+    except (PluggingError, CheckpointError) as error:
+        st.warning(text.refusal(error))
+    return None
 
 
 def _change(**fields: Any) -> None:
@@ -61,7 +83,7 @@ def _choose(plan: Plan) -> None:
         then=lambda network: _change(network=network),
         options={network: say(f"plug.network_{network}") for network in NETWORKS},
     )
-    with st.container(key="plug_numbers", horizontal=True, gap="medium"):
+    with st.container(key="plug_numbers", horizontal=True, gap="small"):
         view.bind(
             st.segmented_control,
             say("plug.kernels"),
@@ -98,26 +120,27 @@ def _choose(plan: Plan) -> None:
 
 
 def _show_rows(plan: Plan) -> None:
-    st.subheader(say("plug.rows"), anchor=False)
-    st.caption(say("plug.rows_note", classes=CLASSES))
-    view.bind(
-        st.number_input,
-        say("plug.side"),
-        key="plug_side",
-        value=plan.side,
-        then=_choose_side,
-        min_value=SIDES[0],
-        max_value=SIDES[1],
-        step=16,
-        width=150,
-    )
-    for position, channels in enumerate(plugging.channels_into(plan.rows)):
-        _show_row(plan.rows, position, channels)
-    with st.container(horizontal=True, gap="small"):
-        if len(plan.rows) < MOST_ROWS:
-            st.button(say("plug.add"), key="plug_add", icon=":material/add:", on_click=_add)
-        if len(plan.rows) > 1:
-            st.button(say("plug.remove"), key="plug_remove", icon=":material/remove:", on_click=_remove)
+    with st.container(key="plug_rows"):
+        st.subheader(say("plug.rows"), anchor=False)
+        st.caption(say("plug.rows_note", classes=CLASSES))
+        view.bind(
+            st.number_input,
+            say("plug.side"),
+            key="plug_side",
+            value=plan.side,
+            then=_choose_side,
+            min_value=SIDES[0],
+            max_value=SIDES[1],
+            step=16,
+            width=120,
+        )
+        for position, channels in enumerate(plugging.channels_into(plan.rows)):
+            _show_row(plan.rows, position, channels)
+        with st.container(horizontal=True, gap="small"):
+            if len(plan.rows) < MOST_ROWS:
+                st.button(say("plug.add"), key="plug_add", icon=":material/add:", on_click=_add)
+            if len(plan.rows) > 1:
+                st.button(say("plug.remove"), key="plug_remove", icon=":material/remove:", on_click=_remove)
 
 
 def _show_row(rows: tuple[Row, ...], position: int, channels: int) -> None:
@@ -134,10 +157,10 @@ def _show_row(rows: tuple[Row, ...], position: int, channels: int) -> None:
             max_value=MOST_CHANNELS,
             step=1,
             disabled=row.depthwise,
-            width=150,
+            width=120,
         )
         groups = {False: say("plug.ordinary"), True: say("plug.depthwise")}
-        for field, allowed in plugging.ROW_CHOICES.items():
+        for field, allowed in ROW_CHOICES.items():
             labels = groups if field == "depthwise" else {value: str(value) for value in allowed}
             view.bind(
                 st.selectbox,
@@ -146,7 +169,7 @@ def _show_row(rows: tuple[Row, ...], position: int, channels: int) -> None:
                 value=getattr(row, field),
                 then=_changer(position, field),
                 options=labels,
-                width=130,
+                width=140 if field == "depthwise" else 88,
             )
 
 
@@ -182,18 +205,25 @@ def _remove() -> None:
 # --- what it does -------------------------------------------------------------------------------------------------------
 
 
-def _show_totals(plan: Plan, found: plugging.Conversion) -> None:
-    place = st.container()
-    measured = st.session_state.get(TIMING)
-    timing = measured[1] if measured and measured[0] == plan.simplest else None
+def _show_totals(plan: Plan, found: Conversion) -> None:
+    measured, timing = st.session_state.get(TIMING, (None, None))
+    timing = timing if measured == plan.simplest else None
+    components.totals(drawings.totals_data(language(), found, timing))
     if st.button(say("plug.again" if timing else "plug.measure"), key="plug_measure", icon=":material/timer:"):
-        with st.spinner(say("plug.measuring")):
-            timing = inference.time_passes(plan)
-        st.session_state[TIMING] = (plan.simplest, timing)
-    with place:
-        components.totals(drawings.totals_data(language(), found, timing))
+        _measure(plan)
     if timing:
         st.caption(say("plug.measured", threads=timing.threads, pairs=timing.pairs))
     if plan.network == "block":
         kernels = say("plug.block_one") if plan.num_kernels == 1 else say("plug.block_kernels", count=plan.num_kernels)
-        st.caption(say("plug.block_note", taps=49, kernels=kernels))
+        st.caption(say("plug.block_note", taps=BLOCK["kernel_size"] ** 2, kernels=kernels))
+
+
+def _measure(plan: Plan) -> None:
+    """Measure, and run the page again, which shows it; where others keep the CPU, say so."""
+    try:
+        with st.spinner(say("plug.measuring")):
+            st.session_state[TIMING] = (plan.simplest, inference.time_passes(plan))
+    except BusyError as error:
+        asking.show_busy(Reply(None, error), "plug")
+    else:
+        st.rerun()
