@@ -177,10 +177,17 @@ def test_what_a_network_does_not_ask_for_makes_no_other_plan():
 # --- bounds -------------------------------------------------------------------------------------------------------------
 
 LARGE = tuple([Row(512, 7)] * 8)
+SLOW = (Row(512, 1), *[Row(512, 7, depthwise=True, dilation=2)] * 7)  # few multiply-adds, at a fortieth of the speed
 
 
 @pytest.mark.parametrize(
-    "plan", [Plan("resnet50", 8), Plan("own", 8, rows=LARGE, side=16), Plan("own", 1, rows=LARGE, side=224)]
+    "plan",
+    [
+        Plan("resnet50", 8),
+        Plan("own", 8, rows=LARGE, side=16),
+        Plan("own", 1, rows=LARGE, side=224),
+        Plan("own", 1, rows=SLOW, side=128),
+    ],
 )
 def test_what_takes_too_much_is_refused_before_anything_is_built(monkeypatch, plan):
     monkeypatch.setattr(plugging, "convert", None)
@@ -188,7 +195,7 @@ def test_what_takes_too_much_is_refused_before_anything_is_built(monkeypatch, pl
     with pytest.raises(PluggingError) as refused:
         plugging.check_size(plan)
     for language in LANGUAGES:
-        assert str(MOST_MEGABYTES) in refused.value.say(language)
+        assert f"{MOST_MEGABYTES:,}" in refused.value.say(language)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
