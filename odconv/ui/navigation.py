@@ -18,12 +18,13 @@ PATHS = {
     "temperature": "temperature",
     "compare": "compare",
     "switches": "switches",
+    "checkpoint": "checkpoint",
     "teach": "teach",
     "study": "study",
 }
 # In no bar, and without the foot: it asks after terms that are explained there. Who is to take part gets a link to it.
 APART = ("study",)
-LESSONS = tuple(name for name in PATHS if name not in ("teach", *APART))
+LESSONS = tuple(name for name in PATHS if name not in ("checkpoint", "teach", *APART))
 
 
 def run() -> None:
