@@ -199,8 +199,8 @@ def losses(
     with ExitStack() as inside:
         for branch in names:
             inside.callback(branch.register_forward_hook(hook).remove)
-        logits = model.finish(views.features.to(model.classifier.weight.dtype))
-    divergence = F.kl_div(logits.log_softmax(1), aim(views.logits.to(logits.dtype), own), reduction="batchmean")
+        logits = model.finish(views.features.to(model.classifier.weight))
+    divergence = F.kl_div(logits.log_softmax(1), aim(views.logits.to(logits), own), reduction="batchmean")
     zero = divergence.new_zeros(())
     return Losses(
         divergence, torch.stack(still).mean() if still else zero, torch.stack(unequal).sum() if unequal else zero
@@ -221,7 +221,8 @@ def spread(attention: Tensor) -> Tensor:
 def train_step(run: Run, views: Views) -> Losses:
     """One step on a batch; its losses, detached."""
     recipe, step = run.recipe, run.step
-    drawn = Drawn(*map(torch.from_numpy, recipe.draw(step, len(views.features))))
+    device = run.model.classifier.weight.device
+    drawn = Drawn(*(torch.from_numpy(each).to(device) for each in recipe.draw(step, len(views.features))))
     for group in run.optimiser.param_groups:
         group["lr"] = group["highest"] * recipe.rate(step)
     found = losses(run.model.eval(), views, drawn, run.asked, recipe.own)
@@ -236,14 +237,14 @@ def train_step(run: Run, views: Views) -> Losses:
 # --- a run ------------------------------------------------------------------------------------------------------------
 
 
-def begin(folder: Path, recipe: Distillation, paths: dict[str, str]) -> Run:
+def begin(folder: Path, recipe: Distillation, paths: dict[str, str], device: str = "cpu") -> Run:
     """A run before its first step; nothing is written yet.
 
     Raises:
         CheckpointError: the network cannot be used.
         DistilError: there are no views.
     """
-    run = _new_run(folder, recipe, paths)
+    run = _new_run(folder, recipe, paths, device)
     if not recipe.dynamic:
         return run
     model, views = run.model, Path(paths["views"])
@@ -256,13 +257,14 @@ def begin(folder: Path, recipe: Distillation, paths: dict[str, str]) -> Run:
     return replace(run, average=average_weights(model), asked=asked)
 
 
-def _new_run(folder: Path, recipe: Distillation, paths: dict[str, str]) -> Run:
+def _new_run(folder: Path, recipe: Distillation, paths: dict[str, str], device: str) -> Run:
     static = load_checkpoint(paths["network"])
     assert isinstance(static.model, EfficientNetLite)
     model = static.model
     if recipe.dynamic:
         known = replace(static.architecture, backbone=recipe.arch, num_kernels=recipe.kernels, reduction=REDUCTION)
         model = add_attention(static.model, known, recipe.seed)
+    model.to(device)
     groups = parameter_groups(model, recipe)
     return Run(folder, recipe, paths, model, average_weights(model), torch.optim.Adam(groups))
 
@@ -291,14 +293,14 @@ def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def reopen(folder: Path, given: Mapping[str, Any]) -> Run:
+def reopen(folder: Path, given: Mapping[str, Any], device: str = "cpu") -> Run:
     """The run in ``folder`` as its last checkpoint has it; ``given`` hyperparameters count from here on."""
     path = folder / "checkpoint.pt"
     if not path.is_file():
         raise DistilError(f"{folder} holds no run.")
-    kept = torch.load(path, weights_only=True)
+    kept = torch.load(path, map_location=device, weights_only=True)
     recipe = replace(Distillation(**kept["recipe"]), **given)
-    run = _new_run(folder, recipe, kept["paths"])
+    run = _new_run(folder, recipe, kept["paths"], device)
     rates = [group["highest"] for group in run.optimiser.param_groups]
     for part in PARTS:
         getattr(run, part).load_state_dict(kept[part])
@@ -338,7 +340,7 @@ def view_batches(run: Run) -> Iterator[Views]:
 def fit(run: Run, held: Mapping[str, Held], every: int, minutes: float) -> None:
     """Train to the end of the run; a row of the log every so many steps, a checkpoint every so many minutes."""
     sums, since = np.zeros(3), run.step
-    twin = load_checkpoint(run.paths["network"]).model
+    twin = load_checkpoint(run.paths["network"]).model.to(run.model.classifier.weight.device)
     saved = began = time.monotonic()
     batches = view_batches(run)
     while run.step < run.recipe.steps:
@@ -408,6 +410,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--watch", type=int, default=250, help="steps between two rows of the log")
     parser.add_argument("--watched", type=int, default=128, help="held-out pictures of each folder for a row")
     parser.add_argument("--minutes", type=float, default=10, help="between two checkpoints")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     for one in fields(Distillation):
         kind = type(one.default)
         parser.add_argument(f"--{one.name.replace('_', '-')}", type=kind, default=argparse.SUPPRESS)
@@ -421,11 +424,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     paths = {name: getattr(options, name) for name in ("network", "views", "held")}
     try:
         if options.resume or options.export:
-            run = reopen(options.out, given)
+            run = reopen(options.out, given, options.device)
         elif not all(paths.values()) or (options.out / "checkpoint.pt").exists():
             raise DistilError("--network, --views, --held and a new --out are needed, or --resume.")
         else:
-            run = begin(options.out, Distillation(**given), {key: str(path.resolve()) for key, path in paths.items()})
+            where = {key: str(path.resolve()) for key, path in paths.items()}
+            run = begin(options.out, Distillation(**given), where, options.device)
         if options.export:
             print(f"Wrote {export(run)}.")
             return 0

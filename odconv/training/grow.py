@@ -54,7 +54,7 @@ def settle(model: EfficientNetLite, features: Tensor, batch: int = 32) -> None:
         branch.bn.reset_running_stats()
         branch.bn.momentum = None  # the mean over all batches
     for some in features.split(batch):
-        model.finish(some.float())
+        model.finish(some.to(model.classifier.weight.device).float())
     model.eval()
 
 
@@ -84,7 +84,7 @@ def sensitivities(model: EfficientNetLite, features: Tensor) -> dict[str, Tensor
         for branch in names:
             inside.callback(branch.register_forward_hook(hook).remove)
         for some in features.split(AT_ONCE):
-            log = model.finish(some.to(model.classifier.weight.dtype)).log_softmax(1)
+            log = model.finish(some.to(model.classifier.weight)).log_softmax(1)
             log.gather(1, torch.multinomial(log.detach().exp(), 1)).sum().backward()
             for name, gate in gates.items():
                 assert gate.grad is not None
@@ -144,18 +144,19 @@ def set_heads(model: EfficientNetLite, features: Tensor, moves: Mapping[str, Ten
                 _aim(fc, hidden, moves[f"{names[branch]}.{head}"] / SLOPE)
         if branch.kernel_fc is not None:
             count = branch.kernel_fc.out_channels  # a share moves by 1/K · sqrt(1 - 1/K) for logits that move by 1
-            _aim(branch.kernel_fc, hidden, torch.full((count,), kernel_spread * count / (1 - 1 / count) ** 0.5))
+            deviation = kernel_spread * count / (1 - 1 / count) ** 0.5
+            _aim(branch.kernel_fc, hidden, hidden.new_full((count,), deviation))
         return branch.logits(hidden)
 
     with ExitStack() as inside:
         for branch in names:
             inside.callback(branch.register_forward_hook(hook).remove)
-        model.finish(features.float())
+        model.finish(features.to(model.classifier.weight.device).float())
 
 
 def _aim(fc: nn.Conv2d, hidden: Tensor, deviation: Tensor) -> None:
     """Random rows for which the outputs of ``hidden`` (N, inputs) have mean 0 and this standard deviation, (outputs,)."""
-    rows = torch.randn(fc.out_channels, fc.in_channels, dtype=hidden.dtype)
+    rows = torch.randn(fc.out_channels, fc.in_channels, dtype=hidden.dtype).to(hidden)
     outputs = hidden @ rows.T  # (N, outputs)
     rows = rows * (deviation / outputs.std(0).clamp_min(1e-6))[:, None]
     fc.weight.copy_(rows[:, :, None, None])

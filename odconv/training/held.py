@@ -68,7 +68,7 @@ def make_held(network: Checkpoint, ids: Sequence[str], folder: Path, most: int) 
             x = prepare(decode(path.read_bytes()), network.card)
         except (PictureError, OSError) as error:
             raise DataError(f"The picture {path} cannot be used. {error}") from error
-        features.append(network.model.begin(x).half())
+        features.append(network.model.begin(x.to(network.model.classifier.weight.device)).half().cpu())
         name = names.get(path.name, path.parent.name)
         labels.append(ids.index(name) if name in ids else UNKNOWN)
     return Held(torch.cat(features), torch.tensor(labels))
@@ -94,8 +94,8 @@ def save_held(held: Mapping[str, Held], path: Path) -> None:
     write_whole(path, lambda new: save_file(state, new))
 
 
-def _batches(features: Tensor) -> Iterator[Tensor]:
-    return (some.float() for some in features.split(AT_ONCE))
+def _batches(model: EfficientNetLite, features: Tensor) -> Iterator[Tensor]:
+    return (some.to(model.classifier.weight.device).float() for some in features.split(AT_ONCE))
 
 
 @torch.inference_mode()
@@ -103,7 +103,7 @@ def log_probabilities(model: nn.Module, features: Tensor, settings: Settings) ->
     """Of the classes, by an EfficientNet-Lite: (N, C, H, W) -> (N, classes)."""
     assert isinstance(model, EfficientNetLite)
     with apply_settings(settings):
-        return torch.cat([model.finish(x).log_softmax(1) for x in _batches(features)])
+        return torch.cat([model.finish(x).log_softmax(1) for x in _batches(model, features)]).cpu()
 
 
 def distance(before: Tensor, after: Tensor) -> float:
@@ -116,7 +116,7 @@ def watch(model: nn.Module, features: Tensor) -> dict[str, dict[str, Any]]:
     """Layer -> what ``summarise_layer`` says of its attention."""
     assert isinstance(model, EfficientNetLite)
     parts: dict[str, list[Heads[Tensor]]] = {}
-    for x in _batches(features):
+    for x in _batches(model, features):
         with probe(model) as trace:
             model.finish(x)
         for name, record in trace.items():
@@ -125,7 +125,7 @@ def watch(model: nn.Module, features: Tensor) -> dict[str, dict[str, Any]]:
 
 
 def _join(parts: Sequence[Tensor | None]) -> np.ndarray | None:
-    return None if parts[0] is None else torch.cat(parts).numpy()  # type: ignore[arg-type]
+    return None if parts[0] is None else torch.cat(parts).cpu().numpy()  # type: ignore[arg-type]
 
 
 def percent_right(choices: Tensor, labels: Tensor) -> float | None:
@@ -182,15 +182,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--views", type=Path, required=True, help="file of the held-out pictures")
     parser.add_argument("--pictures", nargs="*", default=[], help="NAME=FOLDER ..., to make --views from")
     parser.add_argument("--most", type=int, default=1000, help="pictures of each folder")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args(argv)
     try:
         static = load_checkpoint(options.network)
+        static.model.to(options.device)
         if not options.views.is_file():
             ids, pairs = read_ids(options.network), [text.partition("=") for text in options.pictures]
             save_held({name: make_held(static, ids, Path(of), options.most) for name, _, of in pairs}, options.views)
         held = {name: one.evenly_spaced(options.most) for name, one in load_held(options.views).items()}
         if options.weights:
-            for line in report(static.model, load_checkpoint(options.weights).model, held):
+            for line in report(static.model, load_checkpoint(options.weights).model.to(options.device), held):
                 print(line, flush=True)
     except (CheckpointError, DataError, OSError) as error:
         sys.exit(str(error))

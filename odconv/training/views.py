@@ -12,8 +12,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from enum import IntEnum
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -105,6 +108,17 @@ def make_pixels(files: Sequence[Path], number: int, first: int, count: int, seed
     return np.stack(views)
 
 
+@contextmanager
+def mapping(workers: int) -> Iterator[Callable[..., Iterator[np.ndarray]]]:
+    """A ``map`` that so many processes share; with 0 the usual one."""
+    if not workers:
+        yield map
+        return
+    # Spawned: a fork of a process in which CUDA or OpenMP has run may hang.
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        yield pool.map
+
+
 def _open(path: Path) -> Image.Image:
     try:
         return images.decode(path.read_bytes())
@@ -119,12 +133,13 @@ def see(network: Checkpoint, teachers: Sequence[Checkpoint], pixels: np.ndarray)
     assert isinstance(model, EfficientNetLite)
     features = model.begin(_prepared(network, pixels))
     logits = [model.finish(features), *(teacher.model(_prepared(teacher, pixels)) for teacher in teachers)]
-    return Views(features.half(), torch.stack(logits, 1).half())
+    return Views(features.half().cpu(), torch.stack(logits, 1).half().cpu())
 
 
 def _prepared(network: Checkpoint, pixels: np.ndarray) -> Tensor:
     card = network.card
-    return prepare_batch(torch.from_numpy(pixels), card.image_size, card.mean, card.std)
+    device = next(network.model.parameters()).device
+    return prepare_batch(torch.from_numpy(pixels).to(device), card.image_size, card.mean, card.std)
 
 
 def set_path(folder: Path, number: int) -> Path:
@@ -153,6 +168,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--sets", type=int, default=20)
     parser.add_argument("--count", type=int, default=2048, help="views in a set")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=0, help="processes that make views; 0: this one does")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args(argv)
     try:
         network, *teachers = (load_checkpoint(path) for path in (options.network, *options.teachers))
@@ -160,18 +177,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         pools, shares = [find_files(Path(folder))[0] for _, _, folder in given], [float(share) for share, _, _ in given]
     except (CheckpointError, ValueError) as error:
         sys.exit(str(error))
+    for one in (network, *teachers):
+        one.model.to(options.device)
     options.out.mkdir(parents=True, exist_ok=True)
-    for number in range(options.sets):
-        path = set_path(options.out, number)
-        if path.is_file():
-            continue
-        files = choose(pools, shares, options.count, options.seed, number)
-        parts = []
-        for first in range(0, len(files), AT_ONCE):
-            count = min(AT_ONCE, len(files) - first)
-            parts.append(see(network, teachers, make_pixels(files, number, first, count, options.seed)))
-        save_set(Views(*map(torch.cat, zip(*parts, strict=True))), path)
-        print(f"Wrote {path}: {len(files)} views.", flush=True)
+    with mapping(options.workers) as share:
+        for number in range(options.sets):
+            path = set_path(options.out, number)
+            if path.is_file():
+                continue
+            files = choose(pools, shares, options.count, options.seed, number)
+            starts = range(0, len(files), AT_ONCE)
+            jobs = [(files, number, i, min(AT_ONCE, len(files) - i), options.seed) for i in starts]
+            parts = [see(network, teachers, pixels) for pixels in share(make_pixels, *zip(*jobs, strict=True))]
+            save_set(Views(*map(torch.cat, zip(*parts, strict=True))), path)
+            print(f"Wrote {path}: {len(files)} views.", flush=True)
 
 
 if __name__ == "__main__":
