@@ -31,6 +31,12 @@ Where = Callable[[str, nn.Conv2d], bool] | Collection[str]
 
 # How networks name the path that a block is added to: torchvision and timm, many CIFAR ResNets, Xception.
 SHORTCUTS = ("downsample", "shortcut", "skip")
+# Reasons to leave a convolution as it is, where nothing hinders.
+STEM = "the stem: the convolution that is called first"
+SHORTCUT = "a 1x1 shortcut"
+POOLED = "a linear map of pooled numbers"
+LEFT_OUT = "left out by `where`"
+
 OTHER_USE = "something uses the convolutions besides calling them; leave those out with `where`"
 EXAMPLE_SIDE = 224  # of a picture that is drawn where no example is given
 
@@ -382,7 +388,7 @@ def _reasons(
         elif name in left_out:
             reasons[name] = left_out[name]
         elif where is not None and not (where(name, conv) if callable(where) else name in where):  # type: ignore[arg-type]
-            reasons[name] = "left out by `where`"
+            reasons[name] = LEFT_OUT
     return reasons
 
 
@@ -398,11 +404,11 @@ def _left_out_by_default(convs: Mapping[str, nn.Module], calls: list[_Call]) -> 
         one_number = call.input[2:].numel() == 1 and conv.kernel_size == (1, 1)
         pooled = one_number and size is not None and (pooled or size.numel() > 1)
         if size is None:
-            left_out[call.name] = "the stem: the convolution that is called first"
+            left_out[call.name] = STEM
         elif conv.kernel_size == (1, 1) and set(SHORTCUTS) & set(call.name.split(".")):
-            left_out[call.name] = "a 1x1 shortcut"
+            left_out[call.name] = SHORTCUT
         elif pooled:
-            left_out[call.name] = "a linear map of pooled numbers"
+            left_out[call.name] = POOLED
         size = call.output[2:]
     return left_out
 

@@ -41,8 +41,10 @@ class LayerCost:
     multiply_adds: int
 
 
-def cost(model: nn.Module, image_size: int) -> list[LayerCost]:
+def cost(model: nn.Module, image_size: int, channels: int = 3) -> list[LayerCost]:
     """The cost of every convolution and linear map of ``model`` for a picture of ``image_size`` px, in execution order.
+
+    ``channels``: of the picture.
 
     An empty batch runs through a copy of the modules on the CPU, so nothing is computed. No weights are copied, whatever
     device they are on, and ``model`` is not changed.
@@ -52,7 +54,7 @@ def cost(model: nn.Module, image_size: int) -> list[LayerCost]:
     for name, module in counted_modules(shadow):
         module.register_forward_hook(_cost_hook(costs, name))
     with torch.inference_mode():
-        shadow(torch.empty(0, 3, image_size, image_size))
+        shadow(torch.empty(0, channels, image_size, image_size))
     return costs
 
 

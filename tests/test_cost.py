@@ -121,3 +121,8 @@ def test_the_cost_does_not_depend_on_number_types_nor_on_where_the_weights_are()
     model = backbones.od_resnet18(10, width=8, stem="small")
     expected = cost(model, 64)
     assert cost(model.half(), 64) == cost(model.to("meta"), 64) == expected
+
+
+def test_a_picture_can_have_any_number_of_channels():
+    [layer] = cost(torch.nn.Conv2d(8, 12, 3, padding=1, bias=False), 6, channels=8)
+    assert (layer.parameters, layer.multiply_adds) == (8 * 12 * 9, 8 * 12 * 9 * 6 * 6)

@@ -5,6 +5,9 @@ import copy
 import pytest
 import torch
 
+from benchmarks.pairs.pictures import Data, Split
+from benchmarks.pairs.plan import Plan
+from benchmarks.pairs.training import Task, Training, fit
 from odconv import ODConv2d, Settings, backbones, explain, forms
 from odconv.training.network import build, training_loss
 from odconv.training.recipe import Drawn, Recipe
@@ -84,3 +87,15 @@ def test_the_loss_of_a_training_step_on_cuda_and_its_gradients_are_those_on_the_
         results.append([loss.detach().cpu(), *(p.grad.cpu() for p in own.parameters() if p.grad is not None)])
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(theirs, ours, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("arm", ["static", "od1", "od4"])
+def test_a_graph_of_a_step_trains_a_pair_as_its_operations_do_one_by_one(arm, tmp_path):
+    torch.manual_seed(0)
+    pixels, labels = torch.randint(0, 256, (64, 16, 16, 3), dtype=torch.uint8), torch.arange(64) % 4
+    data = Data(Split(pixels, labels), Split(pixels, labels), 4, "").to(torch.device("cuda"))
+    plan = Plan(start="scratch", width=8, side=16, classes=4, epochs=2, batch=16, precision="float32")
+    both = [Training(Task(0, arm), plan, data, tmp_path) for _ in range(2)]
+    both[1].capture()
+    fit(both, keep_every=100)
+    assert both[0].losses == pytest.approx(both[1].losses, rel=1e-3)

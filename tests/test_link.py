@@ -9,6 +9,7 @@ from odconv import start
 from odconv.attention import HEADS, Heads, Settings
 from odconv.edits import MOST_DABS, Dab
 from odconv.forging_view import STEPS
+from odconv.plugging import KERNELS, MOST_ROWS, NETWORKS, REDUCTIONS, ROW_CHOICES, WHERE, Plan, Row
 from odconv.stimuli import STIMULI
 from odconv.switches import CHOICES, MAPPED, MOST_EDITS
 from odconv.ui.link import (
@@ -66,6 +67,19 @@ lessons = st.builds(
     present=st.booleans(),
     reveal=st.sampled_from(REVEALS),
 )
+plans = st.builds(
+    Plan,
+    network=st.sampled_from(NETWORKS),
+    num_kernels=st.sampled_from(KERNELS),
+    reduction=st.sampled_from(REDUCTIONS),
+    where=st.sampled_from(WHERE),
+    rows=st.lists(
+        st.builds(Row, st.integers(1, 512), **{name: st.sampled_from(some) for name, some in ROW_CHOICES.items()}),
+        min_size=1,
+        max_size=MOST_ROWS,
+    ).map(tuple),
+    side=st.integers(16, 224),
+)
 settings = st.builds(
     Settings,
     temperature=temperatures | st.builds(Heads, *[temperatures] * len(HEADS)),
@@ -122,6 +136,7 @@ def views(draw):
         fixed=draw(st.booleans()),
         reveal=draw(st.sampled_from(REVEALS)),
         lesson=draw(lessons),
+        plug=draw(plans),
     )
 
 
@@ -201,6 +216,32 @@ def test_a_temperature_is_what_the_page_can_show_of_it(shown):
         *[(name, value) for name in ("reveal", "class-reveal") for value in ("", "0", "later")],
         *[(name, value) for name in ("controls", "class-controls") for value in ("", "0", "shown")],
         *[("class-page", value) for value in ("", "study", "../app", "Start")],
+        *[("plug-network", value) for value in ("", "resnet34", "../x", "OWN")],
+        *[("plug-kernels", value) for value in ("", "0", "3", "16", "²", "9" * 5000)],
+        *[("plug-reduction", value) for value in ("", "1/16", "2", "64")],
+        *[("plug-where", value) for value in ("", "lambda: 1", "stem")],
+        *[("plug-side", value) for value in ("", "15", "225", "-1", "1e2")],
+        *[
+            ("plug-rows", value)
+            for value in (
+                "",
+                "8",
+                "8:3:1:none",
+                "8:3:1:none:1:1",
+                "0:3:1:none:1",
+                "513:3:1:none:1",
+                "8:2:1:none:1",
+                "8:3:3:none:1",
+                "8:3:1:two:1",
+                "8:3:1:none:5",
+                "8:3:1:none:1,",
+                "-8:3:1:none:1",
+                "x:3:1:none:1",
+                "²:3:1:none:1",
+            )
+        ],
+        ("plug-rows", ",".join(["8:3:1:none:1"] * (MOST_ROWS + 1))),
+        ("plug-rows", "8:3:1:none:1," * 5000),
         ("b-keep", "last"),
         ("b-layer", "a\nb"),
         ("source", "zzz"),

@@ -19,6 +19,7 @@ from odconv.drawings.kernel_use import kernel_use_data
 from odconv.drawings.layer import layer_data
 from odconv.drawings.names import clean_name, first_synonym
 from odconv.drawings.numbers import count_text
+from odconv.drawings.plugged import layers_data, totals_data
 from odconv.drawings.prediction import prediction_data
 from odconv.drawings.response import knob_text, response_data
 from odconv.drawings.side_by_side import side_by_side_data
@@ -63,6 +64,7 @@ __all__ = [
     "kernel_use_data",
     "knob_text",
     "layer_data",
+    "layers_data",
     "network_data",
     "output_data",
     "prediction_data",
@@ -77,4 +79,5 @@ __all__ = [
     "task_data",
     "temperatures_text",
     "tempered_data",
+    "totals_data",
 ]

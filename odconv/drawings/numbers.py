@@ -49,10 +49,11 @@ def count_text(language: str, number: int) -> str:
     for power in (3, 2, 1):
         size = step**power
         if number >= 0.9995 * size:
-            return say(language, f"layer.count_{power}", number=_three_digits(number / size))
+            return say(language, f"layer.count_{power}", number=three_digits_text(number / size))
     return str(number)
 
 
-def _three_digits(number: float) -> str:
+def three_digits_text(number: float) -> str:
+    """``number`` to three digits: 0.123, 1.23, 12.3, 123, 1230."""
     rounded = float(f"{number:.3g}")
     return f"{rounded:.0f}" if rounded >= 100 else f"{rounded:#.3g}"

@@ -5,9 +5,11 @@ A visitor who waits too long in the queue gets a ``BusyError``. Nothing here dra
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import inspect
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,17 +22,18 @@ import numpy as np
 import streamlit as st
 import torch
 
-from odconv import images
+from odconv import images, plugging
 from odconv.attention import HEADS, Heads, Settings
 from odconv.explain import Explanation, LayerRecord, explain, stack
 from odconv.findings import shuffle_input
 from odconv.forging_view import ForgingView, LayerForging, forge_layer, view_forging
 from odconv.kernel_view import KernelView, pick_slice, view_kernel
 from odconv.layer import ODConv2d
+from odconv.plugging import Conversion, Plan, Timing
 from odconv.response import LayerResponse, draw_sweep, respond
 from odconv.switches import Attentions, Pass
 from odconv.tempering import Reading, take_reading
-from odconv.ui.engine import DEVICES, Engine, Identity, load_atlas_for, open_on
+from odconv.ui.engine import BUNDLED, DEVICES, Engine, Identity, load_atlas_for, open_on, set_up_torch
 from odconv.ui.pictures import Picture
 from odconv.words import SayableError
 
@@ -550,6 +553,50 @@ def _shuffle(
         record = explain(_engine.checkpoint.model, image, keep_input_of=layer).layers[layer]
         assert record.input is not None
         return shuffle_input(_module(_engine, layer), record.input)
+
+
+# --- networks that ODConv is plugged into -------------------------------------------------------------------------------
+
+
+def plug_in(plan: Plan) -> Conversion:
+    """What ``plan`` does to its network, see :func:`odconv.plugging.plug_in`; on the CPU.
+
+    Raises:
+        BusyError: others have kept the device for too long.
+        PluggingError: it would take too much.
+        CheckpointError: the bundled weights cannot be read.
+    """
+    plugging.check_size(plan)
+    return _plug_in(plan.simplest, time.monotonic() + PATIENCE)
+
+
+@st.cache_data(ttl=HOUR, max_entries=200, show_spinner=False)
+def _plug_in(plan: Plan, _deadline: float) -> Conversion:
+    with _work_on_cpu(_deadline):
+        return plugging.plug_in(plan, BUNDLED / plugging.TRAINED)
+
+
+def time_passes(plan: Plan) -> Timing:
+    """How long a pass takes before and after ``plan``, on the CPU; measured anew each time. Raises as ``plug_in``."""
+    plugging.check_size(plan)
+    with _work_on_cpu(time.monotonic() + PATIENCE):
+        return plugging.time_passes(plan, BUNDLED / plugging.TRAINED)
+
+
+@contextmanager
+def _work_on_cpu(deadline: float) -> Iterator[None]:
+    """Hold the CPU for work that takes hundreds of MB, and give them back to the machine afterwards.
+
+    The C library keeps what is freed for later, and so much is not needed again soon.
+    """
+    set_up_torch()
+    with _wait_for_device("cpu", deadline):
+        try:
+            yield
+        finally:
+            trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+            if trim:
+                trim(0)
 
 
 # --- the queue --------------------------------------------------------------------------------------------------------------

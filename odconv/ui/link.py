@@ -14,6 +14,7 @@ from odconv import start
 from odconv.attention import HEADS, Heads, Keep, Settings
 from odconv.edits import BLURS, MOST_DABS, SCALE, TURNS, Dab
 from odconv.forging_view import STEPS
+from odconv.plugging import KERNELS, MOST_CHANNELS, MOST_ROWS, NETWORKS, REDUCTIONS, SIDES, WHERE, Plan, Row
 from odconv.stimuli import STIMULI, clamp_knob
 from odconv.switches import AS_LEARNED, CHOICES, MAPPED, MOST_EDITS, Choice, Edit
 from odconv.tasks import TASKS, check_answers, format_answers
@@ -27,7 +28,7 @@ LONGEST_NAME = 100  # of a layer
 ALL_STEPS = "all"  # in place of one step: all at once
 LONGEST_SIDE = 9_999  # of a layer's output, in a link
 LARGEST_SEED = 999
-MOST_CHANNELS = 99_999  # a link can name; which ones a layer has is known when there is a network
+LARGEST_CHANNEL = 99_999  # a link can name; which ones a layer has is known when there is a network
 
 
 REVEALS = ("after", "never", "always")  # a prediction, the network's answer is shown; or without one
@@ -104,6 +105,7 @@ class View:
     settings: Settings = field(default_factory=Settings)
     b: Other = field(default_factory=Other)
     lesson: Lesson = field(default_factory=Lesson)
+    plug: Plan = field(default_factory=Plan)  # what is plugged in where
 
     @property
     def path(self) -> tuple[str, ...]:
@@ -132,7 +134,11 @@ class Parameter:
 OTHER_SETTINGS = tuple(known.name for known in fields(Other) if known.name in {one.name for one in fields(Settings)})
 SETTINGS = {known.name: known.default for known in fields(Settings)}
 NOTHING = "none"  # an empty choice, where the default is not empty
-PARTS: dict[str, Callable[..., Any]] = {"b": Other, "lesson": Lesson}  # fields of ``View`` with fields of their own
+PARTS: dict[str, Callable[..., Any]] = {
+    "b": Other,
+    "lesson": Lesson,
+    "plug": Plan,
+}  # fields of ``View`` with fields of their own
 
 
 def _one_of(allowed: Sequence[str]) -> Callable[[str, Offer], str]:
@@ -249,7 +255,7 @@ def _edits(text: str, offer: Offer) -> tuple[Edit, ...]:
     edits = {}
     for part in text.split(","):
         head, entry, value = part.split(":")
-        edits[_pick(head, HEADS), _whole(0, MOST_CHANNELS)(entry, offer)] = _number(0, 1)(value, offer)
+        edits[_pick(head, HEADS), _whole(0, LARGEST_CHANNEL)(entry, offer)] = _number(0, 1)(value, offer)
     if len(edits) > MOST_EDITS:
         raise ValueError(text)
     return tuple((head, entry, value) for (head, entry), value in edits.items())
@@ -278,6 +284,33 @@ def _format_dabs(dabs: tuple[Dab, ...]) -> str:
     return ",".join(":".join(map(str, dab)) for dab in dabs)
 
 
+def _number_of(allowed: Sequence[int]) -> Callable[[str, Offer], int]:
+    return lambda text, offer: int(_pick(text, [str(number) for number in allowed]))
+
+
+GROUPS = ("none", "depthwise")  # in a link, of a row
+
+
+def _rows(text: str, offer: Offer) -> tuple[Row, ...]:
+    """``channels:kernel side:stride:groups:dilation`` with commas between them."""
+    rows = tuple(_row(part, offer) for part in text.split(",")[: MOST_ROWS + 1])
+    if len(rows) > MOST_ROWS:
+        raise ValueError(text)
+    return rows
+
+
+def _row(text: str, offer: Offer) -> Row:
+    *numbers, groups, dilation = text.split(":")
+    channels, side, stride = (_whole(1, MOST_CHANNELS)(number, offer) for number in numbers)
+    return Row(channels, side, stride, _pick(groups, GROUPS) == "depthwise", _whole(1, MOST_CHANNELS)(dilation, offer))
+
+
+def _format_rows(rows: tuple[Row, ...]) -> str:
+    return ",".join(
+        f"{row.channels}:{row.kernel_size}:{row.stride}:{GROUPS[row.depthwise]}:{row.dilation}" for row in rows
+    )
+
+
 PARAMETERS = (
     Parameter("lang", "language", _one_of(list(LANGUAGES))),
     Parameter("model", "model", lambda text, offer: _pick(text, offer.models)),
@@ -289,8 +322,8 @@ PARAMETERS = (
     Parameter("knob", "knob", _number(-math.inf, math.inf), _as_number),
     Parameter("shown", "shown", _whole(1, MOST_PICTURES)),
     Parameter("layer", "layer", _name),
-    Parameter("filter", "filter", _whole(0, MOST_CHANNELS)),
-    Parameter("channel", "channel", _whole(0, MOST_CHANNELS)),
+    Parameter("filter", "filter", _whole(0, LARGEST_CHANNEL)),
+    Parameter("channel", "channel", _whole(0, LARGEST_CHANNEL)),
     Parameter("forge", "forge_step", _one_of((*STEPS, ALL_STEPS))),
     Parameter("place", "place", _place, _format_place),
     Parameter("step", "step", _whole(1, len(start.STEPS))),
@@ -332,6 +365,12 @@ PARAMETERS = (
     Parameter("class-controls", "lesson.fixed", _switch("hidden"), lambda on: "hidden"),
     Parameter("class-present", "lesson.present", _switch("1"), lambda on: "1"),
     Parameter("class-reveal", "lesson.reveal", _one_of(REVEALS)),
+    Parameter("plug-network", "plug.network", _one_of(NETWORKS)),
+    Parameter("plug-kernels", "plug.num_kernels", _number_of(KERNELS)),
+    Parameter("plug-reduction", "plug.reduction", _number_of(REDUCTIONS)),
+    Parameter("plug-where", "plug.where", _one_of(WHERE)),
+    Parameter("plug-rows", "plug.rows", _rows, _format_rows),
+    Parameter("plug-side", "plug.side", _whole(*SIDES)),
 )
 
 

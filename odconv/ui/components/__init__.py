@@ -115,6 +115,8 @@ _effects = _widget(
     style("switches"),
     "drawEffects(root, data, { choose: (v) => send('setTriggerValue', 'chosen', v) })",
 )
+_totals = _widget("totals", script("plugged"), style("plugged"), "drawTotals(root, data)")
+_plugged = _widget("plugged", script("plugged"), style("plugged"), "drawPlugged(root, data)")
 _in_force = _widget(
     "in_force", script() + _text("in_force.js"), style() + _text("in_force.css"), "drawInForce(root, data)"
 )
@@ -343,6 +345,16 @@ def brush(
 def effects(data: dict[str, Any], on_choose: Callable[[object], None], *, key: str = "effects") -> None:
     """The map of effects; ``data`` from ``drawings.effects_data``. ``on_choose`` gets {layer, head} of a cell."""
     _effects(key=key, data=data | {"key": key}, on_chosen_change=lambda: on_choose(_sent(key, "chosen")))
+
+
+def totals(data: dict[str, Any], *, key: str = "totals") -> None:
+    """Totals of a network before and after; ``data`` from ``drawings.totals_data``."""
+    _totals(key=key, data=data | {"key": key})
+
+
+def plugged(data: dict[str, Any], *, key: str = "plugged") -> None:
+    """A network's layers before and after; ``data`` from ``drawings.layers_data``."""
+    _plugged(key=key, data=data | {"key": key})
 
 
 def gallery(

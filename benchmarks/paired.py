@@ -1,0 +1,384 @@
+"""Does ODConv pay? Pairs of a static network and its arms: same parent, same order of pictures, same crops, same schedule.
+
+    python benchmarks/paired.py --data DIR --out RUN --quick          one pair at reduced size, within an hour on two cores
+    python benchmarks/paired.py --data DIR --out RUN --seeds 6 --arms static,od1,od4 [--start parent|scratch] [...]
+    python benchmarks/paired.py --out RUN --report
+
+Each seed trains a static network for some epochs; from it, all arms go on: the static one as it is, those with ODConv from the
+same function (heads at 0, kernels equal but for noise that sums to 0), with steps of the kernels that move a picture's kernel as
+far as the twin's. With ``--start scratch`` all begin with random weights and ODConv at temperature 30, as in the paper.
+
+An arm and seed leave one JSON file in RUN; what is there is skipped, and what was under way goes on from its last epoch. The
+validation pictures are looked at once by each, at the end; ``--tune`` looks at a slice of the training pictures instead.
+Arms: static, od1 and od4 (K = 1, 4), od4_late (the last two stages alone), wider and more (static, with as many multiply-adds or
+parameters as od4), se (squeeze-and-excitation). Arms with ODConv are measured with frozen and with shuffled gates, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import multiprocessing
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.pairs import statistics
+from benchmarks.pairs.arms import ARMS, PARENT, size
+from benchmarks.pairs.pictures import load
+from benchmarks.pairs.plan import Plan, fields_in_words
+from benchmarks.pairs.training import PairedError, Task, Training, fit, right, right_with_gates, seconds_per_step
+from odconv.training.compute import full_float32
+from odconv.training.data import DataError, write_whole
+
+QUICK = {"classes": 40, "parent_epochs": 4, "epochs": 10, "batch": 128}
+RESERVE = 25.0  # s, of a budget, for measuring
+SLACK, BETWEEN = 1.05, 0.02  # an epoch takes longer than its steps: by a share of them, and by seconds for each run
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the pairs")
+    parser.add_argument("--data", type=Path, help="folder of the data set, or .npz file of its arrays")
+    parser.add_argument("--cache", type=Path, help="folder for decoded pictures (default: DATA/decoded)")
+    parser.add_argument("--report", action="store_true", help="print the table of what is there, and end")
+    parser.add_argument("--quick", action="store_true", help=f"one pair at reduced size: {QUICK}")
+    parser.add_argument("--seeds", type=int, default=1, help="how many pairs")
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--arms", default="static,od4", help=", ".join(ARMS))
+    parser.add_argument("--parent", type=Path, help="weights of a static network that all seeds start from")
+    parser.add_argument("--jobs", type=int, default=1, help="processes, each with seeds of its own")
+    parser.add_argument("--keep-every", type=int, default=1, help="epochs between two checkpoints")
+    parser.add_argument("--no-graphs", action="store_true", help="on a GPU: start each operation by itself")
+    parser.add_argument("--calibrate", action="store_true", help="print what an epoch of each arm takes, and end")
+    parser.add_argument(
+        "--budget-seconds", type=float, help="choose the epochs so that all ends in this time, on a GPU"
+    )
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    group = parser.add_argument_group("the plan, the same for all in a folder")
+    for name, (kind, words) in fields_in_words().items():
+        how: dict[str, Any] = {"action": "store_true"} if kind is bool else {"type": kind}
+        if get_args(kind):
+            how = {"choices": get_args(kind)}
+        words = f"{words} (default: {getattr(Plan, name)})"
+        group.add_argument(f"--{name.replace('_', '-')}", default=argparse.SUPPRESS, help=words, **how)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    options = make_parser().parse_args(argv)
+    given = {name: getattr(options, name) for name in fields_in_words() if hasattr(options, name)}
+    plan = Plan(**((QUICK if options.quick else {}) | given))
+    options.began = time.time()
+    try:
+        if not options.report:
+            names = options.arms.split(",")
+            if unknown := set(names) - set(ARMS):
+                raise PairedError(f"There is no arm {min(unknown)}: {', '.join(ARMS)}.")
+            if options.data is None:
+                raise PairedError("--data is needed: the folder of the data set.")
+            _run(options, plan, names)
+        if options.calibrate:
+            return
+        print(report(read(options.out)))
+    except (DataError, PairedError) as error:
+        sys.exit(str(error))
+
+
+# --- running ----------------------------------------------------------------------------------------------------------
+
+
+def _run(options: argparse.Namespace, plan: Plan, arms: Sequence[str]) -> None:
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    jobs = min(options.jobs, len(seeds))
+    options.out.mkdir(parents=True, exist_ok=True)
+    plan = _settle_plan(options, plan)
+    context = multiprocessing.get_context("spawn")
+    together = _Together(context, jobs)
+    if jobs == 1:
+        _work(options, plan, arms, list(seeds), together)
+        return
+    shares = [list(seeds)[job::jobs] for job in range(jobs)]
+    workers = [context.Process(target=_work, args=(options, plan, arms, share, together)) for share in shares]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    if failed := [worker.exitcode for worker in workers if worker.exitcode]:
+        raise PairedError(f"{len(failed)} of {jobs} processes ended early.")
+
+
+def _settle_plan(options: argparse.Namespace, plan: Plan) -> Plan:
+    """The plan of the folder, which is written there at first; with a budget, its epochs are chosen once."""
+    path = options.out / "plan.json"
+    if not path.is_file():
+        return plan if options.budget_seconds or options.calibrate else _write_plan(options.out, plan)
+    kept = Plan(**json.loads(path.read_text(encoding="utf-8")))
+    if options.budget_seconds:
+        plan = replace(plan, epochs=kept.epochs)
+        options.budget_seconds = None
+    if kept != plan:
+        differ = [name for name, value in asdict(kept).items() if value != getattr(plan, name)]
+        raise PairedError(f"{options.out} was begun with another plan: {', '.join(differ)} differ.")
+    return plan
+
+
+def _write_plan(folder: Path, plan: Plan) -> Plan:
+    text = json.dumps(asdict(plan), indent=1) + "\n"
+    write_whole(folder / "plan.json", lambda path: path.write_text(text, encoding="utf-8"))
+    return plan
+
+
+class _Together:
+    """What the processes of a command decide together."""
+
+    def __init__(self, context: Any, jobs: int) -> None:
+        self.jobs, self.barrier = jobs, context.Barrier(jobs)
+        self.slowest, self.epochs = context.Value("d", 0.0), context.Value("i", 0)
+
+    def wait(self) -> bool:
+        """Until all are here, in minutes at most; true in one of them."""
+        return self.barrier.wait(180) == 0
+
+
+def _work(
+    options: argparse.Namespace, plan: Plan, arms: Sequence[str], seeds: Sequence[int], together: _Together
+) -> None:
+    """All arms of some seeds, in one process."""
+    device = torch.device(options.device)
+    if together.jobs > 1:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // together.jobs))
+    with full_float32():
+        data = load(options.data, plan.side, plan.classes, plan.tune, options.cache).to(device)
+        if options.calibrate:
+            calibrate(options, plan, data, arms)
+            return
+        parents = plan.start == "parent" and not options.parent
+        at_once = device.type == "cuda" or options.budget_seconds is not None  # epochs are chosen once, for all
+        for tasks in groups(seeds, arms, parents, at_once):
+            tasks = [task for task in tasks if not result_path(options.out, task).is_file()]
+            trainings = [begin(options, plan, data, task) for task in tasks]
+            if options.budget_seconds and tasks and tasks[0].arm != PARENT:
+                plan = _choose_epochs(options, plan, trainings, together)
+                for one in trainings:
+                    one.plan = plan
+            fit(trainings, options.keep_every)
+            for one in trainings:
+                finish(options, one)
+
+
+def groups(seeds: Sequence[int], arms: Sequence[str], parents: bool, at_once: bool) -> Iterator[list[Task]]:
+    """What is trained together: on a GPU all that do not wait for each other, else one after the other, pair after pair."""
+    first = [[Task(seed, PARENT) for seed in seeds]] if parents else []
+    if at_once:
+        yield from first
+        yield [Task(seed, arm) for seed in seeds for arm in arms]
+        return
+    for seed in seeds:
+        yield from ([Task(seed, arm)] for arm in ([PARENT] if parents else []) + list(arms))
+
+
+def begin(options: argparse.Namespace, plan: Plan, data: Any, task: Task) -> Training:
+    weights = None
+    if plan.start == "parent" and task.arm != PARENT:
+        weights = parent_weights(options, task.seed)
+    training = Training(task, plan, data, options.out, weights)
+    if training.stream is not None and not options.no_graphs and not training.finished:
+        training.capture()
+    return training
+
+
+def parent_weights(options: argparse.Namespace, seed: int) -> dict[str, torch.Tensor]:
+    if options.parent:
+        from odconv import load_checkpoint
+
+        return {name: tensor.float() for name, tensor in load_checkpoint(options.parent).model.state_dict().items()}
+    return torch.load(options.out / f"{PARENT}_{seed}.weights.pt", map_location="cpu", weights_only=True)
+
+
+def _choose_epochs(options: argparse.Namespace, plan: Plan, trainings: Sequence[Training], together: _Together) -> Plan:
+    """As many epochs for all as fit into what is left of the budget, by what a step takes while all processes work."""
+    together.wait()
+    seconds_per_step(trainings, 3)  # first replays take longer
+    together.wait()
+    taken = seconds_per_step(trainings)
+    with together.slowest.get_lock():
+        together.slowest.value = max(together.slowest.value, taken)
+    if together.wait():  # one of them decides
+        epoch = together.slowest.value * trainings[0].per_epoch * SLACK + BETWEEN * len(trainings)
+        left = options.budget_seconds - (time.time() - options.began) - RESERVE
+        together.epochs.value = max(2, int(left / epoch))
+        _write_plan(options.out, replace(plan, epochs=together.epochs.value))
+        print(f"{epoch:.2f} s an epoch of all, {left:.0f} s left: {together.epochs.value} epochs", flush=True)
+    together.wait()
+    return replace(plan, epochs=together.epochs.value)
+
+
+def finish(options: argparse.Namespace, training: Training) -> None:
+    """Measure, write the result, and forget the checkpoint; a parent's weights are kept."""
+    task, plan, data = training.task, training.plan, training.data
+    entry: dict[str, Any] = {"arm": task.arm, "seed": task.seed}
+    if task.arm == PARENT:
+        path = options.out / f"{task.name}.weights.pt"
+        write_whole(path, lambda new: torch.save(training.model.state_dict(), new))
+    else:
+        found = right(training, data.measured)
+        entry |= {"top1": 100 * float(found.double().mean()), "right": pack(found.numpy())}
+        if ARMS[task.arm].kernels:
+            for gates in ("frozen", "shuffled"):
+                found = right_with_gates(training, data.measured, gates)
+                entry |= {f"top1_{gates}": 100 * float(found.double().mean()), f"right_{gates}": pack(found.numpy())}
+    entry |= {
+        "measured": len(data.measured),
+        "measured_on": "a slice of train" if plan.tune else "val",
+        "losses": [round(loss, 5) for loss in training.losses],
+        "seconds": round(training.seconds, 2),
+        **size(training.model, plan.side),
+        "precision": training.precision,
+        "plan": asdict(plan),
+        "data": data.digest,
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "device": torch.cuda.get_device_name() if training.stream is not None else platform.machine(),
+    }
+    line = json.dumps(entry) + "\n"
+    write_whole(result_path(options.out, task), lambda path: path.write_text(line, encoding="utf-8"))
+    training.checkpoint.unlink(missing_ok=True)
+    accuracy = f", {entry['top1']:.2f} %" if "top1" in entry else ""
+    print(f"{task.name}: loss {training.losses[-1]:.3f}{accuracy}, {training.seconds:.0f} s", flush=True)
+
+
+def result_path(folder: Path, task: Task) -> Path:
+    return folder / f"{task.name}.json"
+
+
+def calibrate(options: argparse.Namespace, plan: Plan, data: Any, arms: Sequence[str]) -> None:
+    """What an epoch of each arm takes by itself; on a GPU without and with graphs, whose steps are compared."""
+    for arm in arms:
+        training = Training(Task(0, arm), replace(plan, start="scratch"), data, options.out)
+        words = f"{arm}: {_epoch_seconds(training):.2f} s an epoch"
+        if training.stream is not None:
+            try:
+                losses = [_loss_after(training)]
+                training.capture()
+                losses.append(_loss_after(training))
+                words += f", {_epoch_seconds(training):.2f} s with a graph; loss of 10 steps {losses[0]:.4f} and {losses[1]:.4f}"
+                if not abs(losses[0] - losses[1]) < 0.02 * losses[0]:
+                    raise PairedError(f"{words}: the graph computes something else.")
+            except RuntimeError as error:
+                raise PairedError(f"{words}; no graph: {str(error).splitlines()[0]}") from error
+        print(words, flush=True)
+
+
+def _epoch_seconds(training: Training) -> float:
+    seconds_per_step([training], 3)
+    return seconds_per_step([training]) * training.per_epoch
+
+
+def _loss_after(training: Training, steps: int = 10) -> float:
+    kept = training.snapshot()
+    training.begin_epoch()
+    for _ in range(steps):
+        training.step()
+    if training.stream is not None:
+        torch.cuda.synchronize()
+    loss = float(training.loss) / steps
+    training.restore(kept)
+    return loss
+
+
+# --- reporting --------------------------------------------------------------------------------------------------------
+
+
+def pack(found: np.ndarray) -> str:
+    """Bits (N,) of bool as text."""
+    return base64.b64encode(np.packbits(found).tobytes()).decode()
+
+
+def unpack(text: str, count: int) -> np.ndarray:
+    return np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8), count=count).astype(bool)
+
+
+def read(folder: Path) -> list[dict[str, Any]]:
+    """The results in a folder, by arm and seed.
+
+    Raises:
+        PairedError: there are none, or they are not of one plan and data set.
+    """
+    entries = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*_*.json"))]
+    entries = [entry for entry in entries if entry["arm"] != PARENT]
+    if not entries:
+        raise PairedError(f"{folder} holds no results.")
+    for part in ("plan", "data", "measured_on"):
+        if any(entry[part] != entries[0][part] for entry in entries):
+            raise PairedError(f"The results in {folder} are not all of one {part}.")
+    return entries
+
+
+def report(entries: Sequence[dict[str, Any]]) -> str:
+    """The table of paired differences, each arm against the static one of the same seed; and how they were made."""
+    by_arm: dict[str, dict[int, dict[str, Any]]] = {}
+    for entry in entries:
+        by_arm.setdefault(entry["arm"], {})[entry["seed"]] = entry
+    first, static = entries[0], by_arm.get("static", {})
+    seconds = {arm: np.mean([one["seconds"] for one in some.values()]) for arm, some in by_arm.items()}
+    lines = [
+        f"{first['device']}, Python {first['versions']['python']}, torch {first['versions']['torch']}, {first['precision']}; "
+        f"top-1 % on {first['measured']:,} pictures of {first['measured_on']}",
+        "plan: " + ", ".join(f"{name} {value}" for name, value in first["plan"].items()),
+        "s of training, shared equally by what was trained together: " + ", ".join(f"{arm} {value:.0f}" for arm, value in seconds.items()),
+        "",
+        _row("arm", "parameters", "multiply-adds", "pairs", "top-1", "static", "difference", "95 % interval", "sign-flip p",
+             "right alone", "twin alone", "McNemar p"),
+        "| --- |" + " ---: |" * 11,
+    ]  # fmt: skip
+    for arm in [name for name in ARMS if name in by_arm]:
+        some = by_arm[arm]
+        lines.append(_compare(arm, some, {seed: static[seed] for seed in some if seed in static}, "right"))
+        for gates in ("frozen", "shuffled"):
+            if all(f"right_{gates}" in one for one in some.values()):
+                lines.append(_compare(f"{arm}, {gates} gates", some, static, f"right_{gates}"))
+                lines.append(_compare(f"{arm}, {gates} gates, against its own", some, some, f"right_{gates}"))
+    return "\n".join(lines)
+
+
+def _compare(name: str, some: dict[int, Any], others: dict[int, Any], what: str) -> str:
+    seeds = sorted(set(some) & set(others))
+    one = next(iter(some.values()))
+    count, shown = one["measured"], [name, f"{one['parameters']:,}", f"{one['multiply_adds']:,}", str(len(seeds))]
+    bits = {seed: (unpack(some[seed][what], count), unpack(others[seed]["right"], count)) for seed in seeds}
+    own = [100 * mine.mean() for mine, _ in bits.values()]
+    if not seeds or name == "static":
+        return _row(*shown, f"{np.mean([100 * unpack(e[what], count).mean() for e in some.values()]):.2f}", *[""] * 7)
+    gained = [int((mine & ~theirs).sum()) for mine, theirs in bits.values()]
+    lost = [int((theirs & ~mine).sum()) for mine, theirs in bits.values()]
+    wins = [up - down for up, down in zip(gained, lost, strict=True)]
+    mean, low, high = statistics.mean_interval([100 * win / count for win in wins])
+    return _row(
+        *shown,
+        f"{np.mean(own):.2f}",
+        f"{np.mean([100 * theirs.mean() for _, theirs in bits.values()]):.2f}",
+        f"{mean:+z.2f}",
+        f"{low:+z.2f} to {high:+z.2f}" if len(seeds) > 1 else "one pair",
+        f"{statistics.sign_flip_p(wins):.4f}",
+        f"{sum(gained):,}",
+        f"{sum(lost):,}",
+        f"{statistics.mcnemar_p(sum(gained), sum(lost)):.2g}",
+    )
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()

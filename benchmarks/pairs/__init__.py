@@ -1,0 +1,1 @@
+"""The parts of ``benchmarks/paired.py``: pictures, arms, training, statistics."""
