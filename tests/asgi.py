@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 
@@ -47,6 +48,7 @@ def ask(app, path="/", *, method="GET", headers=(), body=(b"",), client="127.0.0
     }
     if kind == "websocket":
         del scope["method"]
-    asyncio.run(app(scope, receive, send))
+    with ThreadPoolExecutor(1) as pool:  # browser tests leave a loop running in their own thread
+        pool.submit(asyncio.run, app(scope, receive, send)).result()
     reply.read = read
     return reply

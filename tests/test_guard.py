@@ -177,6 +177,22 @@ def test_the_app_stands_in_frames_of_its_own_site_and_of_those_that_are_named(op
     ]
 
 
+def test_cookies_for_frames_of_other_sites_are_kept_apart_for_each_site(options, monkeypatch):
+    """Chromium takes no others there, and without this one, uploads are refused."""
+
+    def cookie(setting):
+        async def setting_cookie(scope, receive, send):
+            response = PlainTextResponse("hello", headers={"Set-Cookie": setting})
+            await response(scope, receive, send)
+
+        return ask(Guard(setting_cookie), headers=HOST).headers["set-cookie"]
+
+    assert cookie("a=1; SameSite=None; Secure") == "a=1; SameSite=None; Secure"
+    monkeypatch.setenv(EMBED, "https://school.example")
+    assert cookie("a=1; SameSite=None; Secure") == "a=1; SameSite=None; Secure; Partitioned"
+    assert cookie("a=1; SameSite=lax") == "a=1; SameSite=lax"
+
+
 @pytest.mark.parametrize(
     "setting", ["school.example", "https://", "https://a.example/path", "*", "https://a;script-src", "'self'"]
 )

@@ -41,7 +41,8 @@ class Guard:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.headers = page_headers(read_sites(os.environ.get(EMBED, "")))
+        sites = read_sites(os.environ.get(EMBED, ""))
+        self.headers, self.framed = page_headers(sites), bool(sites)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -50,6 +51,8 @@ class Guard:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(self.headers)
+                if self.framed:
+                    message["headers"] = [_partitioned(*header) for header in message["headers"]]
             await send(message)
 
         refused = _refusal(scope)
@@ -167,6 +170,12 @@ def page_headers(sites: Sequence[str]) -> dict[str, str]:
         "Referrer-Policy": "same-origin",  # an address holds what a visitor looks at
         "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
     }
+
+
+def _partitioned(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    """A header, such that a cookie for frames of other sites is kept apart for each: browsers take no other ones there."""
+    is_for_frames = name == b"set-cookie" and b"samesite=none" in value.lower()
+    return name, value + b"; Partitioned" if is_for_frames else value
 
 
 @cache
