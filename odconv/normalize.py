@@ -44,6 +44,12 @@ def heads_of(model: nn.Module) -> tuple[str, ...]:
     return tuple(head for head in HEADS if any(head in sizes for sizes in _layers(model).values()))
 
 
+def count_heads(model: nn.Module) -> tuple[int, dict[str, int]]:
+    """How many ODConv layers ``model`` has; head -> how many of them have it, in the order of ``HEADS``."""
+    layers = list(_layers(model).values())
+    return len(layers), {head: sum(head in sizes for sizes in layers) for head in HEADS}
+
+
 def most_kernels(model: nn.Module) -> int:
     """The largest K of the ODConv layers of ``model``; 1 where there are none."""
     return max((sizes.get("kernel", 1) for sizes in _layers(model).values()), default=1)

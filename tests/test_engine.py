@@ -162,7 +162,7 @@ def test_a_page_opened_between_the_weights_and_the_card_sees_the_card_when_it_co
         for engine in (before, after)
     ]
     assert shapes[0] != shapes[1]
-    assert list(engines.costs(after).values()) != list(engines.costs(before).values())
+    assert list(after.costs.values()) != list(before.costs.values())
 
 
 def test_an_atlas_that_comes_later_is_found_and_one_that_goes_is_missed(folder):

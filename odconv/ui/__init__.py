@@ -20,7 +20,7 @@ def bootstrap() -> None:
     """Set up page, style and the session's view. Every page calls it first: a link to a page runs that page without the app."""
     navigation.join_app()
     st.set_page_config("ODConv Explorer", page_icon=_icon(), layout="wide", initial_sidebar_state=SIDEBAR)
-    view.start(Offer(list(engine.weights()), list(samples()), navigation.LESSONS))
+    view.start(Offer(engine.offered(), list(samples()), navigation.LESSONS))
     st.html(f"<style>{_style('page')}{_style('present') if view.current().present else ''}</style>")
     connection.show()
 

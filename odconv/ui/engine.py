@@ -1,23 +1,25 @@
-"""What there is to open, and open networks with what lies beside their weights; all cached. Nothing here draws.
+"""What there is to open, and open networks with what lies beside their weights. Nothing here draws.
 
-One network serves all visitors: a pass gets its settings and changes nothing in the network.
+One network serves all visitors, from a cache: a pass gets its settings and changes nothing in the network. A network that a
+visitor brought serves that visitor alone: it lies in the session, and in no cache.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Literal
 
 import streamlit as st
 import torch
 
 from odconv import atlas
 from odconv.architecture import Architecture
-from odconv.atlas import Atlas, AtlasError
+from odconv.atlas import Atlas, AtlasError, fingerprint
 from odconv.attention import Settings
 from odconv.checkpoint import (
     Checkpoint,
@@ -30,6 +32,9 @@ from odconv.checkpoint import (
 from odconv.cost import LayerCost, cost
 from odconv.explain import Explanation
 from odconv.normalize import heads_of, most_kernels, normalize
+from odconv.ui.budget import Share
+from odconv.ui.link import OWN
+from odconv.ui.memo import Memo
 from odconv.unusual import check_fits
 
 log = logging.getLogger(__name__)
@@ -52,9 +57,22 @@ def weights() -> dict[str, Path]:
     return dict(sorted(found.items(), key=lambda item: item[0] != FIRST))
 
 
+def own() -> Engine | None:
+    """The network that this visitor brought; None where there is none. It lies in the session's ``reception.Inbox``."""
+    inbox = st.session_state.get("inbox")
+    return inbox.network if inbox else None
+
+
+def offered() -> list[str]:
+    """Names of the networks that this visitor can choose from: the files of ``weights()``, and ``OWN`` where there is one."""
+    return [*weights(), *([OWN] if own() else [])]
+
+
 def architectures() -> dict[str, Architecture | None]:
-    """File name -> what network the file says it holds; None where it does not say so in its first bytes."""
-    return {name: _peek(file_versions(path), path) for name, path in weights().items()}
+    """Name, of ``offered()`` -> what network that is; None where its file does not say so in its first bytes."""
+    found = {name: _peek(file_versions(path), path) for name, path in weights().items()}
+    mine = own()
+    return found | ({OWN: mine.checkpoint.architecture} if mine else {})
 
 
 @st.cache_resource(max_entries=1000, show_spinner=False)
@@ -80,13 +98,51 @@ def pick_device(name: str) -> str:
 
 
 @dataclass(frozen=True)
+class Own:
+    """What a network that a visitor brought has instead of a file and of caches that all visitors share."""
+
+    fingerprint: str  # of the file that came
+    classes: Literal["card", "assumed", "numbered"]  # where their names are from: a card, ImageNet's order, or none
+    megabytes: float  # that its weights take in memory, MiB
+    answers: Memo
+    share: Share  # of the server's memory
+
+
+@dataclass(frozen=True)
 class Engine:
     """An open network on a device."""
 
     checkpoint: Checkpoint
     device: str  # "cpu", "cuda" or "mps"
     identity: Identity  # names it in cache keys: the versions of its files when it was opened, and its device
-    path: Path  # of the weights
+    path: Path  # of the weights; of a visitor's own only its name is there
+    own: Own | None = None  # where a visitor brought it
+
+    @property
+    def name(self) -> str:
+        """What ``offered()`` calls it, and a link."""
+        return OWN if self.own else self.path.name
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """See :func:`odconv.atlas.fingerprint`."""
+        return self.own.fingerprint if self.own else fingerprint(self.path)
+
+    @cached_property
+    def costs(self) -> Mapping[str, LayerCost]:
+        """Name of every convolution and linear map -> its cost for one picture."""
+        return {layer.name: layer for layer in cost(self.checkpoint.model, self.checkpoint.card.image_size)}
+
+    @cached_property
+    def atlas(self) -> Atlas | None:
+        """The atlas beside the weights; None where there is none, or it is refused, which is logged."""
+        if self.own:
+            return None
+        try:
+            return atlas.atlas_beside(self.path)
+        except (AtlasError, OSError) as error:  # the file may be gone by now
+            log.warning("atlas refused: %s", error)
+            return None
 
     @cached_property
     def heads(self) -> tuple[str, ...]:
@@ -104,13 +160,17 @@ class Engine:
 
 
 def open_engine(name: str, device: str) -> Engine:
-    """The network of a file that ``weights()`` lists, on ``device``; the same object for every visitor.
+    """The network of a name that ``offered()`` lists, on ``device``; of a file, the same object for every visitor.
 
-    It is opened again when its weights, card or atlas have changed, and on the CPU where the GPU has too little memory.
+    A file is opened again when its weights, card or atlas have changed, and on the CPU where the GPU has too little memory.
+    A visitor's own network is on the CPU: the GPU's memory is for what all share.
 
     Raises:
         CheckpointError: one clear sentence; it is logged.
     """
+    mine = own()
+    if name == OWN and mine:
+        return mine
     try:
         path = weights().get(name)
         if path is None:
@@ -158,32 +218,12 @@ def set_up_torch() -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def costs(engine: Engine) -> dict[str, LayerCost]:
-    """Name of every convolution and linear map -> its cost for one picture."""
-    return _count_costs(engine.identity, engine)
-
-
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _count_costs(identity: Identity, _engine: Engine) -> dict[str, LayerCost]:
-    return {layer.name: layer for layer in cost(_engine.checkpoint.model, _engine.checkpoint.card.image_size)}
-
-
 def load_atlas_for(engine: Engine, record: Explanation) -> Atlas | None:
     """The atlas beside the weights; None where there is none, or none that fits ``record``. Refusals are logged."""
     try:
-        found = _read_atlas(engine.identity, engine.path)
-        if found:
-            check_fits(record, found)
-        return found
-    except (AtlasError, OSError) as error:  # the file may be gone by now
-        log.warning("atlas refused: %s", error)
-        return None
-
-
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _read_atlas(identity: Identity, _path: Path) -> Atlas | None:
-    try:
-        return atlas.atlas_beside(_path)
+        if engine.atlas:
+            check_fits(record, engine.atlas)
+        return engine.atlas
     except AtlasError as error:
         log.warning("atlas refused: %s", error)
         return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import inspect
 import logging
 import sys
 import threading
@@ -14,8 +15,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import TypeVar
+from functools import partial, wraps
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import streamlit as st
@@ -119,6 +120,32 @@ def _ask(engine: Engine, picture: Picture, settings: Settings, deadline: float) 
 
 
 Found = TypeVar("Found")
+Asked = ParamSpec("Asked")
+
+
+def _keep(seconds: float, **most: Any) -> Callable[[Callable[Asked, Found]], Callable[Asked, Found]]:
+    """Keep what a function gives for ``seconds``: for all visitors, within the bounds ``most``, or with the visitor's own network.
+
+    The key are its arguments without an underscore; an argument ``_engine`` says whose network it is.
+    """
+
+    def decorate(compute: Callable[Asked, Found]) -> Callable[Asked, Found]:
+        shared = st.cache_data(ttl=seconds, show_spinner=False, **most)(compute)
+        signature = inspect.signature(compute)
+
+        @wraps(compute)
+        def answer(*args: Asked.args, **kwargs: Asked.kwargs) -> Found:
+            given = signature.bind(*args, **kwargs).arguments
+            own = given["_engine"].own
+            if own is None:
+                return shared(*args, **kwargs)
+            key = (compute.__name__, *(value for name, value in given.items() if not name.startswith("_")))
+            found: Found = own.answers.get(key, seconds, lambda: compute(*args, **kwargs))
+            return found
+
+        return answer
+
+    return decorate
 
 
 def _else_on_cpu(engine: Engine, compute: Callable[[Engine], Found]) -> tuple[Found, str]:
@@ -137,7 +164,7 @@ def _else_on_cpu(engine: Engine, compute: Callable[[Engine], Found]) -> tuple[Fo
 
 # Streamlit computes a key once, and all who ask for it meanwhile wait for that. The deadline was set before: it holds for
 # them, too.
-@st.cache_data(ttl=HOUR, max_size=ANSWERS, show_spinner=False)
+@_keep(HOUR, max_size=ANSWERS)
 def _explain(
     identity: Identity,
     digest: str,
@@ -260,6 +287,8 @@ def _attention_to_compare(
     if other is not None:
         return _ask(engine, other, settings, deadline).explanation.layers[layer].attention
     # Asked for only where what depends on it is not in a cache: reading a record takes milliseconds of each frame of a drag.
+    if engine.atlas is None:
+        return None
     return _typical(engine.identity, layer, engine, lambda: _ask(engine, picture, Settings(), deadline).explanation)
 
 
@@ -281,7 +310,7 @@ def _typical(
     return Heads(*(None if head is None else head[None] for head in found.means()[layer]))
 
 
-@st.cache_data(ttl=HOUR, max_entries=1000, show_spinner=False)
+@_keep(HOUR, max_entries=1000)
 def _pick(
     identity: Identity,
     pair: tuple[str, str | None],
@@ -294,7 +323,7 @@ def _pick(
     return pick_slice(_module(_engine, layer), *_attentions(), filter, channel)
 
 
-@st.cache_data(ttl=MINUTE, max_size=VIEWS, show_spinner=False)
+@_keep(MINUTE, max_size=VIEWS)
 def _view_kernel(
     identity: Identity,
     pair: tuple[str, str | None],
@@ -314,7 +343,7 @@ def _view_kernel(
     return view_kernel(_module(_engine, layer), record.input, record.attention, _against, filter, channel)
 
 
-@st.cache_data(ttl=MINUTE, max_size=VIEWS, show_spinner=False)
+@_keep(MINUTE, max_size=VIEWS)
 def _forge_layer(
     identity: Identity,
     digest: str,
@@ -373,7 +402,7 @@ def ask_response(engine: Engine, stimulus: str, photo: Picture | None, settings:
     return found
 
 
-@st.cache_data(ttl=HOUR, max_size=RESPONSES, show_spinner=False)
+@_keep(HOUR, max_size=RESPONSES)
 def _respond(
     identity: Identity,
     stimulus: str,
@@ -408,7 +437,7 @@ def _read_under(picture: Picture, settings: Settings, engine: Engine) -> Reading
     return _read(engine.identity, picture.digest, settings, engine, picture, time.monotonic() + PATIENCE)
 
 
-@st.cache_data(ttl=HOUR, max_size=READINGS, show_spinner=False)
+@_keep(HOUR, max_size=READINGS)
 def _read(
     identity: Identity, digest: str, settings: Settings, _engine: Engine, _picture: Picture, _deadline: float
 ) -> Reading:
@@ -466,7 +495,7 @@ def _digest(given: Attentions) -> str:
     return found.hexdigest()
 
 
-@st.cache_data(ttl=HOUR, max_size=SWITCHED, show_spinner=False)
+@_keep(HOUR, max_size=SWITCHED)
 def _switch(
     identity: Identity,
     digest: str,
@@ -482,7 +511,7 @@ def _switch(
         return explain(_engine.checkpoint.model, image, settings, given=_given)
 
 
-@st.cache_data(ttl=HOUR, max_size=LOGITS, show_spinner=False)
+@_keep(HOUR, max_size=LOGITS)
 def _logits(
     identity: Identity,
     digest: str,
@@ -515,7 +544,7 @@ def ask_shuffle(engine: Engine, picture: Picture, layer: str) -> tuple[Heads[flo
     return found
 
 
-@st.cache_data(ttl=HOUR, max_entries=1000, show_spinner=False)
+@_keep(HOUR, max_entries=1000)
 def _shuffle(
     identity: Identity, digest: str, layer: str, _engine: Engine, _picture: Picture, _deadline: float
 ) -> tuple[Heads[float], float]:

@@ -19,12 +19,13 @@ PATHS = {
     "compare": "compare",
     "switches": "switches",
     "plug_in": "plug_in",
+    "checkpoint": "checkpoint",
     "teach": "teach",
     "study": "study",
 }
 # In no bar, and without the foot: it asks after terms that are explained there. Who is to take part gets a link to it.
 APART = ("study",)
-LESSONS = tuple(name for name in PATHS if name not in ("plug_in", "teach", *APART))
+LESSONS = tuple(name for name in PATHS if name not in ("plug_in", "checkpoint", "teach", *APART))
 
 
 def run() -> None:

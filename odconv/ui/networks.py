@@ -20,7 +20,7 @@ MOST = 4  # as many stay open, see ``engine``
 @st.fragment(key="networks_part")
 def show(engine: Engine) -> None:
     """Draw, in a fold, what every network here says to side A's picture, as trained; they are opened when the fold is."""
-    names = [engine.path.name, *(name for name in engines.weights() if name != engine.path.name)][:MOST]
+    names = [engine.name, *(name for name in engines.offered() if name != engine.name)][:MOST]
     fold = st.expander(say("sides.networks"), key="networks", on_change="rerun")
     if not fold.open or len(names) == 1:
         return

@@ -31,7 +31,7 @@ def show(engine: Engine) -> None:
 
 def _offers(engine: Engine) -> dict[str, Other]:
     """What an offer is called -> side B; all but one thing is as on side A."""
-    models = {name: label for name, label in sidebar.model_labels().items() if name != engine.path.name}
+    models = {name: label for name, label in sidebar.model_labels().items() if name != engine.name}
     offers = {say("sides.offer_picture"): Other()}
     offers |= {label: Other(picture=SAME, model=name) for name, label in list(models.items())[:MOST_NETWORKS]}
     if engine.checkpoint.dynamic:

@@ -28,8 +28,8 @@ AS_A = ""  # the choice of what side A has
 
 
 def model(chosen: View) -> str:
-    """The file name of side B's network; ``engines.weights()`` has it."""
-    names = list(engines.weights())
+    """The file name of side B's network; ``engines.offered()`` has it."""
+    names = engines.offered()
     return next(name for name in (chosen.b.model, chosen.model, names[0]) if name in names)
 
 
@@ -117,7 +117,7 @@ def swap() -> None:
     shown = sources.shown_member(chosen)
     settings = other_settings(chosen)
     differ = [name for name in OTHER_SETTINGS if getattr(settings, name) != getattr(chosen.settings, name)]
-    name = chosen.model if chosen.model in engines.weights() else next(iter(engines.weights()))
+    name = chosen.model if chosen.model in engines.offered() else engines.offered()[0]
     if _same_picture(chosen):
         now: dict[str, Any] = {"picture": SAME}
     else:

@@ -77,7 +77,7 @@ def layer(scene: Scene, answers: Answers) -> dict[str, Any]:
         scene.language,
         record.layers[name],
         None if reference is None else reference.layers[name],
-        engines.costs(scene.engine)[name.partition("#")[0]],
+        scene.engine.costs[name.partition("#")[0]],
         typical[name] if typical else None,
         drawings.scale_end_of(record, reference, typical) if typical else None,
     )

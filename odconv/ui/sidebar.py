@@ -9,11 +9,11 @@ import streamlit as st
 
 from odconv.architecture import Architecture
 from odconv.checkpoint import CheckpointError, labels
-from odconv.drawings import count_text
+from odconv.drawings import clean_name, count_text
 from odconv.ui import engine as engines
 from odconv.ui import text
 from odconv.ui.engine import DEVICES, Engine
-from odconv.ui.link import View
+from odconv.ui.link import OWN, View
 from odconv.ui.text import language, say
 from odconv.ui.view import bind, change
 from odconv.words import LANGUAGES
@@ -39,7 +39,7 @@ def choose_engine(view: View) -> Engine | None:
     None, with a sentence on the page, where there are no weights or the chosen ones cannot be used.
     """
     st.subheader(say("network.title"), anchor=False)
-    names = list(engines.weights())
+    names = engines.offered()
     if not names:
         st.error(say("network.none"))
         return None
@@ -80,8 +80,11 @@ def _choose(model: str) -> str:
 
 
 def model_labels() -> dict[str, str]:
-    """File name -> what the model picker calls it: what network it is, or the file's name where that is not known."""
-    return labels({name: _in_words(found) for name, found in engines.architectures().items()})
+    """Name -> what the model picker calls it: what network it is, or the file's name where that is not known."""
+    descriptions = {name: _in_words(found) for name, found in engines.architectures().items()}
+    if mine := engines.own():
+        descriptions[OWN] = say("network.own", file=clean_name(mine.path.name))
+    return labels(descriptions)
 
 
 def _in_words(architecture: Architecture | None) -> str:
@@ -115,7 +118,7 @@ def describe(engine: Engine) -> None:
                 size=card.image_size,
             )
         )
-        costs = engines.costs(engine).values()
+        costs = engine.costs.values()
         parameters, multiply_adds = sum(one.parameters for one in costs), sum(one.multiply_adds for one in costs)
         st.text(
             say(

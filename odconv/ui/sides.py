@@ -131,7 +131,7 @@ def _sides(a: Half, b: Half, one: Explanation, two: Explanation) -> tuple[Side, 
     layer_a = _find_layer(one, wanted)
     layer_b = _find_layer(two, own or layer_a or wanted)
     return tuple(  # type: ignore[return-value]  # two
-        Side(record, half.engine.checkpoint.card.classes, layer, half.engine.path.name)
+        Side(record, half.engine.checkpoint.card.classes, layer, half.engine.name)
         for half, record, layer in ((a, one, layer_a), (b, two, layer_b))
     )
 
@@ -192,7 +192,7 @@ def _side_data(letter: str, half: Half, own: Side, beside: Side) -> dict[str, An
 
 
 def _caption(half: Half) -> str:
-    label = clean_name(sidebar.model_labels().get(half.engine.path.name, half.engine.path.name))
+    label = clean_name(sidebar.model_labels().get(half.engine.name, half.engine.path.name))
     if not half.engine.checkpoint.dynamic:
         return label
     settings = drawings.describe_settings(language(), half.engine.normalize(half.settings))

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import streamlit as st
 
 from odconv import export
-from odconv.atlas import fingerprint
 from odconv.export import Context
 from odconv.ui import components, scene, sidebar, text, view
 from odconv.ui import engine as engines
@@ -31,9 +30,9 @@ def show(engine: Engine, pictures: Sequence[Picture], answers: Answers) -> None:
     accuracy = sidebar.accuracy(engine.checkpoint.card.measured)
 
     def context() -> Context:  # reads the weights file, so only when a file is built
-        card, file = engine.checkpoint.card, engine.path
+        card = engine.checkpoint.card
         titles = tuple(picture.title for picture in pictures)
-        return Context(language, card.name, f"{file.name} {fingerprint(file)}", card.classes, titles, accuracy)
+        return Context(language, card.name, f"{engine.path.name} {engine.fingerprint}", card.classes, titles, accuracy)
 
     dynamic = engine.checkpoint.dynamic
     name, to_csv = ("attention", export.to_csv) if dynamic else ("logits", export.logits_to_csv)
@@ -61,7 +60,7 @@ def _html(engine: Engine, context: Context, pictures: Sequence[Picture], answers
         answers.now,
         answers.reference,
         photos=[_photo(picture) for picture in pictures],
-        costs=engines.costs(engine),
+        costs=engine.costs,
         places=scene.places(engine, answers.now),
         selected=chosen.layer,
         typical=None if atlas is None else atlas.means(),

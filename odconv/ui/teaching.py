@@ -13,7 +13,7 @@ from odconv import drawings
 from odconv.start import STEPS
 from odconv.ui import components, navigation, sidebar, steps, text, view
 from odconv.ui.engine import Engine
-from odconv.ui.link import REVEALS, View, class_view, to_query
+from odconv.ui.link import OWN, REVEALS, View, class_view, to_query
 from odconv.ui.pictures import Picture
 from odconv.ui.text import language, say
 from odconv.words import LANGUAGES
@@ -32,7 +32,7 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
     with left:
         _choose_lesson()
         _choose_ways()
-    lesson, seen = view.current().lesson, class_view(view.current())
+    lesson, seen = view.current().lesson, class_view(_without_own(view.current()))
     with right:
         st.subheader(say("teach.seen"), anchor=False)
         st.markdown("\n".join(f"* {line}" for line in describe(engine, pictures, lesson.page, seen)))
@@ -45,6 +45,12 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
     st.subheader(say("teach.study"), anchor=False)
     st.markdown(say("teach.study_text"))
     st.page_link("pages/study.py", label=say("teach.study_open"), icon=":material/quiz:")
+
+
+def _without_own(chosen: View) -> View:
+    """``chosen`` without the network that the teacher brought: it is in no link."""
+    b = replace(chosen.b, model=None) if chosen.b.model == OWN else chosen.b
+    return replace(chosen, model="" if chosen.model == OWN else chosen.model, b=b)
 
 
 def _choose_lesson() -> None:
@@ -110,8 +116,11 @@ def describe(engine: Engine, pictures: Sequence[Picture], page: str, seen: View)
     if page != "start" and engine.checkpoint.dynamic:
         settings = drawings.describe_settings(language(), engine.normalize(seen.settings))
         lines.append(text.markdown("teach.sees_settings", settings=settings))
-    label = sidebar.model_labels().get(engine.path.name, engine.path.name)
-    lines.append(text.markdown("teach.sees_network", network=drawings.clean_name(label)))
+    if engine.own:
+        lines.append(say("teach.sees_not_own"))
+    else:
+        label = sidebar.model_labels().get(engine.name, engine.name)
+        lines.append(text.markdown("teach.sees_network", network=drawings.clean_name(label)))
     if page == "compare":
         lines.append(say("teach.sees_side_b"))
     lines.append(say(f"teach.sees_{'fixed' if seen.fixed else 'free'}"))

@@ -131,6 +131,12 @@ _copy_link = _widget("copy_link", script() + _text("copy_link.js"), style(), "dr
 _class_link = _widget(
     "class_link", script() + _text("copy_link.js"), style() + _text("class_link.css"), "drawClassLink(root, data)"
 )
+_bring = _widget(
+    "bring",
+    script() + _text("bring.js"),
+    style() + _text("bring.css"),
+    "drawBring(root, data, { brought: (session) => send('setTriggerValue', 'brought', session) })",
+)
 _connection = _widget(
     "connection",
     script() + _text("connection.js"),
@@ -394,6 +400,23 @@ def class_link(address: str, words: Mapping[str, str]) -> None:
     ``address``: from this page; ``words``: {link: its name, copy, copied, by_hand, preview, local: where nobody else reaches it}.
     """
     _class_link(key="class_link", data={"address": address, "words": words, "key": "class_link"})
+
+
+def bring(
+    address: str, session: str, endings: Sequence[str], card: str, round: int, refused: str, words: Mapping[str, str]
+) -> None:
+    """A place to bring a checkpoint to, which is sent to ``address``; the page is run when it has come.
+
+    Args:
+        session: ``connection.session()``
+        endings: of the files that can be chosen; ``card``: the one of a card
+        round: counts what was opened or refused: with another one than before, nothing is under way
+        refused: why the last one was not opened; empty: it was, or there was none
+        words: {choose, drop, sending: "{percent}", "{size}" in MiB and "{file}", cancel, read: while the page reads it, failed, one: where it is not one checkpoint}
+    """
+    data = {"address": address, "session": session, "endings": endings, "card": card, "round": round}
+    data |= {"refused": refused, "words": words, "key": "bring"}
+    _bring(key="bring", data=data, on_brought_change=lambda: None)
 
 
 def connection(run: str, language: str, address: Mapping[str, Any] | None, words: Mapping[str, str]) -> None:
