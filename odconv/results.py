@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-Z = 1.959963984540054  # of the normal distribution: 95 % of it lie between -Z and Z
 COSTS = ("parameters", "multiply_adds")  # what accuracy is drawn against
 
 Verdict = Literal["gain", "loss", "open"]
@@ -51,6 +49,11 @@ class Detector:
     mask_ap: float | None  # None where it finds no masks
     checkpoint_url: str
     source_url: str
+
+    @property
+    def name(self) -> str:
+        """Of the detector with its static backbone."""
+        return f"{self.detector}, {self.model}"
 
 
 def read_imagenet(path: Path) -> tuple[Published, ...]:
@@ -116,9 +119,7 @@ def imagenet_lines(networks: Iterable[Published], cost: str) -> list[Line]:
 
 def coco_lines(detectors: Iterable[Detector]) -> list[Line]:
     """Box AP against parameters."""
-    return _lines(
-        (f"{one.detector}, {one.model}", Point(one.kernels, one.parameters_m, one.box_ap)) for one in detectors
-    )
+    return _lines((one.name, Point(one.kernels, one.parameters_m, one.box_ap)) for one in detectors)
 
 
 def _lines(named: Iterable[tuple[str, Point]]) -> list[Line]:
@@ -201,15 +202,3 @@ def read_pairs(path: Path) -> dict[str, Pairs]:
 def _parse_comparison(raw: dict[str, Any]) -> Comparison:
     lists = {name: tuple(raw[name]) for name in ("top1", "against_top1")}
     return Comparison(**raw | lists)
-
-
-def share_interval(percent: float, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share of ``count`` independent pictures, in %: Wilson's.
-
-    The shares p from which the one found is at most Z standard deviations of p away: Wilson, 1927,
-    https://doi.org/10.1080/01621459.1927.10502953. It says nothing of what another training run would bring.
-    """
-    share = percent / 100
-    middle = (share + Z * Z / (2 * count)) / (1 + Z * Z / count)
-    reach = Z * math.sqrt(share * (1 - share) / count + (Z / (2 * count)) ** 2) / (1 + Z * Z / count)
-    return 100 * (middle - reach), 100 * (middle + reach)
