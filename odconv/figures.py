@@ -163,6 +163,7 @@ def accuracy_by_cost(language: str, lines: Sequence[Line], cost: str, text_size:
             "type": "log",
             "range": ends,
             "tickvals": [value for value in LOG_TICKS if 10 ** ends[0] <= value <= 10 ** ends[1]],
+            "tickformat": ",",
             "tickfont": font,
             "title": {"text": say(language, f"results.axis_{cost}"), "font": font},
         },

@@ -106,8 +106,8 @@ def _coco_table() -> str:
 
 
 def _name(static: str, kernels: int | None) -> str:
-    """The name of a static network, or what was done to the one above, as Markdown."""
-    return text.escape_markdown(static if kernels is None else f"+ {drawings.kind_text(language(), kernels)}")
+    """The name of a static network, or the K of ODConv in the one above, as Markdown."""
+    return text.escape_markdown(static) if kernels is None else say("results.with_odconv", kernels=kernels)
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
