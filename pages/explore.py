@@ -18,11 +18,11 @@ from odconv.ui import (
     view,
 )
 from odconv.ui import static_network as static
-from odconv.ui.engine import Engine
+from odconv.ui.engine import PHOTOS, Engine
 from odconv.ui.pictures import Picture
 
 bootstrap()
-engine, pictures = beginning.begin("page.title", "page.intro")
+engine, pictures = beginning.begin("page.title", "page.intro", PHOTOS)
 invitations.show(pictures)
 
 

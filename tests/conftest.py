@@ -1,3 +1,4 @@
+import os
 import sys
 from functools import cache
 
@@ -7,10 +8,14 @@ from hypothesis import settings
 from streamlit.components.v2 import manifest_scanner
 
 from odconv.backbones import od_resnet18
+from odconv.ui import engine
 
 # The same examples every time and no deadline: a shared machine is slow now and then.
 settings.register_profile("odconv", deadline=None, derandomize=True, database=None, max_examples=50)
 settings.load_profile("odconv")
+
+# What a page opens with is a matter of few tests; the others look at one network, whatever the page.
+os.environ["ODCONV_MODEL"] = engine.LESSONS
 
 # The tensors here are tiny: a second thread wins nothing, and waits for long where the cores are shared.
 torch.set_num_threads(1)

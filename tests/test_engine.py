@@ -166,7 +166,7 @@ def test_a_page_opened_between_the_weights_and_the_card_sees_the_card_when_it_co
 
 
 def test_an_atlas_that_comes_later_is_found_and_one_that_goes_is_missed(folder):
-    bundled = engines.BUNDLED / engines.FIRST
+    bundled = engines.BUNDLED / engines.LESSONS
     for ending in (".safetensors", ".json"):
         shutil.copy(bundled.with_suffix(ending), folder / f"other{ending}")
 
@@ -184,7 +184,7 @@ def test_an_atlas_that_comes_later_is_found_and_one_that_goes_is_missed(folder):
 
 def test_an_atlas_without_its_weights_is_no_error(folder):
     for ending in (".safetensors", ".json", ".atlas.npz"):
-        shutil.copy((engines.BUNDLED / engines.FIRST).with_suffix(ending), folder / f"other{ending}")
+        shutil.copy((engines.BUNDLED / engines.LESSONS).with_suffix(ending), folder / f"other{ending}")
     engine = open_engine("other.safetensors", "cpu")
     record = ask(engine, picture(), Settings()).explanation
     (folder / "other.safetensors").unlink()
@@ -273,7 +273,7 @@ def test_what_a_visitor_leaves_behind_is_collected_whatever_opens_meanwhile(fold
     session.self = session
     gone = weakref.ref(session)
     open_engine(NAME, "cpu")
-    open_engine(engines.FIRST, "cpu")
+    open_engine(engines.LESSONS, "cpu")
     del session
     gc.collect()
     assert gone() is None
@@ -295,7 +295,7 @@ def test_threads_are_set_for_the_process_once(folder, monkeypatch):
     open_engine(NAME, "cpu")
     assert torch.get_num_threads() == 3
     torch.set_num_threads(2)
-    open_engine(engines.FIRST, "cpu")
+    open_engine(engines.LESSONS, "cpu")
     assert torch.get_num_threads() == 2
 
 

@@ -14,7 +14,7 @@ from odconv.ui.pictures import Picture, samples
 from odconv.words import LANGUAGES
 
 CLASSES = tuple(
-    entry["name"] for entry in json.loads((engine.BUNDLED / engine.FIRST).with_suffix(".json").read_text())["classes"]
+    entry["name"] for entry in json.loads((engine.BUNDLED / engine.LESSONS).with_suffix(".json").read_text())["classes"]
 )
 TRUST = Familiarity("max_softmax", 0.1, 5.0, 10_000, 11.4, 3_700)
 

@@ -182,7 +182,7 @@ def test_where_no_head_is_harmed_that_is_said():
 
 @pytest.fixture(scope="module")
 def shipped():
-    return load_checkpoint(engine.BUNDLED / engine.FIRST)
+    return load_checkpoint(engine.BUNDLED / engine.LESSONS)
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +224,7 @@ def test_espresso_can_do_without_the_pattern_of_spatial_or_kernel_attention_and_
 def test_w3_likes_espresso_and_dishes_and_not_the_dugong(shipped, batch, record):
     shares = {id: of(record, batch, id).layers[LAYER].attention.kernel[0, 2] for id in LIKED}
     assert max(shares, key=shares.__getitem__) == "espresso"
-    atlas = atlas_beside(engine.BUNDLED / engine.FIRST)
+    atlas = atlas_beside(engine.BUNDLED / engine.LESSONS)
     use = kernel_use(atlas.layers[LAYER], atlas.counts)[2]
     classes = [name.partition(",")[0] for name in shipped.card.classes]
     assert use.preferred
@@ -233,14 +233,14 @@ def test_w3_likes_espresso_and_dishes_and_not_the_dugong(shipped, batch, record)
 
 
 def test_photos_of_a_class_agree_most_between_the_ends_of_the_network():
-    found = findings.class_shares(atlas_beside(engine.BUNDLED / engine.FIRST))
+    found = findings.class_shares(atlas_beside(engine.BUNDLED / engine.LESSONS))
     best = max(found, key=found.__getitem__)
     assert best.startswith("layer4.0")
     assert 0.4 < found[best] < 0.55  # so most of what differs lies within a class
 
 
 def test_an_unknown_thing_need_not_get_unusual_attention(batch, record):
-    atlas = atlas_beside(engine.BUNDLED / engine.FIRST)
+    atlas = atlas_beside(engine.BUNDLED / engine.LESSONS)
     far = {id: findings.distance_from_typical(of(record, batch, id), atlas) for id in batch}
     known, strange = ({id: far[id] for id in far if (samples()[id].known is None) == none} for none in (False, True))
     assert findings.find_strange(known, strange).right == ("mixed",)

@@ -14,7 +14,7 @@ LAYER = "layer1.0.conv1"
 
 @pytest.fixture(scope="module")
 def ask():
-    checkpoint = load_checkpoint(engine.BUNDLED / engine.FIRST)
+    checkpoint = load_checkpoint(engine.BUNDLED / engine.LESSONS)
     card = checkpoint.card
 
     def ask(picture, settings=None):

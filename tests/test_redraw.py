@@ -46,7 +46,7 @@ def offered(monkeypatch):
 
 def test_the_figures_are_those_that_the_page_draws_under_the_same_settings(offered):
     rocket = Picture("the rocket's", "Rocket", "a rocket", images.decode(sample("rocket")))
-    opened = engine.open_on(engine.BUNDLED / engine.FIRST, "cpu")
+    opened = engine.open_on(engine.BUNDLED / engine.LESSONS, "cpu")
     shown = Scene(opened, rocket, Settings(kernels=3), "layer2.0.conv1", False, "en")
     message = offered(partial(scene.redraw, shown))
     status, body = post(message | {"changes": {"temperature": 3.0}})

@@ -209,7 +209,7 @@ def test_flat_heads_lose_their_pattern_and_keep_their_strength(layer):
 def test_a_static_network_lacks_kernels_of_a_photos_own_and_nothing_else():
     assert right("static") == "own"
     twin = load_checkpoint(engine.BUNDLED / "resnet18_w32_tiny_imagenet.safetensors")
-    dynamic = load_checkpoint(engine.BUNDLED / engine.FIRST)
+    dynamic = load_checkpoint(engine.BUNDLED / engine.LESSONS)
     photos = [images.decode((FOLDER / f"{name}.jpg").read_bytes()) for name in ("espresso", "rocket")]
     static = [explain(twin.model, images.prepare(photo, twin.card)) for photo in photos]
     made = [explain(dynamic.model, images.prepare(photo, dynamic.card)) for photo in photos]

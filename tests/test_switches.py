@@ -206,7 +206,7 @@ def test_entries_set_by_hand_are_those_and_shares_sum_to_one():
 
 
 def test_the_shipped_atlas_has_a_typical_attention_for_every_cell():
-    weights = engine.BUNDLED / engine.FIRST
+    weights = engine.BUNDLED / engine.LESSONS
     checkpoint, atlas = load_checkpoint(weights), atlas_beside(weights)
     size = checkpoint.card.image_size
     record = explain(checkpoint.model, torch.zeros(1, 3, size, size))

@@ -186,6 +186,7 @@ EFFICIENTNET_LITE = Family(
     stems=("imagenet",),
     narrow=0.25,
     first="stage5.0.expand",
+    shown="stage5.1.depthwise",  # 5x5 taps, and all its heads move in the bundled network
     classifier="classifier",
     build=_build,
     recognise=_recognise,

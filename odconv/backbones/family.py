@@ -53,6 +53,7 @@ class Family:
         stems: its possible stems, the usual one first.
         narrow: a width that makes a tiny network, for tests.
         first: name of a layer whose weight shows that a network is of this family, and whether it is dynamic.
+        shown: name of the layer that is looked into where none is chosen; where a network has none of that name, its first.
         classifier: name of the linear map at the end.
         build: (layout, constructor of convolutions) -> the network, initialised.
         recognise: tensors by name -> their layout. Raises ``CheckpointError`` where they fit no network of the family.
@@ -64,6 +65,7 @@ class Family:
     stems: tuple[Stem, ...]
     narrow: float
     first: str
+    shown: str
     classifier: str
     build: Callable[[Layout, Conv], nn.Module]
     recognise: Callable[[State], Layout]

@@ -125,6 +125,7 @@ MOBILENETV2 = Family(
     stems=("imagenet",),
     narrow=0.35,
     first="features.1.conv.0.0",
+    shown="features.1.conv.0.0",
     classifier="classifier.1",
     build=_build,
     recognise=_recognise,

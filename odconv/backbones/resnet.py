@@ -166,6 +166,7 @@ RESNET = Family(
     stems=("imagenet", "small"),
     narrow=8,
     first="layer1.0.conv1",
+    shown="layer1.0.conv1",
     classifier="fc",
     build=_build,
     recognise=_recognise,

@@ -3,6 +3,7 @@
 // Differences from what is typical: the same cells, and the kernels' rows filled, in the tones of a difference.
 
 const GLANCE_GAP = 6;
+const GLANCE_LEAST = 20; // px of a column
 const GLANCE_PATIENCE = 3000; // ms after which a choice that was not answered is given up
 const KERNEL_ROW = 12; // px, where there are up to four kernels
 
@@ -134,14 +135,17 @@ const drawGlance = (root, data, act) =>
     updateHold(root.querySelector(".hold"), data.words.hold, compared, state);
     const wide = state.width >= 560;
     const gutter = wide ? 118 : 34;
-    const most = Math.max(1, Math.floor((state.width - gutter) / (wide ? 30 : 36)));
-    const bands = Math.ceil(data.layers.length / most);
+    // All layers in one band where columns of a text of three signs hold them; else bands whose columns are easier to hit.
+    const room = state.width - gutter, one = wide && room / data.layers.length >= GLANCE_LEAST;
+    const most = Math.max(1, Math.floor(room / (wide ? 30 : 36)));
+    const bands = one ? 1 : Math.ceil(data.layers.length / most);
     const per = Math.ceil(data.layers.length / bands);
-    const column = Math.min(76, (state.width - gutter) / per);
+    const column = Math.min(76, room / per);
     const w = Math.floor(column * 0.84);
     const strip = bands > 1 ? 64 : w >= 40 ? 128 : 96; // whole pixels for each of 32 rows
     const kernels = Math.max(1, ...data.layers.map((layer) => layer.kernel?.length ?? 1));
-    const heights = { spatial: w, channel: strip, filter: strip, kernel: Math.max(4, kernels) * (kernels > 4 ? 5 : (w >= 40 ? 15 : KERNEL_ROW)) };
+    const words = wide ? 14 * (1 + data.legend.spatial.length) : 0; // a narrow map is lower than the lines beside it
+    const heights = { spatial: Math.max(w, words), channel: strip, filter: strip, kernel: Math.max(4, kernels) * (kernels > 4 ? 5 : (w >= 40 ? 15 : KERNEL_ROW)) };
     const title = wide ? 0 : 16; // on a phone a head's name stands above its row
 
     const band = (layers, first) => {
@@ -172,13 +176,14 @@ const drawGlance = (root, data, act) =>
             .map(({ head, top, height }) => {
               const cell = shown[head]
                 ? glanceCells[head](shown, ghost, w, height, data)
-                : `<rect width="${at(w)}" height="${at(height)}" class="absent"/><text x="${at(w / 2)}" y="${at(height / 2 + 4)}" class="middle faint">${esc(data.words.no_head)}</text>`;
+                : `<rect width="${at(w)}" height="${at(head === "spatial" ? w : height)}" class="absent"/><text x="${at(w / 2)}" y="${at((head === "spatial" ? w : height) / 2 + 4)}" class="middle faint">${w < 20 ? "–" : esc(data.words.no_head)}</text>`;
               return `<g transform="translate(${x} ${at(top)})" data-head="${head}">${cell}</g>`;
             })
             .join("");
           const effective = shown.kernel ? `<text x="${at(x + w / 2)}" y="${at(numbers)}" class="middle">${num(shown.effective, 1)}</text>` : "";
           const starts = i === 0 || layers[i - 1].stage !== layer.stage;
-          return `${starts ? `<text x="${x}" y="12" class="faint">${esc(layer.stage)}</text>` : ""}
+          const last = starts && state.width - x < 8 * layer.stage.length; // its name would be cut off
+          return `${starts ? `<text x="${last ? state.width : x}" y="12" class="faint${last ? " end" : ""}">${esc(layer.stage)}</text>` : ""}
             ${starts && i ? `<line x1="${at(gutter + i * column)}" x2="${at(gutter + i * column)}" y1="3" y2="${at(foot)}" class="stage"/>` : ""}
             <g role="option" id="${state.id}-${first + i}" data-index="${first + i}" data-name="${esc(layer.name)}" aria-selected="${layer.name === state.selected}" aria-label="${esc(layer.alt)}">
               <rect x="${at(gutter + i * column + 1)}" y="15" width="${at(column - 2)}" height="${at(foot - 10)}" rx="4" class="column"/>

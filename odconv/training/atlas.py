@@ -28,10 +28,15 @@ def survey(checkpoint: Checkpoint, pictures: Pictures, network: str) -> Atlas:
 
     Raises:
         CheckpointError: the network has no attention.
+        DataError: there are classes without pictures.
     """
     card, counts = checkpoint.card, np.bincount(pictures.labels, minlength=len(pictures.names))
     if not checkpoint.dynamic:
         raise CheckpointError("checkpoint.no_attention", name=card.name)
+    if not counts.all():
+        raise DataError(
+            f"There are no pictures of {pictures.names[counts.argmin()]}: an atlas needs some of every class."
+        )
     how = Preparation(card.image_size, card.mean, card.std)
     layers = {}
     for name, attention in attentions(checkpoint.model, pictures, how, Settings()).items():

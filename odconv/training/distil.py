@@ -17,6 +17,7 @@ the last checkpoint are written as float16 safetensors with a card.
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
 import json
 import sys
@@ -51,7 +52,7 @@ from odconv.training.held import (
     percent_same,
     watch,
 )
-from odconv.training.network import apply_drawn, average_weights, branches, head_outputs, imbalance
+from odconv.training.network import apply_drawn, average_weights, branches, divide_logits, head_outputs, imbalance
 from odconv.training.recipe import Drawn
 from odconv.training.views import Views, load_set, set_path
 
@@ -89,6 +90,7 @@ class Distillation:
     balance: float = 0.005  # weight of the loss for kernels whose mean shares differ
     fewer: float = 0.35  # share of the pictures with fewer than K kernels
     tempered: float = 0.3  # share of the pictures with another temperature
+    final_temperature: float = 1.0  # that is 1 in the exported weights; above 1, attention moves less than in training
     own: float = 0.7  # weight of the static twin's probabilities in the aim; the rest is the other teachers'
     seed: int = 0
 
@@ -391,7 +393,9 @@ def export(run: Run) -> Path:
     kernels = {"num_kernels": run.recipe.kernels, "reduction": REDUCTION} if run.recipe.dynamic else {}
     card |= {"name": path.stem, "backbone": run.recipe.arch, **kernels}
     card["recipe"] = f"{card['recipe']}. Then distilled for {run.step:,} steps: {json.dumps(asdict(run.recipe))}"
-    save_checkpoint(run.average.module, card, path)
+    model = copy.deepcopy(run.average.module)
+    divide_logits(model, run.recipe.final_temperature)
+    save_checkpoint(model, card, path)
     return path
 
 

@@ -4,7 +4,7 @@
 
 Top-1 and top-5 for every number of kernels (the first and the strongest n), for every temperature and per class, each with n
 and a 95 % Wilson interval; and, for every layer and head, how far attention differs between pictures. The card keeps it
-under ``measured``, with its conditions.
+under ``measured``, with its conditions. The data set has the network's classes, or some of them by their WordNet identifiers.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from odconv.attention import Settings
+from odconv.card import card_path
 from odconv.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from odconv.training.compute import full_float32
-from odconv.training.data import DataError, Dataset, Pictures, find_dataset, load_pictures, write_whole
+from odconv.training.data import DataError, Pictures, find_dataset, load_pictures, write_whole
 from odconv.training.measure import measure
 
 
@@ -38,8 +40,8 @@ def make_parser(name: str, description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def load_inputs(options: argparse.Namespace) -> tuple[Checkpoint, Dataset, Pictures]:
-    """The weights that are asked for, on their device; the data set; and its validation pictures.
+def load_inputs(options: argparse.Namespace) -> tuple[Checkpoint, tuple[str, ...], Pictures]:
+    """The weights that are asked for, on their device; identifiers of their classes; and the data set's validation pictures.
 
     Raises:
         CheckpointError: the weights cannot be used, or have no card.
@@ -50,10 +52,19 @@ def load_inputs(options: argparse.Namespace) -> tuple[Checkpoint, Dataset, Pictu
         raise CheckpointError("checkpoint.no_card", file=options.weights.name, card=path.name)
     checkpoint.model.to(options.device)
     dataset, card = find_dataset(options.data), checkpoint.card
-    if dataset.names != card.classes:
+    ids = dataset.ids if dataset.names == card.classes else read_ids(options.weights)
+    if not set(dataset.ids) <= set(ids):
         raise DataError(f"{options.data} has other classes than those in {path.name}.")
     cache = options.cache or options.data / "decoded"
-    return checkpoint, dataset, load_pictures(dataset, "val", card.image_size, cache, card.resize)
+    pictures = load_pictures(dataset, "val", card.image_size, cache, card.resize)
+    labels = np.array([ids.index(name) for name in dataset.ids])[pictures.labels]
+    return checkpoint, ids, Pictures(pictures.pixels, labels, card.classes)
+
+
+def read_ids(weights: Path) -> tuple[str, ...]:
+    """WordNet identifiers of the classes, from the card beside ``weights``; none where it does not have them."""
+    classes = json.loads(card_path(weights).read_text(encoding="utf-8"))["classes"]
+    return tuple(entry["id"] for entry in classes if isinstance(entry, dict) and "id" in entry)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -62,8 +73,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     try:
         with full_float32():
-            checkpoint, dataset, pictures = load_inputs(options)
-            measured = measure(checkpoint, pictures, dataset.ids, options.temperatures)
+            checkpoint, ids, pictures = load_inputs(options)
+            measured = measure(checkpoint, pictures, ids, options.temperatures)
     except (CheckpointError, DataError) as error:
         sys.exit(str(error))
     path = options.weights.with_suffix(".json")

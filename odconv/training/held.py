@@ -9,7 +9,6 @@ that has a floor, and how far attention differs between pictures. ``--views`` is
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,11 +21,11 @@ from torch import Tensor, nn
 
 from odconv.attention import HEADS, Heads, Settings
 from odconv.backbones import EfficientNetLite
-from odconv.card import card_path
 from odconv.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from odconv.images import PictureError, decode, prepare
 from odconv.probe import apply_settings, probe
 from odconv.training.data import DataError, write_whole
+from odconv.training.evaluate import read_ids
 from odconv.training.measure import summarise_layer
 from odconv.training.views import find_files
 
@@ -168,11 +167,6 @@ def report(static: nn.Module, model: nn.Module, held: Mapping[str, Held]) -> Ite
 
 def _number(percent: float | None) -> str:
     return "no labels" if percent is None else f"{percent:.2f} %"
-
-
-def read_ids(weights: Path) -> list[str]:
-    """WordNet identifiers of the classes, from the card beside ``weights``."""
-    return [entry["id"] for entry in json.loads(card_path(weights).read_text(encoding="utf-8"))["classes"]]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

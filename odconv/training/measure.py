@@ -59,10 +59,10 @@ def accuracy(logits: np.ndarray, labels: np.ndarray) -> Entry:
 
 
 def per_class(logits: np.ndarray, labels: np.ndarray, ids: Sequence[str]) -> dict[str, Entry]:
-    """Top-1 in percent of each class, all of which need pictures, with n and its 95 % interval."""
+    """Top-1 in percent of each class that has pictures, with n and its 95 % interval."""
     hit = hits(logits, labels, 1)
     of = {name: hit[labels == label] for label, name in enumerate(ids)}
-    return {name: percent("top1", some) | {"n": len(some)} for name, some in of.items()}
+    return {name: percent("top1", some) | {"n": len(some)} for name, some in of.items() if len(some)}
 
 
 def percent(name: str, hit: np.ndarray) -> Entry:
@@ -152,6 +152,8 @@ def measure(checkpoint: Checkpoint, pictures: Pictures, ids: Sequence[str], temp
             "layers": {name: summarise_layer(heads) for name, heads in layers.items()},
         }
     measured["per_class"] = per_class(logits, pictures.labels, ids)
+    if len(measured["per_class"]) < len(ids):
+        measured["what"] += f"; pictures of {len(measured['per_class'])} of the {len(ids):,} classes"
     return measured
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import streamlit as st
 
+from odconv.ui import engine as engines
 from odconv.ui import glossary, sidebar, sources, text, view
 from odconv.ui.engine import Engine
 from odconv.ui.link import View
@@ -20,22 +21,23 @@ class Chosen(NamedTuple):
     pictures: list[Picture]  # empty: the visitor has yet to bring one, and the page says so
 
 
-def begin(title: str, intro: str) -> Chosen:
+def begin(title: str, intro: str, wanted: str = engines.LESSONS) -> Chosen:
     """Draw the beginning of a page, after ``bootstrap``.
 
     Args:
         title: key of the page's question.
         intro: key of a sentence or two under it, as Markdown.
+        wanted: name of the network that is opened where the visitor has chosen none.
     """
-    engine = open_network(title, intro)
+    engine = open_network(title, intro, wanted)
     return Chosen(engine, choose_pictures(engine, view.current()) if engine else [])
 
 
-def open_network(title: str, intro: str) -> Engine | None:
+def open_network(title: str, intro: str, wanted: str = engines.LESSONS) -> Engine | None:
     """Draw the beginning of a page without the choice of pictures; the arguments as in ``begin``."""
     with st.sidebar:
         sidebar.choose_language()
-        engine = sidebar.choose_engine(view.current())
+        engine = sidebar.choose_engine(view.current(), wanted)
         if engine:
             sidebar.describe(engine)
     open_title(title, intro)

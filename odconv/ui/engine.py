@@ -40,7 +40,9 @@ from odconv.unusual import check_fits
 log = logging.getLogger(__name__)
 
 BUNDLED = Path(__file__).parents[2] / "assets" / "weights"
-FIRST = "od_resnet18_w32_4x_tiny_imagenet.safetensors"  # what a visitor sees who has chosen nothing
+# What pages open with: Explore with the network that knows a thousand things, lessons with one whose layers have all four heads.
+PHOTOS = "od_efficientnet_lite0_4x_imagenet.safetensors"
+LESSONS = "od_resnet18_w32_4x_tiny_imagenet.safetensors"
 DEVICES = {"auto": "Auto", "cpu": "CPU", "cuda": "NVIDIA GPU (CUDA)", "mps": "Apple GPU (MPS)"}
 
 Versions = tuple[Hashable, ...]  # see ``file_versions``
@@ -54,7 +56,16 @@ def weights() -> dict[str, Path]:
     """File name -> path of what the model picker offers: the bundled weights and the folder ``ODCONV_WEIGHTS``."""
     own = os.environ.get("ODCONV_WEIGHTS")
     found = find_checkpoints(BUNDLED, *([Path(own)] if own else []))
-    return dict(sorted(found.items(), key=lambda item: item[0] != FIRST))
+    return dict(sorted(found.items(), key=lambda item: (item[0] != LESSONS, item[0] == PHOTOS)))
+
+
+def opening(wanted: str = LESSONS) -> str:
+    """Name of the network that a page opens with where the visitor has chosen none.
+
+    It is what ``ODCONV_MODEL`` says, else ``wanted``, else any; empty where there is none.
+    """
+    names = weights()
+    return next((name for name in (os.environ.get("ODCONV_MODEL", ""), wanted, *names) if name in names), "")
 
 
 def own() -> Engine | None:

@@ -32,7 +32,7 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
     chosen, record = view.current(), reply.answers.now
     name = layer.chosen(record)
     if chosen.layer not in ("", name):
-        st.info(text.markdown("page.no_layer", layer=chosen.layer))
+        st.info(text.markdown("page.no_layer", layer=chosen.layer, shown=name))
     controls = st.container(key="forging_controls", horizontal=True, vertical_alignment="top", gap="medium")
     with controls:
         _choose_layer(record, name)

@@ -13,7 +13,7 @@ from odconv.ui.link import SETTINGS
 from odconv.ui.pictures import Picture
 from odconv.ui.text import say
 
-# What a click chooses, beside the bundled network as trained: name of an invitation -> fields of ``View`` or ``Settings``.
+# What a click chooses, beside the lessons' network as trained: name of an invitation -> fields of ``View`` or ``Settings``.
 INVITATIONS: dict[str, dict[str, Any]] = {
     "pictures": {"source": "samples", "samples": ("espresso", "rocket"), "compare": True, "layer": "layer1.0.conv1"},
     "temperature": {"source": "samples", "samples": ("tabby-cat",), "compare": False, "temperature": 30.0},
@@ -23,7 +23,7 @@ INVITATIONS: dict[str, dict[str, Any]] = {
 
 def show(pictures: Sequence[Picture]) -> None:
     """Draw the invitations, where the visitor may choose pictures, the network is there of which they are true, and there is one picture or none."""
-    if view.current().fixed or len(pictures) > 1 or engines.FIRST not in engines.weights():
+    if view.current().fixed or len(pictures) > 1 or engines.LESSONS not in engines.weights():
         return
     with st.container(key="invitations", horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(say("invitation.title"), width="content")
@@ -32,6 +32,5 @@ def show(pictures: Sequence[Picture]) -> None:
 
 
 def _accept(name: str) -> None:
-    view.change(
-        **(SETTINGS | {"model": "", "compared": (), "shown": 1, "filter": None, "channel": None} | INVITATIONS[name])
-    )
+    others: dict[str, Any] = {"compared": (), "shown": 1, "filter": None, "channel": None}
+    view.change(**(SETTINGS | others | {"model": engines.LESSONS} | INVITATIONS[name]))

@@ -50,7 +50,7 @@ def warn(answers: Answers, shown: str) -> None:
     if not np.isfinite(answers.now.logits).all():
         st.warning(say("page.beyond_bounds"))
     if view.current().layer not in ("", shown):
-        st.info(text.markdown("page.no_layer", layer=view.current().layer))
+        st.info(text.markdown("page.no_layer", layer=view.current().layer, shown=shown))
 
 
 def _choose_difference() -> None:

@@ -19,6 +19,8 @@ from contextlib import asynccontextmanager
 import streamlit as st
 from streamlit.runtime import Runtime
 
+from odconv.ui import reception
+
 log = logging.getLogger(__name__)
 
 SWEEPS = 5  # within the time that a session is kept
@@ -33,6 +35,7 @@ async def sweeping(_app: object) -> AsyncIterator[None]:
         yield
     finally:
         task.cancel()
+        reception.empty_all()
 
 
 async def _sweep_on(runtime: Runtime) -> None:

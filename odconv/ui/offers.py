@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
+from odconv.ui import engine as engines
 from odconv.ui import other, sidebar, text, view
 from odconv.ui.engine import Engine
 from odconv.ui.link import SAME, Other
@@ -31,7 +32,10 @@ def show(engine: Engine) -> None:
 
 def _offers(engine: Engine) -> dict[str, Other]:
     """What an offer is called -> side B; all but one thing is as on side A."""
-    models = {name: label for name, label in sidebar.model_labels().items() if name != engine.name}
+    # Of networks with other classes most would differ, and little could be said of it.
+    wanted, labels = engine.checkpoint.architecture.num_classes, sidebar.model_labels()
+    alike = [name for name, one in engines.architectures().items() if one and one.num_classes == wanted]
+    models = {name: labels[name] for name in alike if name != engine.name}
     offers = {say("sides.offer_picture"): Other()}
     offers |= {label: Other(picture=SAME, model=name) for name, label in list(models.items())[:MOST_NETWORKS]}
     if engine.checkpoint.dynamic:

@@ -30,7 +30,7 @@ AS_A = ""  # the choice of what side A has
 def model(chosen: View) -> str:
     """The file name of side B's network; ``engines.offered()`` has it."""
     names = engines.offered()
-    return next(name for name in (chosen.b.model, chosen.model, names[0]) if name in names)
+    return next(name for name in (chosen.b.model, chosen.model, engines.opening(), *names) if name in names)
 
 
 def member(chosen: View) -> Member:
@@ -117,7 +117,7 @@ def swap() -> None:
     shown = sources.shown_member(chosen)
     settings = other_settings(chosen)
     differ = [name for name in OTHER_SETTINGS if getattr(settings, name) != getattr(chosen.settings, name)]
-    name = chosen.model if chosen.model in engines.offered() else engines.offered()[0]
+    name = chosen.model if chosen.model in engines.offered() else engines.opening()
     if _same_picture(chosen):
         now: dict[str, Any] = {"picture": SAME}
     else:

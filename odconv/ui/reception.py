@@ -109,7 +109,7 @@ class Parcel:
 class Inbox:
     """What one visitor has brought: a checkpoint that no page has opened yet, and the network of the last one that was good.
 
-    It goes with the session, and its folder with it.
+    It goes with the session, and its files with it.
     """
 
     language: str  # of its refusals
@@ -120,7 +120,7 @@ class Inbox:
     network: Engine | None = None
     refused: SayableError | None = None  # why the last checkpoint was not opened
     round: int = 0  # how many were opened or refused
-    _folder: Path | None = field(default=None, repr=False)
+    _folders: list[Path] = field(default_factory=list, repr=False)  # that files came into
 
     def check(self, name: str, size: int) -> str:
         """The name under which a file of ``size`` bytes would be taken now.
@@ -159,7 +159,7 @@ class Inbox:
         self.receiving, folder = True, None
         try:
             # In a folder of its own: what a network was read from may still be mapped into memory.
-            folder = Path(tempfile.mkdtemp(dir=self._own_folder()))
+            folder = self._new_folder()
             await _write(folder / name, size, parts)
             if share is None:
                 self.card = folder / name
@@ -190,12 +190,17 @@ class Inbox:
             shutil.rmtree(self.card.parent, ignore_errors=True)
         self.card = None
 
-    def _own_folder(self) -> Path:
+    def _new_folder(self) -> Path:
         """A folder that nobody else on the machine may look into."""
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="odconv-"))
-            finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        return self._folder
+        folder = Path(tempfile.mkdtemp(prefix="odconv-"))
+        self._folders.append(folder)
+        finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return folder
+
+    def empty(self) -> None:
+        """Delete all files that came."""
+        for folder in self._folders:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def reserve(size: int, most: int) -> Share:
@@ -270,6 +275,12 @@ def open_inbox(session: str, language: str, most: int) -> Inbox:
     inbox.language, inbox.most = language, most
     _open[session] = inbox
     return inbox
+
+
+def empty_all() -> None:
+    """Delete all files that came, when the server ends."""
+    for inbox in list(_open.values()):
+        inbox.empty()
 
 
 def path() -> str:

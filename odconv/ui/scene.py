@@ -9,7 +9,7 @@ import numpy as np
 
 from odconv import drawings, words
 from odconv.attention import Heads, Settings
-from odconv.backbones import Place
+from odconv.backbones import FAMILIES, Place
 from odconv.drawings import describe_settings
 from odconv.explain import Explanation
 from odconv.ui import dials, inference, text, view
@@ -93,8 +93,9 @@ def in_force(scene: Scene) -> dict[str, Any]:
 
 
 def shown_layer(record: Explanation, wanted: str) -> str:
-    """The name of the layer to show: ``wanted``, or the first where there is none of that name."""
-    return wanted if wanted in record.layers else next(iter(record.layers))
+    """The name of the layer to show: ``wanted``, or where there is none of that name, what its family shows, or the first."""
+    first = (name for name in (wanted, *(family.shown for family in FAMILIES), *record.layers) if name in record.layers)
+    return next(first)
 
 
 def places(engine: Engine, record: Explanation) -> dict[str, Place]:

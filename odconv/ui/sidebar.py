@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,8 +34,8 @@ def choose_language() -> None:
     )
 
 
-def choose_engine(view: View) -> Engine | None:
-    """Draw the choice of model and device where it is the visitor's, and open the network.
+def choose_engine(view: View, wanted: str = engines.LESSONS) -> Engine | None:
+    """Draw the choice of model and device where it is the visitor's, and open the network, or ``wanted`` where none is chosen.
 
     None, with a sentence on the page, where there are no weights or the chosen ones cannot be used.
     """
@@ -43,7 +44,7 @@ def choose_engine(view: View) -> Engine | None:
     if not names:
         st.error(say("network.none"))
         return None
-    chosen = view.model if view.model in names else names[0]
+    chosen = view.model if view.model in names else engines.opening(wanted) or names[0]
     device = "auto" if view.fixed else _choose(chosen)
     try:
         with st.spinner(say("network.opening")):
@@ -81,7 +82,12 @@ def _choose(model: str) -> str:
 
 def model_labels() -> dict[str, str]:
     """Name -> what the model picker calls it: what network it is, or the file's name where that is not known."""
-    descriptions = {name: _in_words(found) for name, found in engines.architectures().items()}
+    found = {name: (_in_words(one), one.num_classes if one else 0) for name, one in engines.architectures().items()}
+    differing = Counter(words for words, _ in set(found.values()))  # description -> how many numbers of classes
+    descriptions = {
+        name: say("network.with_classes", network=words, count=f"{classes:,}") if differing[words] > 1 else words
+        for name, (words, classes) in found.items()
+    }
     if mine := engines.own():
         descriptions[OWN] = say("network.own", file=clean_name(mine.path.name))
     return labels(descriptions)
@@ -104,7 +110,7 @@ def _device(name: str) -> str:
 def describe(engine: Engine) -> None:
     """Draw what weights and card say about the network: its classes, shape, cost, accuracy and training."""
     card, architecture = engine.checkpoint.card, engine.checkpoint.architecture
-    with st.expander(say("network.classes", count=len(card.classes))):
+    with st.expander(say("network.classes", count=f"{len(card.classes):,}")):
         st.text(", ".join(name.partition(",")[0] for name in card.classes))
     with st.expander(say("network.training")):
         st.text(say("network.file", file=engine.path.name))

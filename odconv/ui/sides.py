@@ -25,6 +25,7 @@ from odconv.ui import (
     offers,
     other,
     photo,
+    scene,
     several,
     sidebar,
     sources,
@@ -137,8 +138,8 @@ def _sides(a: Half, b: Half, one: Explanation, two: Explanation) -> tuple[Side, 
 
 
 def _find_layer(record: Explanation, wanted: str) -> str | None:
-    """The wanted layer, or the first where there is none of that name; None in a static network."""
-    return wanted if wanted in record.layers else next(iter(record.layers), None)
+    """The layer to show, see ``scene.shown_layer``; None in a static network."""
+    return scene.shown_layer(record, wanted) if record.layers else None
 
 
 # --- the sides ---------------------------------------------------------------------------------------------------------
@@ -264,9 +265,9 @@ def _say_more(a: Half, b: Half, one: Side, two: Side) -> None:
     chosen = view.current()
     if other.lacks_own(chosen):
         st.info(say("sides.no_picture"))
-    for letter, side, wanted in (("A", one, chosen.layer), ("B", two, chosen.b.layer or one.layer)):
+    for letter, side, wanted in (("A", one, chosen.layer), ("B", two, chosen.b.layer or chosen.layer)):
         if side.layer and wanted and side.layer != wanted:
-            st.info(text.markdown("sides.no_layer", side=letter, layer=wanted))
+            st.info(text.markdown("sides.no_layer", side=letter, layer=wanted, shown=side.layer))
     for letter, half in (("A", a), ("B", b)):
         try:
             trained = inference.ask(half.engine, half.picture, Settings()).explanation

@@ -109,6 +109,6 @@ def _show_ways(engine: Engine, step: str, looked_into: View) -> None:
             fields = ("source", "samples", "compare", "compared", "stimulus", "knob")
             chosen: dict[str, Any] = {name: getattr(looked_into, name) for name in fields} | {"layer": LAYER}
             twin = static.static_twin(engine) if step == "twin" else None
-            model = {"model": twin} if twin else {}
+            model = {"model": twin or engine.name}
             view.change(**(SETTINGS | chosen | model | IN_EXPLORE.get(step, {})))
             st.switch_page("pages/explore.py")

@@ -121,7 +121,7 @@ def _show_end(study: Study) -> None:
     before, after = (kit.count_right(getattr(study, phase)) for phase in PHASES)
     st.markdown(say("study.counts", before=before, after=after, count=len(QUESTIONS)))
     st.markdown(say("study.hand_in"))
-    network, spoken = next(iter(engines.weights()), ""), language()  # where the file is built there is no session
+    network, spoken = engines.opening(), language()  # where the file is built there is no session
     with st.container(horizontal=True):
         st.download_button(
             say("study.csv"),

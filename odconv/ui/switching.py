@@ -148,7 +148,7 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
     if "typical" in view.current().switches and not case.pictures:
         st.info(say("switches.no_typical"))
     if view.current().layer not in ("", case.layer):
-        st.info(text.markdown("page.no_layer", layer=view.current().layer))
+        st.info(text.markdown("page.no_layer", layer=view.current().layer, shown=case.layer))
     with st.container(key="screen"):
         left, right = st.columns([34, 66], gap="medium")
     with left:

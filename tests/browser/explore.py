@@ -35,7 +35,7 @@ AGREE = f"""(wanted) => {{
   return shown.length === wanted.length && shown.every(close);
 }}"""
 
-WEIGHTS = engine.BUNDLED / engine.FIRST
+WEIGHTS = engine.BUNDLED / engine.LESSONS
 
 
 @cache

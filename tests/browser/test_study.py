@@ -88,5 +88,5 @@ def test_a_whole_study_ends_in_a_file_of_what_was_asked_offered_and_said(server,
             answer == QUESTIONS[id].right for id, _, answer in said[phase]
         ]
     assert {(row["arm"], row["language"], row["network"], row["predicted"]) for row in rows} == {
-        (study.Study(seed).arm, "en", engine.FIRST, "0")
+        (study.Study(seed).arm, "en", engine.LESSONS, "0")
     }

@@ -149,9 +149,7 @@ def test_removed_it_is_gone_from_the_picker_the_view_and_the_memory(small):
     assert taken - BUDGET.taken > network.own.megabytes * 2**20
 
 
-@pytest.mark.parametrize(
-    "lesson", [name for name in navigation.PATHS if name not in ("explore", "checkpoint", "study")]
-)
+@pytest.mark.parametrize("lesson", [*navigation.LESSONS, "teach"])
 def test_every_page_looks_into_it(small, lesson):
     app = go(with_network(small), lesson, model="own", sample="dahlia")
     assert not app.exception

@@ -90,6 +90,8 @@ def test_every_bundled_network_stands_beside_every_other(name, beside):
         assert "static" in sentence(app)
     elif name == beside:
         assert sentence(app).startswith("**No attention differs")
+    elif engine.PHOTOS in (name, beside):
+        assert sentence(app).startswith("**The two networks have no head of the same name and size")
     else:
         assert sentence(app).startswith("**Most different: ")
 
@@ -167,7 +169,7 @@ def test_an_offer_changes_one_thing_on_side_b_and_opens_where_that_makes_most_di
 
 def test_a_dial_turns_its_own_side_alone():
     st.session_state["view"], st.session_state["opens_at"] = View(settings=Settings(3.0)), "layer1.0.conv1"
-    shown = engine.open_engine(engine.FIRST, "cpu")
+    shown = engine.open_engine(engine.LESSONS, "cpu")
     message = {"changes": {"temperature": 10.0, "kernels": 4}, "released": True}
     assert sides._turn_a(shown)(message).changes == {
         "temperature": 10.0,
@@ -240,7 +242,7 @@ def test_a_layer_that_is_not_there_is_named(name):
 def test_a_network_of_another_kind_and_other_classes_stands_on_either_side(tmp_path, monkeypatch, drawn, model, stem):
     monkeypatch.setenv("ODCONV_WEIGHTS", str(tmp_path))
     save_checkpoint(model().eval(), CARD | ({"stem": stem} if stem else {}), tmp_path / "own.safetensors")
-    for query in ({"b-model": "own.safetensors"}, {"model": "own.safetensors", "b-model": engine.FIRST}):
+    for query in ({"b-model": "own.safetensors"}, {"model": "own.safetensors", "b-model": engine.LESSONS}):
         app = opened(**query)
         assert whole(app)
         assert drawn["side_a"]["prediction"]["note"] == say("en", "sides.other_classes", side="B")
@@ -284,10 +286,11 @@ def test_every_network_here_says_what_it_sees_when_the_fold_is_opened(drawn):
     app.session_state["networks"] = True
     app.run()
     assert not app.exception
-    assert [drawn[f"network_{i}"]["picture"]["title"] for i in range(3)] == [
-        "ODConv, 4 kernels",
+    assert [drawn[f"network_{i}"]["picture"]["title"] for i in range(4)] == [
+        "ODConv, 4 kernels, 200 classes",
         "ODConv, 1 kernel",
         "Static: ordinary convolutions",
+        "ODConv, 4 kernels, 1,000 classes",
     ]
     assert all("of 10,000 validation pictures" in drawn[f"network_{i}"]["caption"] for i in range(3))
     assert "**All say espresso\\.**" in [one.value for one in app.main.markdown]

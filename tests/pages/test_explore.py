@@ -86,9 +86,24 @@ def test_the_page_opens_on_the_first_layer_and_says_nothing_alarming():
     assert dict(app.query_params) == {}
 
 
-def test_the_first_model_offered_has_all_four_heads():
-    assert next(iter(engine.weights())) == engine.FIRST
-    assert opened().selectbox(key="model").value == engine.FIRST
+def test_explore_opens_with_a_thousand_classes_and_lessons_with_the_network_whose_layers_have_all_four_heads(
+    monkeypatch,
+):
+    monkeypatch.delenv("ODCONV_MODEL")
+    app = opened(sample="espresso")
+    assert works(app)
+    assert app.selectbox(key="model").value == engine.PHOTOS
+    assert "One layer: stage5.1.depthwise" in headings(app)
+    assert "The 1,000 classes it knows" in [fold.label for fold in app.expander]
+    assert opened(page="forge").selectbox(key="model").value == engine.LESSONS
+
+
+def test_a_server_can_say_what_all_pages_open_with(monkeypatch):
+    monkeypatch.setenv("ODCONV_MODEL", STATIC)
+    for page in ("explore", "forge"):
+        assert opened(page=page).selectbox(key="model").value == STATIC
+    monkeypatch.setenv("ODCONV_MODEL", "gone.safetensors")
+    assert opened(page="forge").selectbox(key="model").value == engine.LESSONS
 
 
 @pytest.mark.parametrize("name", engine.weights())
@@ -128,7 +143,7 @@ def test_a_bad_link_is_harmless_and_one_sentence_says_so(query):
     app = opened(**query)
     assert works(app)
     assert len(sentences(app)) == 1
-    assert "default" in sentences(app)[0] or "its first one is shown" in sentences(app)[0]
+    assert "default" in sentences(app)[0] or "layer1.0.conv1 is shown" in sentences(app)[0]
     again = sentences(app.run())
     assert again == ([] if "default" in sentences(opened(**query))[0] else sentences(app))
 
@@ -140,7 +155,7 @@ def test_what_a_link_names_is_shown_as_it_is_and_never_read_as_markdown(hostile)
     app = opened(layer=hostile)
     assert works(app)
     assert hostile not in app.info[0].value
-    assert sentences(app)[0] == f"This network has no layer {hostile}; its first one is shown."
+    assert sentences(app)[0] == f"This network has no layer {hostile}; layer1.0.conv1 is shown."
 
 
 def test_a_link_restores_the_settings():
@@ -215,10 +230,10 @@ def test_a_static_network_explains_itself_and_opens_its_twin_with_the_same_pictu
     told = " ".join(text.value for text in app.markdown)
     for key in ("static.kernel", "static.nothing"):
         assert say("en", key) in told
-    assert "**ODConv, 4 kernels**" in told
+    assert "**ODConv, 4 kernels, 200 classes**" in told
     app.button(key="open-twin").click().run()
     assert works(app)
-    assert app.session_state["view"].model == engine.FIRST
+    assert app.session_state["view"].model == engine.LESSONS
     assert app.session_state["view"].samples == ("rocket", "espresso")
     assert app.session_state["view"].settings == Settings(temperature=3)
 
@@ -232,7 +247,7 @@ def test_a_static_network_with_no_twin_here_is_compared_with_the_first_dynamic_o
     assert not app.exception
     app.button(key="open-twin").click().run()
     assert works(app)
-    assert app.session_state["view"].model == engine.FIRST
+    assert app.session_state["view"].model == engine.LESSONS
 
 
 # --- what models are called --------------------------------------------------------------------------------------------
@@ -241,11 +256,12 @@ def test_a_static_network_with_no_twin_here_is_compared_with_the_first_dynamic_o
 def test_models_are_called_by_what_they_are_and_the_file_is_in_the_details():
     app = opened()
     assert app.selectbox(key="model").options == [
-        "ODConv, 4 kernels",
+        "ODConv, 4 kernels, 200 classes",
         "ODConv, 1 kernel",
         "Static: ordinary convolutions",
+        "ODConv, 4 kernels, 1,000 classes",
     ]
-    assert f"File: {engine.FIRST}" in [text.value for text in app.text]
+    assert f"File: {engine.LESSONS}" in [text.value for text in app.text]
     assert "静态：普通卷积" in opened(lang="zh").selectbox(key="model").options
 
 
@@ -259,7 +275,8 @@ def test_two_networks_of_a_kind_are_told_apart_by_their_files_and_what_is_unknow
     app = opened()
     assert works(app)
     assert set(app.selectbox(key="model").options) == {
-        "ODConv, 4 kernels",
+        "ODConv, 4 kernels, 200 classes",
+        "ODConv, 4 kernels, 1,000 classes",
         "ODConv, 1 kernel",
         "Static: ordinary convolutions (another.safetensors)",
         f"Static: ordinary convolutions ({STATIC})",
@@ -295,7 +312,7 @@ def test_an_invitation_sets_everything_that_it_promises(name):
     app = opened(model="od_resnet18_w32_1x_tiny_imagenet.safetensors", **changed)
     app.button(key=f"invite-{name}").click().run()
     assert works(app)
-    wanted = change(View(), **INVITATIONS[name])
+    wanted = change(View(), model=engine.LESSONS, **INVITATIONS[name])
     assert app.session_state["view"] == replace(wanted, samples=app.session_state["view"].samples)
     assert wanted.samples in ((), app.session_state["view"].samples)
 
@@ -499,7 +516,7 @@ def test_a_link_can_name_a_picture_that_is_not_there():
 @pytest.mark.parametrize("query", [{}, {"t": "3"}, {"sample": "tabby-cat,rocket", "show": "difference"}])
 def test_several_pictures_open_at_the_layer_in_which_they_differ_most_as_trained(query):
     query = {"sample": "tabby-cat,raccoon"} | query
-    card = load_checkpoint(engine.BUNDLED / engine.FIRST)
+    card = load_checkpoint(engine.BUNDLED / engine.LESSONS)
     data = [(FOLDER / f"{name}.jpg").read_bytes() for name in query["sample"].split(",")]
     record = explain(card.model, torch.cat([images.prepare(images.decode(one), card.card) for one in data]))
     by = {

@@ -11,7 +11,7 @@ from odconv.backbones import od_mobilenetv2, od_resnet18, od_resnet50, resnet18
 from odconv.checkpoint import save_checkpoint
 from odconv.switches import AS_LEARNED, Pass, attentions_of, set_by_hand
 from odconv.ui import effect_map, inference
-from odconv.ui.engine import FIRST, open_engine
+from odconv.ui.engine import LESSONS, open_engine
 from odconv.ui.pictures import sample_picture
 from odconv.words import say
 from tests.pages import test_explore
@@ -175,12 +175,12 @@ def test_a_message_that_no_switch_sends_changes_nothing(sent):
         import streamlit as st
 
         from odconv.ui import bootstrap, switching, view
-        from odconv.ui.engine import FIRST, open_engine
+        from odconv.ui.engine import LESSONS, open_engine
         from odconv.ui.pictures import sample_picture
 
         st.session_state["joined"] = True
         bootstrap()
-        case = switching.open_case(open_engine(FIRST, "cpu"), sample_picture("espresso"))
+        case = switching.open_case(open_engine(LESSONS, "cpu"), sample_picture("espresso"))
         before = view.current()
         switching._choose(json.loads(st.session_state["sent"]), case)
         st.session_state["same"] = view.current() == before
@@ -195,7 +195,7 @@ def test_a_message_that_no_switch_sends_changes_nothing(sent):
 
 
 def test_passes_with_other_attention_given_are_kept_apart_and_the_same_ones_asked_once(monkeypatch):
-    engine, picture = open_engine(FIRST, "cpu"), sample_picture("espresso")
+    engine, picture = open_engine(LESSONS, "cpu"), sample_picture("espresso")
     trained = inference.ask(engine, picture, Settings()).explanation
     learned = attentions_of(trained)["layer1.0.conv1"]
     passes = [

@@ -403,6 +403,11 @@ def test_the_command_trains_resumes_and_exports(place, capsys):
     assert (made.architecture.backbone, made.architecture.num_kernels) == ("od_efficientnet_lite0", 2)
     assert made.card.classes == ("class n00", "class n01", "class n03")
     assert "distilled for 3 steps" in made.card.recipe
+    assert distil.main(arguments("--export", out=place / "run", final_temperature=2.0)) == 0
+    x = torch.randn(2, 3, 64, 64)
+    cooler = load_checkpoint(place / "run" / "run.safetensors").model
+    halved, hot = explain(cooler, x), explain(made.model, x, Settings(2.0))
+    np.testing.assert_allclose(halved.logits, hot.logits, rtol=1e-2, atol=1e-3)  # float16 weights
     capsys.readouterr()
     held.main(
         arguments(network=options["network"], weights=place / "run" / "run.safetensors", views=options["held"], most=3)
@@ -411,6 +416,15 @@ def test_the_command_trains_resumes_and_exports(place, capsys):
     assert lines[0].startswith("plain, n = 3: static ")
     assert sum(line.lstrip().startswith("n = 1") for line in lines) == 2
     assert lines[-1].startswith("  kernel: at least 0.05 in ")
+
+
+def test_views_that_several_processes_make_are_the_ones_that_one_makes(place, tmp_path):
+    net = place / "net.safetensors"
+    options = ["--network", str(net), "--teachers", str(net), "--sets", "1", "--count", "10", "--out", str(tmp_path)]
+    pictures = [f"0.5={place / 'split'}", f"0.5={place / 'plain'}"]
+    views.main([*options, "--workers", "2", "--pictures", *pictures])
+    for made, expected in zip(views.load_set(tmp_path, 0), views.load_set(place / "views", 0), strict=True):
+        assert torch.equal(made, expected)
 
 
 def test_a_run_that_cannot_begin_or_go_on_ends_in_one_sentence(place, tmp_path):

@@ -3,11 +3,16 @@
 import json
 
 import pytest
+import torch
 
-from odconv import load_checkpoint
+from odconv import Settings, load_checkpoint
+from odconv.backbones import od_resnet18
+from odconv.checkpoint import save_checkpoint
 from odconv.training import atlas, evaluate
-from odconv.training.measure import measure
-from tests.training.conftest import CARD, COLOURS, arguments, refusal
+from odconv.training.measure import Preparation, measure, predict_logits
+from tests.training.conftest import CARD, COLOURS, MEAN, STD, arguments, refusal
+
+HOW = Preparation(CARD["image_size"], MEAN, STD)
 
 
 def options(weights, animals, *more):
@@ -39,3 +44,18 @@ def test_an_impossible_temperature_is_refused_by_the_command(weights, animals, c
     with pytest.raises(SystemExit):
         evaluate.main(options(weights, animals, "--temperatures=1,0"))
     assert "--temperatures" in capsys.readouterr().err
+
+
+def test_pictures_of_some_of_the_classes_are_measured_by_their_identifiers(own_weights, animals, pictures):
+    classes = [{"id": "cat", "name": "cat"}, *({"id": name, "name": name.upper()} for name in reversed(COLOURS))]
+    torch.manual_seed(0)
+    save_checkpoint(od_resnet18(4, width=4, stem="small"), CARD | {"classes": classes}, own_weights)
+    evaluate.main(options(own_weights, animals, "--temperatures=1"))
+    measured = load_checkpoint(own_weights).card.measured
+    logits = predict_logits(load_checkpoint(own_weights).model, pictures, HOW, Settings())
+    names = [classes[i]["id"] for i in logits.argmax(1)]
+    right = [name == pictures.names[label] for name, label in zip(names, pictures.labels, strict=True)]
+    assert measured["top1"] == round(100 * sum(right) / len(right), 2)
+    assert list(measured["per_class"]) == ["cow", "bee", "ant"]
+    assert measured["what"].endswith("; pictures of 3 of the 4 classes")
+    assert "There are no pictures of cat" in refusal(atlas, options(own_weights, animals))
