@@ -11,7 +11,7 @@ import streamlit as st
 from odconv import drawings, figures, results
 from odconv.architecture import Architecture
 from odconv.card import Card, card_beside
-from odconv.checkpoint import find_checkpoints
+from odconv.checkpoint import CheckpointError, find_checkpoints
 from odconv.cost import cost
 from odconv.results import COSTS, Line, Pairs
 from odconv.ui import engine as engines
@@ -151,25 +151,30 @@ def _bundled() -> Iterable[list[str]]:
         architecture = known.get(name)
         if architecture is None:
             continue
-        card = card_beside(path, architecture)
+        try:
+            card = card_beside(path, architecture)
+        except CheckpointError:  # the model picker says why
+            continue
         parameters, multiply_adds = _size(architecture, card.image_size)
-        yield [
-            text.escape_markdown(labels[name]),
-            f"{parameters / 1e6:.2f}",
-            f"{multiply_adds / 1e6:,.1f}",
-            _accuracy(card),
-            markdown(
-                "results.measured_on",
-                pictures=f"{card.measured['n']:,}",
-                data=card.data.partition(":")[0],
-                side=card.image_size,
-            ),
-        ]
+        measured = _measured(card) or (say("results.unmeasured"), "")
+        label = text.escape_markdown(labels[name])
+        yield [label, f"{parameters / 1e6:.2f}", f"{multiply_adds / 1e6:,.1f}", *measured]
 
 
-def _accuracy(card: Card) -> str:
-    low, high = card.measured["top1_interval"]
-    return say("results.accuracy", top1=f"{card.measured['top1']:.2f}", low=f"{low:.2f}", high=f"{high:.2f}")
+def _measured(card: Card) -> tuple[str, str] | None:
+    """Accuracy with its interval, and on which pictures, as Markdown; None where the card has no sound numbers."""
+    try:
+        low, high = card.measured["top1_interval"]
+        accuracy = say("results.accuracy", top1=f"{card.measured['top1']:.2f}", low=f"{low:.2f}", high=f"{high:.2f}")
+        pictures, classes = f"{card.measured['n']:,}", len(card.measured["per_class"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    key = "results.measured_on" if classes == len(card.classes) else "results.measured_on_some"
+    data = card.data.partition(":")[0]
+    on = markdown(
+        key, pictures=pictures, data=data, side=card.image_size, some=classes, classes=f"{len(card.classes):,}"
+    )
+    return text.escape_markdown(accuracy), on
 
 
 @cache
