@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -71,13 +71,15 @@ def explain(
     *,
     keep_input_of: str | None = None,
     given: Mapping[str, Heads[np.ndarray]] | None = None,
+    forward: Callable[[Tensor], Tensor] | None = None,
 ) -> Explanation:
     """Run ``images`` (N, 3, H, W) through ``model`` and record every ODConv layer.
 
     The model should be in eval mode; it is not changed. A model without ODConv layers gives a record without layers.
     ``keep_input_of``: the one layer, by its name in the record, whose input is kept, too. ``given``: layer name ->
     attentions that are applied there in any case, each of its head's shape without N; the record's attentions show them, its
-    settings do not.
+    settings do not. ``forward``: what makes the logits of ``images`` instead of ``model(images)``, such as a part of the model
+    that begins at feature maps, which ``images`` then are.
 
     Example:
         >>> explanation = explain(model, images, Settings(kernels=2, keep="first"))
@@ -87,7 +89,7 @@ def explain(
     parameter = next(model.parameters())
     put = {name: _tensors(heads) for name, heads in (given or {}).items()}
     with torch.inference_mode(), probe(model, settings, keep_input_of=keep_input_of, given=put) as trace:
-        logits = model(images.to(parameter.device, parameter.dtype))
+        logits = (forward or model)(images.to(parameter.device, parameter.dtype))
     modules = dict(model.named_modules())
     layers = {}
     for name, record in trace.items():

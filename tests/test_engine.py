@@ -17,11 +17,12 @@ import streamlit as st
 import torch
 from PIL import Image
 
-from odconv import HEADS, Settings
+from odconv import HEADS, Settings, explain, load_checkpoint
 from odconv.atlas import atlas_path
 from odconv.attention import Heads
-from odconv.backbones import od_resnet18, resnet18
+from odconv.backbones import od_efficientnet_lite0, od_resnet18, resnet18
 from odconv.checkpoint import CheckpointError, save_checkpoint
+from odconv.images import prepare
 from odconv.ui import engine as engines
 from odconv.ui import inference
 from odconv.ui.engine import load_atlas_for, open_engine
@@ -93,6 +94,25 @@ def test_a_picture_is_asked_about_once_and_settings_that_mean_the_same_share_the
     ask(engine, picture(), Settings(2.0))
     ask(engine, picture(1), Settings())
     assert passes == [Settings(), Settings(2.0), Settings()]
+
+
+def test_what_comes_before_the_first_dynamic_layer_runs_once_for_a_picture_and_changes_no_number(folder, monkeypatch):
+    torch.manual_seed(0)
+    lite = od_efficientnet_lite0(5, width_mult=0.25)
+    save_checkpoint(lite, CARD | {"classes": list("abcde"), "stem": "imagenet"}, folder / "lite.safetensors")
+    engine = open_engine("lite.safetensors", "cpu")
+    model, begun = engine.checkpoint.model, []
+    begin = model.begin
+    monkeypatch.setattr(model, "begin", lambda x: begun.append(x) or begin(x))
+    for settings in (Settings(), Settings(3.0), Settings(kernels=2)):
+        found = ask(engine, picture(), settings).explanation
+        whole = explain(load_checkpoint(engine.path).model, prepare(picture().image, engine.checkpoint.card), settings)
+        np.testing.assert_array_equal(found.logits, whole.logits)
+        for name, layer in whole.layers.items():
+            for ours, theirs in zip(found.layers[name].attention, layer.attention, strict=True):
+                np.testing.assert_array_equal(ours, theirs)
+    ask(engine, picture(1), Settings())
+    assert len(begun) == 2
 
 
 def test_pictures_compared_are_cached_one_by_one(folder, passes):

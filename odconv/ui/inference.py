@@ -24,6 +24,7 @@ import torch
 
 from odconv import images, plugging
 from odconv.attention import HEADS, Heads, Settings
+from odconv.backbones import EfficientNetLite
 from odconv.explain import Explanation, LayerRecord, explain, stack
 from odconv.findings import shuffle_input
 from odconv.forging_view import ForgingView, LayerForging, forge_layer, view_forging
@@ -177,9 +178,31 @@ def _explain(
     """``_known``: the answer, where another question's pass has given it."""
     if _known is not None:
         return _known
-    image = images.prepare(_picture.image, _engine.checkpoint.card)
     with _wait_for_device(_engine.device, _deadline):
-        return explain(_engine.checkpoint.model, image, settings)
+        return _pass(_engine, _picture, settings)
+
+
+def _pass(engine: Engine, picture: Picture, settings: Settings, **more: Any) -> Explanation:
+    """One pass, ``more`` as for ``explain``. For who holds the device.
+
+    Where a network says what comes before its first ODConv layer, that part runs once for a picture, whatever the settings.
+    """
+    model = engine.checkpoint.model
+    if isinstance(model, EfficientNetLite):
+        begun = torch.from_numpy(_begin(engine.identity, picture.digest, engine, picture))
+        return explain(model, begun, settings, forward=model.finish, **more)
+    return explain(model, images.prepare(picture.image, engine.checkpoint.card), settings, **more)
+
+
+@_keep(MINUTE, max_size=VIEWS)
+def _begin(identity: Identity, digest: str, _engine: Engine, _picture: Picture) -> np.ndarray:
+    model = _engine.checkpoint.model
+    assert isinstance(model, EfficientNetLite)
+    parameter = next(model.parameters())
+    with torch.inference_mode():
+        image = images.prepare(_picture.image, _engine.checkpoint.card).to(parameter.device, parameter.dtype)
+        found: np.ndarray = model.begin(image).cpu().numpy()
+    return found
 
 
 # --- one kernel --------------------------------------------------------------------------------------------
@@ -335,9 +358,8 @@ def _view_kernel(
     _deadline: float,
 ) -> KernelView:
     layer, filter, channel = where
-    image = images.prepare(_picture.image, _engine.checkpoint.card)
     with _wait_for_device(_engine.device, _deadline):
-        found, record = _explain_with_input(_engine, image, settings, layer)
+        found, record = _explain_with_input(_engine, _picture, settings, layer)
     _explain(identity, pair[0], settings, _engine, _picture, _deadline, found)
     assert record.input is not None
     return view_kernel(_module(_engine, layer), record.input, record.attention, _against, filter, channel)
@@ -355,9 +377,8 @@ def _forge_layer(
 ) -> LayerForging:
     module = _module(_engine, layer)
     here = replace(settings.for_layer(layer.partition("#")[0]), layers=None)
-    image = images.prepare(_picture.image, _engine.checkpoint.card)
     with _wait_for_device(_engine.device, _deadline):
-        found, record = _explain_with_input(_engine, image, settings, layer)
+        found, record = _explain_with_input(_engine, _picture, settings, layer)
         assert record.input is not None
         output = explain(module, torch.from_numpy(record.input), here).logits[0]  # what the layer itself puts out
     _explain(identity, digest, settings, _engine, _picture, _deadline, found)
@@ -365,14 +386,14 @@ def _forge_layer(
 
 
 def _explain_with_input(
-    engine: Engine, image: torch.Tensor, settings: Settings, layer: str
+    engine: Engine, picture: Picture, settings: Settings, layer: str
 ) -> tuple[Explanation, LayerRecord]:
-    """What the network makes of ``image``, and the record of one layer with its input. For who holds the device.
+    """What the network makes of ``picture``, and the record of one layer with its input. For who holds the device.
 
     The same pass answers what is asked next: what the network makes of this picture. A second one would halve the frames of
     a drag. The photo's input is in the record alone.
     """
-    found = explain(engine.checkpoint.model, image, settings, keep_input_of=layer)
+    found = _pass(engine, picture, settings, keep_input_of=layer)
     record = found.layers[layer]
     return replace(found, layers=found.layers | {layer: replace(record, input=None)}), record
 
@@ -506,9 +527,8 @@ def _switch(
     _given: Attentions,
     _deadline: float,
 ) -> Explanation:
-    image = images.prepare(_picture.image, _engine.checkpoint.card)
     with _wait_for_device(_engine.device, _deadline):
-        return explain(_engine.checkpoint.model, image, settings, given=_given)
+        return _pass(_engine, _picture, settings, given=_given)
 
 
 @_keep(HOUR, max_size=LOGITS)
@@ -522,9 +542,8 @@ def _logits(
     _given: Attentions,
     _deadline: float,
 ) -> np.ndarray:
-    image = images.prepare(_picture.image, _engine.checkpoint.card)
     with _wait_for_device(_engine.device, _deadline):
-        return explain(_engine.checkpoint.model, image, settings, given=_given).logits[0]
+        return _pass(_engine, _picture, settings, given=_given).logits[0]
 
 
 # --- an input that is shuffled --------------------------------------------------------------------------------------
@@ -548,9 +567,8 @@ def ask_shuffle(engine: Engine, picture: Picture, layer: str) -> tuple[Heads[flo
 def _shuffle(
     identity: Identity, digest: str, layer: str, _engine: Engine, _picture: Picture, _deadline: float
 ) -> tuple[Heads[float], float]:
-    image = images.prepare(_picture.image, _engine.checkpoint.card)
     with _wait_for_device(_engine.device, _deadline):
-        record = explain(_engine.checkpoint.model, image, keep_input_of=layer).layers[layer]
+        record = _pass(_engine, _picture, Settings(), keep_input_of=layer).layers[layer]
         assert record.input is not None
         return shuffle_input(_module(_engine, layer), record.input)
 
