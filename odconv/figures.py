@@ -15,7 +15,7 @@ from odconv.results import Comparison, Line
 from odconv.words import say
 
 QUIET, MARKED = "#888888", "#D55E00"  # a static network, and ODConv: neither is a head's colour
-LOG_TICKS = [step * 10**power for power in range(6) for step in (1, 2, 5)]
+LOG_TICKS = [step * 10**power for power in range(6) for step in (1, 3)]
 SYMBOLS = dict(zip(HEADS, ("circle", "square", "diamond", "triangle-up"), strict=True))  # told apart without colour
 
 
@@ -139,7 +139,7 @@ def accuracy_by_cost(language: str, lines: Sequence[Line], cost: str, text_size:
             text=[plotly_text(name) for name, _ in some] if kind == "static" else None,
             textposition="bottom right",
             textfont=font,
-            marker={"color": colour, "symbol": symbol, "size": 9, "line": {"width": 1.5}},
+            marker={"color": colour, "symbol": symbol, "size": 0.75 * text_size, "line": {"width": 1.5}},
             cliponaxis=False,
             hovertext=[
                 say(
@@ -155,7 +155,7 @@ def accuracy_by_cost(language: str, lines: Sequence[Line], cost: str, text_size:
             hoverinfo="text",
         )
     costs = [point.cost for line in lines for point in line.points]
-    ends = [math.log10(min(costs) / 1.2), math.log10(max(costs) * 2.2)]  # a name stands on the right of its network
+    ends = [math.log10(min(costs) / 1.2), math.log10(max(costs) * 3.5)]  # a name stands on the right of its network
     figure.update_layout(
         height=round(340 * text_size / 12),
         margin={"l": 10, "r": 10, "t": 30, "b": 10},
@@ -164,6 +164,7 @@ def accuracy_by_cost(language: str, lines: Sequence[Line], cost: str, text_size:
             "range": ends,
             "tickvals": [value for value in LOG_TICKS if 10 ** ends[0] <= value <= 10 ** ends[1]],
             "tickformat": ",",
+            "tickangle": 0,
             "tickfont": font,
             "title": {"text": say(language, f"results.axis_{cost}"), "font": font},
         },
@@ -187,14 +188,14 @@ def paired_differences(language: str, comparisons: Sequence[Comparison], text_si
             x=one.differences,
             y=[row] * len(one.differences),
             mode="markers",
-            marker={"color": QUIET, "symbol": "circle-open", "size": 8, "line": {"width": 1.5}},
+            marker={"color": QUIET, "symbol": "circle-open", "size": 2 / 3 * text_size, "line": {"width": 1.5}},
             hovertemplate="%{x:+.2f}<extra></extra>",
         )
     figure.add_scatter(
         x=[one.difference for one in comparisons],
         y=rows,
         mode="markers",
-        marker={"color": MARKED, "symbol": "diamond", "size": 10},
+        marker={"color": MARKED, "symbol": "diamond", "size": 5 / 6 * text_size},
         error_x={
             "type": "data",
             "array": [one.high - one.difference for one in comparisons],

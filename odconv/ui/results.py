@@ -37,6 +37,7 @@ def show() -> None:
 
 @cache
 def pairs() -> dict[str, Pairs]:
+    """What was measured here, by the start."""
     return results.read_pairs(PAIRS)
 
 
