@@ -38,7 +38,7 @@ def test_the_first_sample_shows_something_the_network_knows():
 
 @each
 def test_a_sample_has_its_fields(sample):
-    assert set(sample) == {"id", "file", "known"}
+    assert set(sample) == {"id", "file", "known", "thousand"}
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", sample["id"])
     assert sample["file"] == f"{sample['id']}.jpg"
     key = sample["id"].replace("-", "_")
@@ -75,3 +75,4 @@ def test_what_a_sample_shows_is_a_class_of_a_bundled_network_or_null(sample):
     cards = [json.loads(path.read_text(encoding="utf-8")) for path in (ASSETS / "weights").glob("*.json")]
     names = {entry["name"] if isinstance(entry, dict) else entry for card in cards for entry in card["classes"]}
     assert sample["known"] is None or sample["known"] in names
+    assert set(sample["thousand"]) <= names

@@ -14,10 +14,10 @@ from odconv.familiar import Familiarity, is_unfamiliar
 from odconv.ui import text
 from odconv.ui.engine import Engine
 from odconv.ui.inference import Answers
-from odconv.ui.pictures import Picture, samples
+from odconv.ui.pictures import Picture, Sample, samples
 
-# The class list that samples.json speaks of, see ``fingerprint``: its null means none of these, and says nothing of others.
-SPOKEN_OF = "91a2d5eb720c3b1b"
+# The class lists that samples.json speaks of, see ``fingerprint``: what is none of theirs may be of another list's.
+TINY_IMAGENET, IMAGENET = "91a2d5eb720c3b1b", "a40d9be82eb4738b"
 
 
 def fingerprint(classes: Sequence[str]) -> str:
@@ -36,20 +36,27 @@ def to_sentence(picture: Picture, logits: np.ndarray, card: Card) -> str:
     """The note, as Markdown, or an empty text. ``logits``: (1, classes), the network's as trained."""
     if not np.isfinite(logits).all():
         return ""
-    count = len(card.classes)
-    if (picture.sample or picture.drawn) and fingerprint(card.classes) == SPOKEN_OF:
+    count = f"{len(card.classes):,}"
+    if (picture.sample or picture.drawn) and (listed := fingerprint(card.classes)) in (TINY_IMAGENET, IMAGENET):
         if picture.drawn or picture.sample is None:
             return text.markdown("familiar.drawn", count=count)
-        really, first = samples()[picture.sample].known, card.classes[int(logits[0].argmax())]
-        if really is None:
+        right, first = _classes_of(samples()[picture.sample], listed), card.classes[int(logits[0].argmax())]
+        if not right:
             return text.markdown("familiar.none", count=count)
-        if really == first:
+        if first in right:
             return ""
-        return text.markdown("familiar.really", really=first_synonym(really), first=first_synonym(first))
+        return text.markdown("familiar.really", really=first_synonym(right[0]), first=first_synonym(first))
     if card.familiar is None:
         return ""
     key = "familiar.perhaps" if is_unfamiliar(logits, card.familiar) else "familiar.always"
     return text.markdown(key, count=count, **_trust(card.familiar))
+
+
+def _classes_of(sample: Sample, listed: str) -> tuple[str, ...]:
+    """The classes of a sample in a list of which samples.json speaks, the best first."""
+    if listed == IMAGENET:
+        return sample.thousand
+    return () if sample.known is None else (sample.known,)
 
 
 def _trust(familiarity: Familiarity) -> dict[str, str]:

@@ -60,7 +60,8 @@ class Sample:
 
     id: str
     file: str  # its name in ``FOLDER``
-    known: str | None  # its class, where the bundled network knows it
+    known: str | None  # its class, where it is one of Tiny-ImageNet's 200
+    thousand: tuple[str, ...]  # its classes among ImageNet's thousand, the best first
 
     @property
     def title(self) -> str:
@@ -81,7 +82,7 @@ class Sample:
 def samples() -> dict[str, Sample]:
     """Sample id -> Sample, in the order in which they are shown."""
     entries = json.loads((FOLDER / "samples.json").read_text(encoding="utf-8"))
-    return {entry["id"]: Sample(**entry) for entry in entries}
+    return {entry["id"]: Sample(**entry | {"thousand": tuple(entry["thousand"])}) for entry in entries}
 
 
 def sample_picture(id: str) -> Picture:

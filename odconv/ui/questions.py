@@ -209,7 +209,7 @@ def _class(engine: Engine, picture: Picture, trained: Explanation) -> Question |
 
 def _strange(engine: Engine, picture: Picture, trained: Explanation) -> Question | None:
     atlas = engines.load_atlas_for(engine, trained)
-    if atlas is None or familiar.fingerprint(engine.checkpoint.card.classes) != familiar.SPOKEN_OF:
+    if atlas is None or familiar.fingerprint(engine.checkpoint.card.classes) != familiar.TINY_IMAGENET:
         return None
 
     def find() -> Finding:
