@@ -139,6 +139,9 @@ def test_odconv_gains_from_a_parent_loses_from_random_weights_and_its_gates_have
         assert one.verdict == "gain"
         assert min(one.differences) > 0
     assert {one.verdict for one in pairs["scratch"].find("own", "static")} == {"loss"}
+    least = 2 / 2**6  # of the ways to choose six signs, those that are all alike
+    assert {one.sign_flip_p for run in pairs.values() for one in run.find("own", "static")} == {least}
+    assert {one.kernels for one in pairs["parent"].find("own", "static")} == {1, 4}  # two arms
     for gates in ("frozen", "shuffled"):
         assert {one.verdict for one in pairs["parent"].find(gates, "own gates")} == {"loss"}
         assert {one.verdict for one in pairs["parent"].find(gates, "static")} == {"loss"}
