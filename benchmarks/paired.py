@@ -3,6 +3,7 @@
     python benchmarks/paired.py --data DIR --out RUN --quick          one pair at reduced size, within an hour on two cores
     python benchmarks/paired.py --data DIR --out RUN --seeds 6 --arms static,od1,od4 [--start parent|scratch] [...]
     python benchmarks/paired.py --out RUN --report
+    python benchmarks/paired.py --report benchmarks/results/*.jsonl --summary assets/measured/paired.json
 
 Each seed trains a static network for some epochs; from it, all arms go on: the static one as it is, those with ODConv from the
 same function (heads at 0, kernels equal but for noise that sums to 0), with steps of the kernels that move a picture's kernel as
@@ -17,7 +18,6 @@ parameters as od4), se (squeeze-and-excitation). Arms with ODConv are measured w
 from __future__ import annotations
 
 import argparse
-import base64
 import json
 import multiprocessing
 import os
@@ -29,14 +29,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.pairs import statistics
 from benchmarks.pairs.arms import ARMS, PARENT, size
 from benchmarks.pairs.pictures import load
 from benchmarks.pairs.plan import Plan, fields_in_words
+from benchmarks.pairs.report import pack, read, report, summarize
 from benchmarks.pairs.training import PairedError, Task, Training, fit, right, right_with_gates, seconds_per_step
 from odconv.training.compute import full_float32
 from odconv.training.data import DataError, write_whole
@@ -48,10 +47,17 @@ SLACK, BETWEEN = 1.05, 0.02  # an epoch takes longer than its steps: by a share 
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the pairs")
+    parser.add_argument("--out", type=Path, help="folder of the pairs")
     parser.add_argument("--data", type=Path, help="folder of the data set, or .npz file of its arrays")
     parser.add_argument("--cache", type=Path, help="folder for decoded pictures (default: DATA/decoded)")
-    parser.add_argument("--report", action="store_true", help="print the table of what is there, and end")
+    parser.add_argument(
+        "--report",
+        type=Path,
+        nargs="*",
+        metavar="PATH",
+        help="print the table of these folders, or files with a result in each line, and end (default: that of OUT)",
+    )
+    parser.add_argument("--summary", type=Path, metavar="FILE", help="with --report: write what it says as JSON, too")
     parser.add_argument("--quick", action="store_true", help=f"one pair at reduced size: {QUICK}")
     parser.add_argument("--seeds", type=int, default=1, help="how many pairs")
     parser.add_argument("--first-seed", type=int, default=0)
@@ -81,7 +87,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     plan = Plan(**((QUICK if options.quick else {}) | given))
     options.began = time.time()
     try:
-        if not options.report:
+        if options.out is None and not options.report:
+            raise PairedError("--out is needed: the folder of the pairs.")
+        if options.report is None:
             names = options.arms.split(",")
             if unknown := set(names) - set(ARMS):
                 raise PairedError(f"There is no arm {min(unknown)}: {', '.join(ARMS)}.")
@@ -90,7 +98,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             _run(options, plan, names)
         if options.calibrate:
             return
-        print(report(read(options.out)))
+        found = [read(path) for path in options.report or [options.out]]
+        print("\n\n".join(map(report, found)))
+        if options.summary:
+            text = json.dumps([summarize(entries) for entries in found], indent=1) + "\n"
+            write_whole(options.summary, lambda path: path.write_text(text, encoding="utf-8"))
     except (DataError, PairedError) as error:
         sys.exit(str(error))
 
@@ -294,90 +306,6 @@ def _loss_after(training: Training, steps: int = 10) -> float:
     loss = float(training.loss) / steps
     training.restore(kept)
     return loss
-
-
-# --- reporting --------------------------------------------------------------------------------------------------------
-
-
-def pack(found: np.ndarray) -> str:
-    """Bits (N,) of bool as text."""
-    return base64.b64encode(np.packbits(found).tobytes()).decode()
-
-
-def unpack(text: str, count: int) -> np.ndarray:
-    return np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8), count=count).astype(bool)
-
-
-def read(folder: Path) -> list[dict[str, Any]]:
-    """The results in a folder, by arm and seed.
-
-    Raises:
-        PairedError: there are none, or they are not of one plan and data set.
-    """
-    entries = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*_*.json"))]
-    entries = [entry for entry in entries if entry["arm"] != PARENT]
-    if not entries:
-        raise PairedError(f"{folder} holds no results.")
-    for part in ("plan", "data", "measured_on"):
-        if any(entry[part] != entries[0][part] for entry in entries):
-            raise PairedError(f"The results in {folder} are not all of one {part}.")
-    return entries
-
-
-def report(entries: Sequence[dict[str, Any]]) -> str:
-    """The table of paired differences, each arm against the static one of the same seed; and how they were made."""
-    by_arm: dict[str, dict[int, dict[str, Any]]] = {}
-    for entry in entries:
-        by_arm.setdefault(entry["arm"], {})[entry["seed"]] = entry
-    first, static = entries[0], by_arm.get("static", {})
-    seconds = {arm: np.mean([one["seconds"] for one in some.values()]) for arm, some in by_arm.items()}
-    lines = [
-        f"{first['device']}, Python {first['versions']['python']}, torch {first['versions']['torch']}, {first['precision']}; "
-        f"top-1 % on {first['measured']:,} pictures of {first['measured_on']}",
-        "plan: " + ", ".join(f"{name} {value}" for name, value in first["plan"].items()),
-        "s of training, shared equally by what was trained together: " + ", ".join(f"{arm} {value:.0f}" for arm, value in seconds.items()),
-        "",
-        _row("arm", "parameters", "multiply-adds", "pairs", "top-1", "static", "difference", "95 % interval", "sign-flip p",
-             "right alone", "twin alone", "McNemar p"),
-        "| --- |" + " ---: |" * 11,
-    ]  # fmt: skip
-    for arm in [name for name in ARMS if name in by_arm]:
-        some = by_arm[arm]
-        lines.append(_compare(arm, some, {seed: static[seed] for seed in some if seed in static}, "right"))
-        for gates in ("frozen", "shuffled"):
-            if all(f"right_{gates}" in one for one in some.values()):
-                lines.append(_compare(f"{arm}, {gates} gates", some, static, f"right_{gates}"))
-                lines.append(_compare(f"{arm}, {gates} gates, against its own", some, some, f"right_{gates}"))
-    return "\n".join(lines)
-
-
-def _compare(name: str, some: dict[int, Any], others: dict[int, Any], what: str) -> str:
-    seeds = sorted(set(some) & set(others))
-    one = next(iter(some.values()))
-    count, shown = one["measured"], [name, f"{one['parameters']:,}", f"{one['multiply_adds']:,}", str(len(seeds))]
-    bits = {seed: (unpack(some[seed][what], count), unpack(others[seed]["right"], count)) for seed in seeds}
-    own = [100 * mine.mean() for mine, _ in bits.values()]
-    if not seeds or name == "static":
-        return _row(*shown, f"{np.mean([100 * unpack(e[what], count).mean() for e in some.values()]):.2f}", *[""] * 7)
-    gained = [int((mine & ~theirs).sum()) for mine, theirs in bits.values()]
-    lost = [int((theirs & ~mine).sum()) for mine, theirs in bits.values()]
-    wins = [up - down for up, down in zip(gained, lost, strict=True)]
-    mean, low, high = statistics.mean_interval([100 * win / count for win in wins])
-    return _row(
-        *shown,
-        f"{np.mean(own):.2f}",
-        f"{np.mean([100 * theirs.mean() for _, theirs in bits.values()]):.2f}",
-        f"{mean:+z.2f}",
-        f"{low:+z.2f} to {high:+z.2f}" if len(seeds) > 1 else "one pair",
-        f"{statistics.sign_flip_p(wins):.4f}",
-        f"{sum(gained):,}",
-        f"{sum(lost):,}",
-        f"{statistics.mcnemar_p(sum(gained), sum(lost)):.2g}",
-    )
-
-
-def _row(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

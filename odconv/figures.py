@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 
@@ -9,9 +10,12 @@ import numpy as np
 import plotly.graph_objects as go
 
 from odconv.attention import HEADS
-from odconv.drawings import COLOURS, Spread, clean_name
+from odconv.drawings import COLOURS, Spread, clean_name, kind_text
+from odconv.results import Comparison, Line
 from odconv.words import say
 
+QUIET, MARKED = "#888888", "#D55E00"  # a static network, and ODConv: neither is a head's colour
+LOG_TICKS = [step * 10**power for power in range(6) for step in (1, 3)]
 SYMBOLS = dict(zip(HEADS, ("circle", "square", "diamond", "triangle-up"), strict=True))  # told apart without colour
 
 
@@ -93,5 +97,131 @@ def spread_by_depth(
         hovermode="x unified",
         hoverlabel={"font": font},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": font},
+    )
+    return figure
+
+
+def accuracy_by_cost(language: str, lines: Sequence[Line], cost: str, text_size: int = 12) -> go.Figure:
+    """Published top-1 accuracy against cost: a line from each static network to its ODConv networks.
+
+    Args:
+        language: one of ``odconv.words.LANGUAGES``.
+        lines: from ``odconv.results.imagenet_lines``.
+        cost: one of ``odconv.results.COSTS``, which names the axis.
+        text_size: of all texts, px; the figure grows with it.
+    """
+    figure = go.Figure(
+        [
+            go.Scatter(
+                x=[point.cost for point in line.points],
+                y=[point.accuracy for point in line.points],
+                mode="lines",
+                line={"color": QUIET, "width": 1},
+                hoverinfo="skip",
+                showlegend=False,
+            )
+            for line in lines
+        ]
+    )
+    font = {"size": text_size}
+    kinds = {
+        "static": (lambda kernels: kernels is None, QUIET, "circle-open"),
+        "single": (lambda kernels: kernels == 1, MARKED, "circle"),
+        "several": (lambda kernels: kernels is not None and kernels > 1, MARKED, "diamond"),
+    }
+    for kind, (belongs, colour, symbol) in kinds.items():
+        some = [(line.name, point) for line in lines for point in line.points if belongs(point.kernels)]
+        figure.add_scatter(
+            x=[point.cost for _, point in some],
+            y=[point.accuracy for _, point in some],
+            name=say(language, f"results.legend_{kind}"),
+            mode="markers+text" if kind == "static" else "markers",
+            text=[plotly_text(name) for name, _ in some] if kind == "static" else None,
+            textposition="bottom right",
+            textfont=font,
+            marker={"color": colour, "symbol": symbol, "size": 0.75 * text_size, "line": {"width": 1.5}},
+            cliponaxis=False,
+            hovertext=[
+                say(
+                    language,
+                    f"results.point_{cost}",
+                    name=plotly_text(name),
+                    kind=kind_text(language, point.kernels),
+                    accuracy=f"{point.accuracy:.2f}",
+                    cost=f"{point.cost:,g}",
+                )
+                for name, point in some
+            ],
+            hoverinfo="text",
+        )
+    costs = [point.cost for line in lines for point in line.points]
+    ends = [math.log10(min(costs) / 1.2), math.log10(max(costs) * 3.5)]  # a name stands on the right of its network
+    figure.update_layout(
+        height=round(340 * text_size / 12),
+        margin={"l": 10, "r": 10, "t": 30, "b": 10},
+        xaxis={
+            "type": "log",
+            "range": ends,
+            "tickvals": [value for value in LOG_TICKS if 10 ** ends[0] <= value <= 10 ** ends[1]],
+            "tickformat": ",",
+            "tickangle": 0,
+            "tickfont": font,
+            "title": {"text": say(language, f"results.axis_{cost}"), "font": font},
+        },
+        yaxis={"tickfont": font, "title": {"text": say(language, "results.axis_top1"), "font": font}},
+        hoverlabel={"font": font},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": font},
+    )
+    return figure
+
+
+def paired_differences(language: str, comparisons: Sequence[Comparison], text_size: int = 12) -> go.Figure:
+    """Differences to a twin, in points: a dot for each pair, and their mean with its interval; a row for each K.
+
+    The scale is fitted to what is shown, and 0 is in it. ``text_size``: of all texts, px; the figure grows with it.
+    """
+    rows = [say(language, "results.row", kernels=one.kernels) for one in comparisons]
+    font = {"size": text_size}
+    figure = go.Figure()
+    for row, one in zip(rows, comparisons, strict=True):
+        figure.add_scatter(
+            x=one.differences,
+            y=[row] * len(one.differences),
+            mode="markers",
+            marker={"color": QUIET, "symbol": "circle-open", "size": 2 / 3 * text_size, "line": {"width": 1.5}},
+            hovertemplate="%{x:+.2f}<extra></extra>",
+        )
+    figure.add_scatter(
+        x=[one.difference for one in comparisons],
+        y=rows,
+        mode="markers",
+        marker={"color": MARKED, "symbol": "diamond", "size": 5 / 6 * text_size},
+        error_x={
+            "type": "data",
+            "array": [one.high - one.difference for one in comparisons],
+            "arrayminus": [one.difference - one.low for one in comparisons],
+            "color": MARKED,
+            "thickness": 2.5,
+            "width": 7,
+        },
+        hovertext=[f"{one.difference:+.2f} ({one.low:+.2f}, {one.high:+.2f})" for one in comparisons],
+        hoverinfo="text",
+    )
+    figure.add_vline(x=0, line={"color": QUIET, "width": 1.5}, layer="below")
+    reach = [0.0, *(value for one in comparisons for value in (*one.differences, one.low, one.high))]
+    room = 0.06 * (max(reach) - min(reach))
+    figure.update_layout(
+        height=round(125 * text_size / 12),
+        margin={"l": 10, "r": 10, "t": 10, "b": 10},
+        showlegend=False,
+        xaxis={
+            "range": [min(reach) - room, max(reach) + room],
+            "tickfont": font,
+            "tickformat": "~g",
+            "zeroline": False,
+            "title": {"text": say(language, "results.axis_difference"), "font": font},
+        },
+        yaxis={"type": "category", "autorange": "reversed", "tickfont": font},
+        hoverlabel={"font": font},
     )
     return figure

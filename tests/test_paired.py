@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks import paired
-from benchmarks.pairs import statistics
+from benchmarks.pairs import report, statistics
 from benchmarks.pairs.arms import ARMS, PARENT, build, kernel_step
 from benchmarks.pairs.pictures import Data, Normalize, Split, crop, load
 from benchmarks.pairs.plan import Plan
@@ -309,16 +309,16 @@ def test_a_command_leaves_results_skips_what_is_there_and_prints_the_table(sourc
 
 def test_bits_are_packed_and_come_back():
     bits = np.random.default_rng(0).random(37) < 0.5
-    assert (paired.unpack(paired.pack(bits), 37) == bits).all()
+    assert (report.unpack(report.pack(bits), 37) == bits).all()
 
 
 def test_a_row_compares_an_arm_with_the_twin_of_its_seed():
     def entry(*bits):
-        return {"right": paired.pack(np.array(bits, bool)), "measured": 4, "parameters": 1, "multiply_adds": 2}
+        return {"right": report.pack(np.array(bits, bool)), "measured": 4, "parameters": 1, "multiply_adds": 2}
 
     arm = {0: entry(1, 1, 1, 0), 1: entry(1, 0, 1, 1), 2: entry(1, 1, 1, 1)}
     twin = {1: entry(0, 0, 0, 1), 0: entry(1, 0, 0, 1)}
-    cells = paired._compare("od4", arm, twin, "right").strip("| ").split(" | ")
+    cells = report._row_of(report.compare("od4", arm, twin)).strip("| ").split(" | ")
     low, high = 37.5 - 12.7062 * 12.5, 37.5 + 12.7062 * 12.5
     interval = f"{low:+.2f} to {high:+.2f}"
     assert cells == ["od4", "1", "2", "2", "75.00", "37.50", "+37.50", interval, "0.5000", "4", "1", "0.38"]

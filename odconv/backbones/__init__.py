@@ -13,6 +13,7 @@ from odconv.backbones.efficientnet_lite import (
     od_efficientnet_lite0,
 )
 from odconv.backbones.family import Family, Layout, Place, State, Stem, dynamic_conv, static_conv
+from odconv.backbones.features import Features
 from odconv.backbones.mobilenetv2 import MOBILENETV2, MobileNetV2, mobilenetv2, od_mobilenetv2, round_to_8
 from odconv.backbones.resnet import (
     RESNET,
@@ -37,6 +38,7 @@ __all__ = [
     "RESNET_BLOCKS",
     "EfficientNetLite",
     "Family",
+    "Features",
     "Layout",
     "MobileNetV2",
     "Place",

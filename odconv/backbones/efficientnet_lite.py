@@ -41,6 +41,7 @@ EFFICIENTNET_STAGES = (
 )
 STAGES = range(1, len(EFFICIENTNET_STAGES) + 1)
 FIRST_DYNAMIC = 5  # stage
+MAPS = {2: "c2", 3: "c3", 5: "c4"}  # stage, the last of its size -> the map that it puts out; c5 comes from the head
 STEM, HEAD = 32, 1280  # channels, in every Lite network
 EPS = 1e-3  # of BatchNorm
 DROPOUT = 0.2
@@ -96,6 +97,7 @@ class EfficientNetLite(nn.Module):
         super().__init__()
         self.stem = static_conv(3, STEM, 3, stride=2)
         self.stem_bn = nn.BatchNorm2d(STEM, EPS)
+        self.feature_channels: dict[str, int] = {}  # of the maps of ``feature_maps``
         inplanes = STEM
         rows = zip(STAGES, EFFICIENTNET_STAGES, repeats_of(depth_mult), strict=True)
         for stage, (side, stride, expansion, channels, _), repeats in rows:
@@ -106,8 +108,11 @@ class EfficientNetLite(nn.Module):
                 blocks.append(LiteBlock(kind, inplanes, planes, side, 1 if i else stride, expansion))
                 inplanes = planes
             self.add_module(f"stage{stage}", blocks)
+            if stage in MAPS:
+                self.feature_channels[MAPS[stage]] = planes
         self.head = conv(inplanes, HEAD, 1)
         self.head_bn = nn.BatchNorm2d(HEAD, EPS)
+        self.feature_channels["c5"] = HEAD
         self.classifier = nn.Linear(HEAD, num_classes)
         init_static(self)
 
@@ -116,14 +121,28 @@ class EfficientNetLite(nn.Module):
 
     def begin(self, x: Tensor) -> Tensor:
         """Through everything before the first dynamic convolution: (N, 3, H, W) -> (N, C, H / 16, W / 16)."""
-        x = F.relu6(self.stem_bn(self.stem(pad_same(x, 3, 2))))
-        return self._through(x, range(1, FIRST_DYNAMIC))
+        return self._through(self._through_stem(x), range(1, FIRST_DYNAMIC))
 
     def finish(self, x: Tensor) -> Tensor:
         """From what ``begin`` gives to logits (N, num_classes)."""
         x = self._through(x, range(FIRST_DYNAMIC, len(STAGES) + 1))
-        x = F.relu6(self.head_bn(self.head(x))).mean((2, 3))
+        x = self._through_head(x).mean((2, 3))
         return self.classifier(F.dropout(x, DROPOUT, self.training))
+
+    def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """What the last block of each size puts out, c2 to c5; see ``odconv.backbones.Features``."""
+        x, maps = self._through_stem(x), {}
+        for stage in STAGES:
+            x = self._through(x, range(stage, stage + 1))
+            if stage in MAPS:
+                maps[MAPS[stage]] = x
+        return maps | {"c5": self._through_head(x)}
+
+    def _through_stem(self, x: Tensor) -> Tensor:
+        return F.relu6(self.stem_bn(self.stem(pad_same(x, 3, 2))))
+
+    def _through_head(self, x: Tensor) -> Tensor:
+        return F.relu6(self.head_bn(self.head(x)))
 
     def _through(self, x: Tensor, stages: range) -> Tensor:
         for stage in stages:

@@ -31,6 +31,10 @@ MOBILENETV2_STAGES = (
     (6, 320, 1, 1),
 )
 
+# Position in ``MobileNetV2.features`` -> the map that it puts out: of each size, the last block's. The authors' detectors take the same
+# (OSVAI/ODConv, object_detection/configs/odconv).
+MAPS = {3: "c2", 6: "c3", 13: "c4", 18: "c5"}
+
 
 class InvertedResidual(nn.Module):
     """1x1 expansion (unless the expansion is 1), 3x3 depth-wise, 1x1 projection, and a shortcut where shapes allow."""
@@ -74,18 +78,30 @@ class MobileNetV2(nn.Module):
         super().__init__()
         inplanes = round_to_8(32 * width_mult)
         self.features = nn.Sequential(_conv_bn_relu(static_conv, 3, inplanes, 3, stride=2))
+        widths = [inplanes]
         for expansion, channels, repeats, stride in MOBILENETV2_STAGES:
             planes = round_to_8(channels * width_mult)
             for i in range(repeats):
                 self.features.append(InvertedResidual(conv, inplanes, planes, 1 if i else stride, expansion))
-                inplanes = planes
+                widths.append(inplanes := planes)
         last = round_to_8(1280 * max(1.0, width_mult))
         self.features.append(_conv_bn_relu(conv, inplanes, last, 1))
+        widths.append(last)
+        self.feature_channels = {name: widths[position] for position, name in MAPS.items()}  # of ``feature_maps``
         self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(last, num_classes))
         init_static(self)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.features(x).mean((2, 3)))
+
+    def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """What the last block of each size puts out, c2 to c5; see ``odconv.backbones.Features``."""
+        maps = {}
+        for position, layer in enumerate(self.features):
+            x = layer(x)
+            if position in MAPS:
+                maps[MAPS[position]] = x
+        return maps
 
 
 def od_mobilenetv2(

@@ -89,6 +89,7 @@ class ResNet(nn.Module):
         self.conv1 = static_conv(3, width, side, stride=2, padding=side // 2)
         self.bn1 = nn.BatchNorm2d(width)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if stem == "imagenet" else nn.Identity()
+        self.feature_channels: dict[str, int] = {}  # of the maps of ``feature_maps``
         inplanes = width
         for stage, blocks in enumerate(RESNET_BLOCKS[depth]):
             planes = width * 2**stage
@@ -97,14 +98,25 @@ class ResNet(nn.Module):
                 layer.append(block(conv, inplanes, planes, stride=2 if stage and not i else 1))
                 inplanes = planes * block.expansion
             self.add_module(f"layer{stage + 1}", layer)
+            self.feature_channels[f"c{stage + 2}"] = inplanes
         self.fc = nn.Linear(inplanes, num_classes)
         init_static(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.maxpool(F.relu(self.bn1(self.conv1(x))))
+        x = self._begin(x)
         for stage in range(1, 5):
             x = self.get_submodule(f"layer{stage}")(x)
         return self.fc(x.mean((2, 3)))
+
+    def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """What the four stages put out, c2 to c5; see ``odconv.backbones.Features``."""
+        x, maps = self._begin(x), {}
+        for stage in range(1, 5):
+            x = maps[f"c{stage + 1}"] = self.get_submodule(f"layer{stage}")(x)
+        return maps
+
+    def _begin(self, x: Tensor) -> Tensor:
+        return self.maxpool(F.relu(self.bn1(self.conv1(x))))
 
 
 def od_resnet(

@@ -22,6 +22,14 @@ from odconv.drawings.numbers import count_text
 from odconv.drawings.plugged import layers_data, totals_data
 from odconv.drawings.prediction import prediction_data
 from odconv.drawings.response import knob_text, response_data
+from odconv.drawings.results import (
+    describe_gates,
+    describe_limits,
+    describe_pairs,
+    describe_published,
+    describe_start,
+    kind_text,
+)
 from odconv.drawings.side_by_side import side_by_side_data
 from odconv.drawings.sides import (
     Side,
@@ -51,8 +59,13 @@ __all__ = [
     "describe_agreement",
     "describe_comparison",
     "describe_edit",
+    "describe_gates",
+    "describe_limits",
+    "describe_pairs",
+    "describe_published",
     "describe_settings",
     "describe_spread",
+    "describe_start",
     "differences_data",
     "edit_data",
     "effects_data",
@@ -62,6 +75,7 @@ __all__ = [
     "heads_data",
     "kernel_data",
     "kernel_use_data",
+    "kind_text",
     "knob_text",
     "layer_data",
     "layers_data",

@@ -15,6 +15,7 @@ from odconv.attention import HEADS, Heads, Keep, Settings
 from odconv.edits import BLURS, MOST_DABS, SCALE, TURNS, Dab
 from odconv.forging_view import STEPS
 from odconv.plugging import KERNELS, MOST_CHANNELS, MOST_ROWS, NETWORKS, REDUCTIONS, SIDES, WHERE, Plan, Row
+from odconv.results import COSTS
 from odconv.stimuli import STIMULI, clamp_knob
 from odconv.switches import AS_LEARNED, CHOICES, MAPPED, MOST_EDITS, Choice, Edit
 from odconv.tasks import TASKS, check_answers, format_answers
@@ -106,6 +107,7 @@ class View:
     b: Other = field(default_factory=Other)
     lesson: Lesson = field(default_factory=Lesson)
     plug: Plan = field(default_factory=Plan)  # what is plugged in where
+    against: str = COSTS[0]  # what published accuracy is drawn against
 
     @property
     def path(self) -> tuple[str, ...]:
@@ -371,6 +373,7 @@ PARAMETERS = (
     Parameter("plug-where", "plug.where", _one_of(WHERE)),
     Parameter("plug-rows", "plug.rows", _rows, _format_rows),
     Parameter("plug-side", "plug.side", _whole(*SIDES)),
+    Parameter("against", "against", _one_of(COSTS)),
 )
 
 

@@ -20,12 +20,13 @@ PATHS = {
     "switches": "switches",
     "plug_in": "plug_in",
     "checkpoint": "checkpoint",
+    "results": "results",
     "teach": "teach",
     "study": "study",
 }
 # In no bar, and without the foot: it asks after terms that are explained there. Who is to take part gets a link to it.
 APART = ("study",)
-LESSONS = tuple(name for name in PATHS if name not in ("plug_in", "checkpoint", "teach", *APART))
+LESSONS = tuple(name for name in PATHS if name not in ("plug_in", "checkpoint", "results", "teach", *APART))
 
 
 def run() -> None:

@@ -19,13 +19,13 @@ from odconv.card import card_beside
 from odconv.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from odconv.drawings import clean_name, count_text
 from odconv.normalize import count_heads
+from odconv.results import Published
 from odconv.ui import components, connection, published, reception, sidebar, text, view
 from odconv.ui import engine as engines
 from odconv.ui.engine import Engine, Own
 from odconv.ui.inference import PATIENCE, BusyError
 from odconv.ui.link import OWN
 from odconv.ui.memo import Memo
-from odconv.ui.published import Published
 from odconv.ui.reception import CARD, MIB, TOGETHER, Inbox, Parcel
 from odconv.ui.text import language, markdown, say
 from odconv.weights_file import SUFFIXES

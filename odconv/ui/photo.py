@@ -79,7 +79,7 @@ def show_picture(engine: Engine, picture: Picture) -> None:
 
 def show_prediction(shown: Scene, answers: Answers | None) -> None:
     """Draw the most likely classes; ``answers`` is None where there are none yet."""
-    st.markdown(text.markdown("page.prediction", count=len(shown.engine.checkpoint.card.classes)))
+    st.markdown(text.markdown("page.prediction", count=f"{len(shown.engine.checkpoint.card.classes):,}"))
     if answers:
         components.prediction(live.anew(scene.prediction(shown, answers)))
 

@@ -67,18 +67,13 @@ def show(engine: Engine, pictures: Sequence[Picture], answers: Answers) -> None:
     before = None if reference is None else _spread_by_head(reference)
     usual = None if atlas is None else expected_spread(atlas, len(pictures))
     st.plotly_chart(
-        figures.spread_by_depth(language, names, spreads, before, name, usual, text_size=_text_size()),
+        figures.spread_by_depth(language, names, spreads, before, name, usual, text_size=text.chart_size()),
         key="spread",
         alt=drawings.describe_spread(language, names, spreads, usual),
         config={"displaylogo": False},
     )
     if reference is not None:
         st.caption(say("compare.dashed"))
-
-
-def _text_size() -> int:
-    """Of texts in charts, px; on a page for a room it is the smallest that is allowed there."""
-    return 20 if view.current().present else 12
 
 
 def _spread_by_head(record: Explanation) -> Spread:

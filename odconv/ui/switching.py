@@ -205,7 +205,7 @@ def _show_prediction(case: Case, now: Explanation) -> None:
     classes = case.engine.checkpoint.card.classes
     if not np.isfinite(now.logits).all():
         st.warning(say("page.beyond_bounds"))
-    st.markdown(text.markdown("page.prediction", count=len(classes)))
+    st.markdown(text.markdown("page.prediction", count=f"{len(classes):,}"))
     reference = None if case.switches.choices == AS_LEARNED else case.trained
     components.prediction(drawings.prediction_data(language(), now, reference, classes))
 

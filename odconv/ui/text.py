@@ -43,3 +43,8 @@ def escape_markdown(text: str) -> str:
     # Addresses become links after Markdown has been read, escaped or not: an invisible word joiner parts them.
     text = re.sub(r"(?i)(https?:)(?=//)|(www)(?=\.)|(?=@)", lambda found: found[0] + "\u2060", text)
     return re.sub(r"([\\`*_{}\[\]()#+\-.!|<>~$:&@/=^])", r"\\\1", text)
+
+
+def chart_size() -> int:
+    """Of texts in Plotly charts, px; on a page for a room it is the smallest that is allowed there."""
+    return 20 if view.current().present else 12

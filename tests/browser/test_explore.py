@@ -422,7 +422,7 @@ def test_the_html_file_opens_offline_and_answers_a_key(visit, new_page, tmp_path
 def test_the_html_file_shows_differences_where_the_page_does(visit, new_page, tmp_path):
     page = visit("?sample=rocket&show=difference")
     offline = opened_offline(page, new_page, tmp_path / "attention.html")
-    expect(offline.get_by_text("difference from 10,000 validation pictures' mean")).to_be_visible()
+    expect(offline.get_by_text("difference from 10,000 pictures' mean")).to_be_visible()
     texts = offline.locator(".layer title").all_text_contents()
     shift = (
         record_of(sample("rocket")).layers[FIRST].attention.spatial[0] - atlas_beside(WEIGHTS).means()[FIRST].spatial
