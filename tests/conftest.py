@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import settings
 from streamlit.components.v2 import manifest_scanner
+from streamlit.testing.v1 import local_script_runner
 
 from odconv.backbones import od_resnet18
 from odconv.ui import engine
@@ -41,10 +42,19 @@ def pytest_runtest_teardown(item):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_look_for_components():
-    """Streamlit looks through all installed packages at its start, and a page that is tested without a browser is a start."""
+def _quick_pages():
+    """A page that is tested without a browser is a start of Streamlit's, which looks through all installed packages each
+    time; and while the page runs, the test asks a thousand times a second whether it is done, in the page's own time.
+    """
+    ask_until = local_script_runner.require_widgets_deltas
+
+    def wait(runner, timeout=3.0):
+        runner._script_thread.join(timeout)
+        ask_until(runner, timeout if runner.script_stopped() else 0)  # which fails at once
+
     patch = pytest.MonkeyPatch()
     patch.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
+    patch.setattr(local_script_runner, "require_widgets_deltas", wait)
     yield
     patch.undo()
 
