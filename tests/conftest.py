@@ -1,3 +1,4 @@
+import gc
 import os
 import sys
 from functools import cache
@@ -6,6 +7,7 @@ import pytest
 import torch
 from hypothesis import settings
 from streamlit.components.v2 import manifest_scanner
+from streamlit.testing.v1 import local_script_runner
 
 from odconv.backbones import od_resnet18
 from odconv.ui import engine
@@ -19,6 +21,7 @@ os.environ["ODCONV_MODEL"] = engine.LESSONS
 
 # The tensors here are tiny: a second thread wins nothing, and waits for long where the cores are shared.
 torch.set_num_threads(1)
+HAS_GPU = torch.cuda.is_available()
 
 
 def pytest_xdist_auto_num_workers(config):
@@ -26,25 +29,45 @@ def pytest_xdist_auto_num_workers(config):
     return 2 if config.args_source is pytest.Config.ArgsSource.TESTPATHS else 0
 
 
+def pytest_collection_finish(session):
+    """A million objects of torch, Streamlit and the tests themselves, which stay: no later search for garbage looks at them."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     """Every test draws the same numbers, alone or after others; before fixtures are set up, since those draw, too."""
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(
+        0
+    )  # ``torch.manual_seed`` looks for devices, which takes longer than many a test
+    if HAS_GPU:
+        torch.cuda.manual_seed_all(0)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item):
     """After fixtures are gone. A number of threads that a test leaves behind changes the time, and the rounding, of all that come after it."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    if threads != 1:
+        torch.set_num_threads(1)
     assert threads == 1, f"{item.nodeid} left torch with {threads} threads"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_look_for_components():
-    """Streamlit looks through all installed packages at its start, and a page that is tested without a browser is a start."""
+def _quick_pages():
+    """A page that is tested without a browser is a start of Streamlit's, which looks through all installed packages each
+    time; and while the page runs, the test asks a thousand times a second whether it is done, in the page's own time.
+    """
+    ask_until = local_script_runner.require_widgets_deltas
+
+    def wait(runner, timeout=3.0):
+        runner._script_thread.join(timeout)
+        ask_until(runner, timeout if runner.script_stopped() else 0)  # which fails at once
+
     patch = pytest.MonkeyPatch()
     patch.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
+    patch.setattr(local_script_runner, "require_widgets_deltas", wait)
     yield
     patch.undo()
 

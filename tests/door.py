@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 
 from odconv.ui import reception
+
+
+def finish(coroutine):
+    """What it returns, in a thread of its own: the browser of other tests leaves a running loop in the main one."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()
 
 
 def send(session, name, data, *, size=None, parts=1, **query):
@@ -30,7 +37,7 @@ def send(session, name, data, *, size=None, parts=1, **query):
         "headers": [(b"x-odconv-session", session.encode())],
         "query_string": urlencode(sent, errors="surrogatepass").encode(),
     }
-    response = asyncio.run(reception.answer(Request(scope, receive)))
+    response = finish(reception.answer(Request(scope, receive)))
     return response.status_code, json.loads(response.body)["refused"] if response.body else ""
 
 

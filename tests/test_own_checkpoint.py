@@ -27,7 +27,7 @@ from odconv.ui.link import OWN
 from odconv.ui.pictures import Picture
 from odconv.ui.reception import AT_HOME, MIB, Inbox, Permit, file_name, permit
 from odconv.words import LANGUAGES, SayableError
-from tests.door import bring, send
+from tests.door import bring, finish, send
 
 CARD = {"image_size": 32, "resize": 32, "stem": "small", "mean": [0.5] * 3, "std": [0.25] * 3, "classes": list("abcde")}
 MINE = "mine"  # the name of a session
@@ -239,7 +239,7 @@ def test_a_file_that_stops_coming_is_given_up(inbox, monkeypatch):
         await asyncio.sleep(60)
 
     with pytest.raises(SayableError, match="did not come whole"):
-        asyncio.run(inbox.take("net.pth", 100, stalled(), False))
+        finish(inbox.take("net.pth", 100, stalled(), False))
     assert files_of(inbox) == []
     assert not inbox.receiving
 
@@ -254,7 +254,7 @@ def test_a_file_that_trickles_is_given_up(inbox, monkeypatch):
             await asyncio.sleep(0.001)
 
     with pytest.raises(SayableError, match="did not come whole"):
-        asyncio.run(inbox.take("net.pth", 10_000, trickling(), False))
+        finish(inbox.take("net.pth", 10_000, trickling(), False))
     assert (inbox.parcel, files_of(inbox)) == (None, [])
 
 
@@ -268,7 +268,7 @@ def test_while_one_file_comes_another_is_refused_and_the_first_is_whole(inbox):
     async def other():
         yield b"other"
 
-    asyncio.run(inbox.take("net.pth", 9, parts(), False))
+    finish(inbox.take("net.pth", 9, parts(), False))
     assert inbox.parcel.weights.read_bytes() == b"one whole"
 
 

@@ -1,6 +1,5 @@
 """What a browser gets while a dial is dragged: the figures of the settings that it names, and nothing for anybody else."""
 
-import asyncio
 import json
 from functools import partial
 from types import SimpleNamespace
@@ -15,6 +14,7 @@ from odconv.ui.inference import BusyError
 from odconv.ui.pictures import Picture
 from odconv.ui.scene import Scene
 from tests.browser.explore import record_of, sample
+from tests.door import finish
 
 
 def post(sent, kind="application/json"):
@@ -26,7 +26,7 @@ def post(sent, kind="application/json"):
         return next(parts)
 
     scope = {"type": "http", "method": "POST", "headers": [(b"content-type", kind.encode())]}
-    response = asyncio.run(redraw.answer(Request(scope, receive)))
+    response = finish(redraw.answer(Request(scope, receive)))
     return response.status_code, response.body
 
 

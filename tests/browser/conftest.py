@@ -89,7 +89,7 @@ class KeptPage:
         self.page = None
 
     def get(self):
-        if self.page and self.page.evaluate("history.length") > 25:
+        if self.page and self.page.evaluate("history.length") > 35:
             self.close()
         if self.page is None:
             self.page, self.uploaded = self.problems.watch(self.profile.new_page()), False

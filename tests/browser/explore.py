@@ -15,6 +15,7 @@ from odconv.ui import engine
 from odconv.ui.pictures import FOLDER
 
 expect.set_options(timeout=20_000)
+LOOKS = 50  # ms between looks at a page's numbers; at every frame, looking would be most of the work
 COLD = 120_000  # ms that a server which was just started may take for its first page
 FIRST = "layer1.0.conv1"
 
@@ -43,6 +44,7 @@ def network():
     return load_checkpoint(WEIGHTS)
 
 
+@cache
 def record_of(data, settings=None):
     return explain(network().model, images.prepare(images.decode(data), network().card), settings)
 
@@ -60,9 +62,14 @@ def numbers(record, layer=FIRST):
 def expect_numbers(page, record, layer=FIRST):
     wanted = numbers(record, layer)
     try:
-        page.wait_for_function(AGREE, arg=wanted, polling=50)  # ms; at every frame, looking would be most of the work
+        page.wait_for_function(AGREE, arg=wanted, polling=LOOKS)
     except TooLate:
         assert page.evaluate(NUMBERS) == pytest.approx(wanted, abs=0.005)  # says which
+
+
+def expect_change(page, before):
+    """Until other numbers than ``before`` stand on the page."""
+    page.wait_for_function(f"(before) => String(({NUMBERS})()) !== String(before)", arg=before, polling=LOOKS)
 
 
 def open_page(page, url):

@@ -9,7 +9,7 @@ from odconv import Settings, explain, images, load_checkpoint
 from odconv.attention import HEADS
 from odconv.comparison import find_largest
 from odconv.ui import engine
-from tests.browser.explore import FIRST, ROOT, photo, place_on, query, record_of, sample, upload
+from tests.browser.explore import FIRST, LOOKS, ROOT, photo, place_on, query, record_of, sample, upload
 
 ONE_KERNEL = "od_resnet18_w32_1x_tiny_imagenet.safetensors"
 
@@ -29,7 +29,9 @@ def wait_for(page, read, wanted, within):
     """Until the page shows these numbers."""
     wanted = [[float(number) for number in some] for some in wanted]
     try:
-        page.wait_for_function(f"([wanted, within]) => ({CLOSE})([({read})(), wanted, within])", arg=[wanted, within])
+        page.wait_for_function(
+            f"([wanted, within]) => ({CLOSE})([({read})(), wanted, within])", arg=[wanted, within], polling=LOOKS
+        )
     except TooLate:
         shown = page.evaluate(read)
         assert np.concatenate([np.ravel(some) for some in shown]) == pytest.approx(np.concatenate(wanted), abs=within)

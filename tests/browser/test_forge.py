@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 
 from odconv import images
 from tests import oracle
-from tests.browser.explore import FIRST, ROOT, network, query, sample, upload, wait_for_server
+from tests.browser.explore import FIRST, LOOKS, ROOT, network, query, sample, upload, wait_for_server
 
 LAYER, FILTER, CHANNEL = "layer2.0.conv1", 20, 13  # 3x3, stride 2, padding 1, 32 -> 64 channels
 STRIDES = {LAYER: 2, FIRST: 1}
@@ -85,7 +85,7 @@ def expected_of(x, row, column, layer=LAYER):
 
 
 def expect_numbers(page, x, y, row, column):
-    page.wait_for_function(READY, arg=float(y[FILTER, row, column]))
+    page.wait_for_function(READY, arg=float(y[FILTER, row, column]), polling=LOOKS)
     shown, wanted = page.evaluate(NUMBERS), expected_of(x, row, column)
     assert set(shown) == set(wanted)
     for name, values in wanted.items():
@@ -160,7 +160,7 @@ def test_the_steps_are_walked_by_buttons_and_keys_on_a_photo_that_is_no_sample(v
     expect(current_step(page)).to_have_text("10 output")
     page.keyboard.press("ArrowRight")
     page.wait_for_url(re.compile(r"forge=output(&|$)"))
-    page.wait_for_function(READY, arg=float(y[FILTER, row, column]))
+    page.wait_for_function(READY, arg=float(y[FILTER, row, column]), polling=LOOKS)
     assert "place" not in query(page)
     page.keyboard.press("ArrowLeft")
     square = page.get_by_role("group", name=re.compile("^products"))

@@ -11,7 +11,7 @@ from odconv import Settings
 from odconv.atlas import atlas_beside
 from odconv.attention import Heads
 from odconv.forge import forge_steps
-from tests.browser.explore import FIRST, ROOT, WEIGHTS, network, place_on, query, record_of, sample
+from tests.browser.explore import FIRST, LOOKS, ROOT, WEIGHTS, network, place_on, query, record_of, sample
 
 LINK = "&filter=5&channel=7"
 FORGED = f"""() => [...(({ROOT})("kernel")?.querySelectorAll('[data-step=forged] title') ?? [])]
@@ -39,7 +39,7 @@ def expect_kernels(page, own, other):
     """Own, other, difference."""
     wanted = torch.stack([forged(own), forged(other), forged(own) - forged(other)]).flatten().tolist()
     try:
-        page.wait_for_function(AGREE, arg=wanted, polling=50)
+        page.wait_for_function(AGREE, arg=wanted, polling=LOOKS)
     except TooLate:
         assert page.evaluate(FORGED) == pytest.approx(wanted, abs=2e-4)  # says which
 

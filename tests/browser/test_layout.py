@@ -6,7 +6,16 @@ import pytest
 from playwright.sync_api import expect
 
 from odconv import Settings
-from tests.browser.explore import NUMBERS, expect_numbers, place_on, query, record_of, sample, wait_for_server
+from tests.browser.explore import (
+    NUMBERS,
+    expect_change,
+    expect_numbers,
+    place_on,
+    query,
+    record_of,
+    sample,
+    wait_for_server,
+)
 
 SEEN = ("photo", "prediction", "dials", "glance")
 
@@ -61,7 +70,7 @@ def test_on_a_laptop_all_is_seen_at_once_and_nothing_moves_while_a_dial_is_dragg
         for share in (0.1, 0.9, 0.6):
             old = page.evaluate(NUMBERS)
             page.mouse.move(*place_on(dial, share))
-            page.wait_for_function(f"(old) => String(({NUMBERS})()) !== String(old)", arg=old)
+            expect_change(page, old)
             assert places(page) == before
         page.mouse.up()
     page.wait_for_url(re.compile(r"[?&]t="))

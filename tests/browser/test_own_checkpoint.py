@@ -15,7 +15,7 @@ def choose(page, *files):
     page.locator(".st-key-bring input[type=file]").set_input_files(list(files))
 
 
-def test_a_checkpoint_is_sent_recognised_and_looked_into_by_its_visitor_alone(server, new_page, tmp_path):
+def test_a_checkpoint_is_sent_recognised_and_looked_into_by_its_visitor_alone(server, new_page, visit, tmp_path):
     torch.manual_seed(0)
     path = tmp_path / "own_w16.pth"
     torch.save(od_resnet18(7, width=16).state_dict(), path)
@@ -44,6 +44,5 @@ def test_a_checkpoint_is_sent_recognised_and_looked_into_by_its_visitor_alone(se
     expect_numbers(page, explain(network.model, image))
     assert query(page) == {"model": "own", "sample": "rocket"}
 
-    other = new_page()
-    other.goto(page.url)
+    other = visit(f"?{page.url.partition('?')[2]}")  # a session of its own
     expect(other.get_by_text("asks for something that is not here (model)")).to_be_visible()

@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 from odconv import ODConv2d
 from odconv.attention import HEADS
 from odconv.words import say
-from tests.browser.explore import ROOT, query
+from tests.browser.explore import LOOKS, ROOT, query
 
 BARS = f"""() => [...(({ROOT})("totals")?.querySelectorAll("[data-total] li .value") ?? [])].map((value) => value.textContent)"""
 # For each dynamic layer, the heads whose colour its cells have.
@@ -37,7 +37,7 @@ def test_the_page_shows_what_its_lines_make_and_measures_it_on_a_click(visit):
     expect(page.get_by_test_id("stCode")).to_contain_text(re.compile(r"(dilation=2[\s\S]*){2}"))
     made = run_lines(page)
     wanted = [f"{sum(some.numel() for some in made[name].parameters()):,}" for name in ("network", "model")]
-    page.wait_for_function(f"(wanted) => String(({BARS})().slice(0, 2)) === String(wanted)", arg=wanted)
+    page.wait_for_function(f"(wanted) => String(({BARS})().slice(0, 2)) === String(wanted)", arg=wanted, polling=LOOKS)
     dynamic = {name: some for name, some in made["model"].named_modules() if isinstance(some, ODConv2d)}
     heads = [
         [name, [head for head in HEADS if getattr(layer.attention, f"{head}_fc") is not None]]

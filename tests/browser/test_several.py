@@ -12,6 +12,7 @@ from odconv.stimuli import draw, sweep
 from tests.browser.explore import (
     FIRST,
     NUMBERS,
+    expect_change,
     expect_numbers,
     network,
     photo,
@@ -60,7 +61,7 @@ def test_what_is_seen_follows_the_knob_while_it_is_dragged_and_nothing_moves(vis
     for share in (0.2, 0.35, 0.5):
         before = page.evaluate(NUMBERS)
         page.mouse.move(*place_on(knob, share))
-        page.wait_for_function(f"(before) => String(({NUMBERS})()) !== String(before)", arg=before)
+        expect_change(page, before)
         assert page.evaluate(PLACES) == places
         assert query(page) == {"source": "stimuli", "stimulus": "plain"}
     hue = page.locator(".st-key-knob output").text_content()

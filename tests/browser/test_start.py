@@ -14,7 +14,7 @@ from odconv.attention import HEADS
 from odconv.stimuli import draw
 from odconv.ui import engine
 from odconv.words import say
-from tests.browser.explore import FIRST, ROOT, network, photo, query, record_of, sample, upload, wait_for_server
+from tests.browser.explore import FIRST, LOOKS, ROOT, network, photo, query, record_of, sample, upload, wait_for_server
 
 # Of every case: kernel shares, taps row by row, and the probabilities of three classes.
 NUMBERS = f"""(key) => [...(({ROOT})(key)?.querySelectorAll("section") ?? [])].map((one) => [
@@ -41,7 +41,7 @@ def numbers(record):
 def expect_cases(page, *records, key="cases", said=numbers):
     wanted = [said(record) for record in records]
     try:
-        page.wait_for_function(AGREE, arg=[key, wanted])
+        page.wait_for_function(AGREE, arg=[key, wanted], polling=LOOKS)
     except TooLate:
         assert page.evaluate(NUMBERS, key) == [pytest.approx(row, abs=0.005) for row in wanted]
 

@@ -24,7 +24,7 @@ from odconv.switches import (
     switch_of,
     to_pass,
 )
-from tests.browser.explore import FIRST, ROOT, WEIGHTS, network, place_on, query, record_of, sample
+from tests.browser.explore import FIRST, LOOKS, ROOT, WEIGHTS, network, place_on, query, record_of, sample
 
 # Change of the logit and the probability that is left, of each head, of all together and of the relatives.
 ROWS = f"""() => [...(({ROOT})("switches")?.querySelectorAll("tr:has(.logit)") ?? [])].flatMap((row) => [
@@ -39,7 +39,9 @@ def wait_for(page, read, wanted, within):
     """Until the page shows these numbers."""
     wanted = [float(number) for number in wanted]
     try:
-        page.wait_for_function(f"([wanted, within]) => ({CLOSE})(({read})(), wanted, within)", arg=[wanted, within])
+        page.wait_for_function(
+            f"([wanted, within]) => ({CLOSE})(({read})(), wanted, within)", arg=[wanted, within], polling=LOOKS
+        )
     except TooLate:
         assert page.evaluate(read) == pytest.approx(wanted, abs=within)  # says which
 

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from odconv import HEADS, Settings
 from odconv.attention import Heads, attend
 from odconv.ui.temperatures import SCHEDULE
-from tests.browser.explore import FIRST, ROOT, place_on, query, record_of, sample
+from tests.browser.explore import FIRST, LOOKS, ROOT, place_on, query, record_of, sample
 
 # What stands in the layer's figure: gates of the taps, row by row, and the shares of the kernels.
 ATTENTION = f"""() => {{
@@ -38,6 +38,7 @@ def wait_for(page, read, wanted, within, *arguments):
         page.wait_for_function(
             f"([wanted, within, ...rest]) => ({CLOSE})(({read})(...rest), wanted, within)",
             arg=[wanted, within, *arguments],
+            polling=LOOKS,
         )
     except TooLate:
         assert page.evaluate(read, *arguments) == pytest.approx(wanted, abs=within)  # says which

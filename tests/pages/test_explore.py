@@ -33,9 +33,9 @@ APP = str(Path(__file__).parents[2] / "app.py")
 
 @pytest.fixture(autouse=True)
 def _fresh_caches(request):
-    """Every test asks anew. What was loaded stays, but for tests that put something in the place of files or functions."""
+    """What a test has put in the place of files or functions leaves no answers behind, and finds none."""
     stands_in = "monkeypatch" in request.fixturenames
-    clears = [st.cache_data.clear, st.cache_resource.clear] if stands_in else [st.cache_data.clear]
+    clears = [st.cache_data.clear, st.cache_resource.clear] if stands_in else []
     threads = torch.get_num_threads()
     for clear in clears:
         clear()

@@ -2,6 +2,7 @@
 
 import json
 import math
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -81,6 +82,17 @@ def paths(place):
 RECIPE = Distillation(kernels=2, steps=7, cool_down=2, warm_up=2, batch=4)
 
 
+@pytest.fixture(scope="module")
+def begun(place):
+    return begin(place / "none", RECIPE, paths(place))
+
+
+@pytest.fixture
+def run(begun):
+    """A run of ``RECIPE`` that has just begun. A copy of the one that all tests share: it takes a second to begin."""
+    return deepcopy(begun)
+
+
 # --- views ------------------------------------------------------------------------------------------------------------
 
 
@@ -147,8 +159,8 @@ def test_held_out_pictures_have_the_label_of_the_networks_class_or_none(place):
     assert found["plain"].labels.tolist() == [1, held.UNKNOWN, 2]
 
 
-def test_settings_reach_the_end_of_the_network_and_its_spread_is_explains(place):
-    network = begin(place / "none", RECIPE, paths(place)).model.eval()
+def test_settings_reach_the_end_of_the_network_and_its_spread_is_explains(place, run):
+    network = run.model.eval()
     shake_heads(network)
     features = held.load_held(place / "held.safetensors")["split"].features
     for settings in (Settings(), Settings(kernels=1), Settings(0.5)):
@@ -281,13 +293,12 @@ def test_heads_are_set_to_move_as_planned_about_a_half(place):
                 )
 
 
-def test_the_losses_are_those_of_the_formulas(place):
+def test_the_losses_are_those_of_the_formulas(run):
     """Kullback-Leibler divergence from the twin's and the teachers' mean; lack of spread as of batch statistics; inequality of the kernels."""
-    model = begin(place / "none", RECIPE, paths(place)).model.eval()
+    model = run.model.eval()
     shake_heads(model)
     model.double()
     batch = Views(torch.randn(5, 24, 4, 4).half(), torch.randn(5, 3, 3).half())
-    run = begin(place / "none", RECIPE, paths(place))
     found = losses(model, batch, Drawn(torch.ones(5), torch.full((5,), 2)), run.asked, own=0.7)
     with torch.inference_mode(), probe(model) as trace:
         logits = model.finish(batch.features.double()).numpy()
@@ -308,8 +319,7 @@ def test_the_losses_are_those_of_the_formulas(place):
     assert float(found.imbalance.detach()) == pytest.approx(unequal, abs=1e-4)
 
 
-def test_each_picture_has_the_settings_that_were_drawn_for_it(place):
-    run = begin(place / "none", RECIPE, paths(place))
+def test_each_picture_has_the_settings_that_were_drawn_for_it(run):
     model, asked = run.model.eval(), run.asked
     shake_heads(model)
     model.double()
@@ -324,8 +334,7 @@ def test_each_picture_has_the_settings_that_were_drawn_for_it(place):
     assert float(found.divergence.detach()) == pytest.approx(0, abs=1e-9)
 
 
-def test_only_branches_kernels_and_batch_norm_behind_the_beginning_learn(place):
-    run = begin(place / "none", RECIPE, paths(place))
+def test_only_branches_kernels_and_batch_norm_behind_the_beginning_learn(run):
     before = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
     distil.train_step(run, next(view_batches(run)))
     changed = {name for name, tensor in run.model.state_dict().items() if not torch.equal(tensor, before[name])}
@@ -336,8 +345,8 @@ def test_only_branches_kernels_and_batch_norm_behind_the_beginning_learn(place):
     assert "stage6.1.depthwise.attention.bn.weight" not in changed
 
 
-def test_the_statistics_of_the_branches_are_those_of_the_views_and_the_networks_own_stay(place):
-    model = begin(place / "none", RECIPE, paths(place)).model
+def test_the_statistics_of_the_branches_are_those_of_the_views_and_the_networks_own_stay(run):
+    model = run.model
     before = {name: tensor.clone() for name, tensor in model.state_dict().items() if ".attention.bn." not in name}
     features = torch.randn(6, 24, 4, 4)
     settle(model, features, batch=3)
