@@ -75,6 +75,11 @@ class Atlas:
     layers: dict[str, TypicalLayer]  # in execution order, names as in an Explanation
 
     @property
+    def tells_classes_apart(self) -> bool:
+        """Whether the means over classes say something of classes: one picture alone says how it differs from all others."""
+        return bool(self.counts.min() > 1)
+
+    @property
     def pictures(self) -> int:
         """How many pictures the atlas was made from."""
         return int(self.counts.sum())

@@ -282,3 +282,8 @@ def test_an_atlas_of_other_weights_is_refused(atlas, tmp_path):
     weights.write_bytes(b"abd")
     with pytest.raises(AtlasError, match=r"net\.atlas\.npz was made from other weights than net\.safetensors"):
         atlas_beside(weights)
+
+
+def test_means_over_one_picture_each_say_nothing_of_classes(atlas):
+    assert atlas.tells_classes_apart
+    assert not dataclasses.replace(atlas, counts=np.array([4, 1, 7])).tells_classes_apart

@@ -311,12 +311,20 @@ def test_float32_means_float32_once_a_network_is_open(folder):
 
 
 def test_threads_are_set_for_the_process_once(folder, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     open_engine(NAME, "cpu")
     assert torch.get_num_threads() == 3
     torch.set_num_threads(2)
     open_engine(engines.LESSONS, "cpu")
     assert torch.get_num_threads() == 2
+
+
+def test_who_starts_several_processes_says_how_many_threads_each_may_have(folder, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    open_engine(NAME, "cpu")
+    assert torch.get_num_threads() == 1  # as torch itself has read it; the tests' own number here
 
 
 # --- the queue --------------------------------------------------------------------------------------------------------
@@ -432,6 +440,36 @@ def test_a_visitor_who_waits_for_the_device_keeps_nobody_from_what_is_cached(fol
         assert ask(engine, picture(0), Settings()).explanation.layers  # while the other waits
         assert waiting.is_alive()
     waiting.join()
+
+
+def test_who_comes_while_eight_pictures_are_asked_for_waits_for_one_of_them(folder, monkeypatch):
+    engine, order, explain = open_engine(NAME, "cpu"), [], inference.explain
+    queue = inference._queues["cpu"]
+    names = {prepare(picture(n).image, engine.checkpoint.card).numpy().tobytes(): n for n in range(9)}
+    begun = threading.Event()
+
+    def noted(model, image, settings, **options):
+        order.append(names[image.numpy().tobytes()])
+        begun.set()
+        wait_until(
+            lambda: queue._waiting or len(order) > 1
+        )  # the other visitor's pass is asked for during the first one
+        return explain(model, image, settings, **options)
+
+    monkeypatch.setattr(inference, "explain", noted)
+    with ThreadPoolExecutor() as pool:
+        eight = pool.submit(ask_all, engine, [picture(n) for n in range(8)], Settings())
+        assert begun.wait(10)
+        pool.submit(ask, engine, picture(8), Settings()).result()
+        eight.result()
+    assert order == [0, 8, 1, 2, 3, 4, 5, 6, 7]
+
+
+def wait_until(reached, seconds=10):
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 # --- the sweep of a stimulus ------------------------------------------------------------------------------------------

@@ -249,7 +249,7 @@ def test_the_html_file_says_whether_differences_are_shown_and_from_how_many_pict
         for options in ({}, {"typical": typical, "typical_count": 10_000})
     ]
     assert "difference from" not in introductions[0]
-    assert "difference from 10,000 validation pictures' mean" in introductions[1]
+    assert "difference from 10,000 pictures' mean" in introductions[1]
 
 
 @pytest.mark.parametrize("changed", [False, True])

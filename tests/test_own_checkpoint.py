@@ -42,7 +42,7 @@ def _as_it_was(monkeypatch):
 @pytest.fixture
 def budget(monkeypatch):
     """The server's, of which nobody has taken anything."""
-    monkeypatch.setattr(reception, "BUDGET", Budget())
+    monkeypatch.setattr(reception, "BUDGET", Budget("mine.full"))
     return reception.BUDGET
 
 

@@ -1,4 +1,4 @@
-"""How much of the server's memory and disk visitors' checkpoints take."""
+"""How much of the server's memory and disk takes what visitors send."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from odconv.words import SayableError
 
 
 class Budget:
-    """Bytes that the checkpoints of all visitors take, on the disk while they come and in memory afterwards."""
+    """Bytes that are taken together, as by the checkpoints of all visitors."""
 
-    def __init__(self) -> None:
+    def __init__(self, full: str) -> None:
+        """``full``: key of the sentence that says that there is no room."""
+        self.full = full
         self.taken = 0
         self._lock = threading.RLock()  # a share can go while another one is taken
 
@@ -29,13 +31,13 @@ class Budget:
         """Take ``by`` bytes more; a negative number gives them back, and always can."""
         with self._lock:
             if by > 0 and self.taken + by > most:
-                raise SayableError("mine.full")
+                raise SayableError(self.full)
             self.taken += by
 
 
 @dataclass(eq=False)
 class Share:
-    """What one checkpoint takes of a budget, for as long as somebody holds it."""
+    """What one file takes of a budget, for as long as somebody holds it."""
 
     budget: Budget
     size: int

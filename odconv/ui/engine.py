@@ -223,7 +223,9 @@ def set_up_torch() -> None:
     """Settings of the whole process, made once, when the first network opens."""
     # Half of the cores for the network, the rest for pages: with threads on all of them, a pass of 15 ms waits for the
     # browser or another visitor's page at every layer and takes up to a second.
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
+    # Where several processes share the machine, or a container has a part of it, the usual variable says how many.
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
     # What is called float32 is, on a GPU too: pages show the numbers that ``odconv.training.evaluate`` measures.
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False

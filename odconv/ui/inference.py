@@ -10,7 +10,6 @@ import hashlib
 import inspect
 import logging
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,6 +35,7 @@ from odconv.switches import Attentions, Pass
 from odconv.tempering import Reading, take_reading
 from odconv.ui.engine import BUNDLED, DEVICES, Engine, Identity, load_atlas_for, open_on, set_up_torch
 from odconv.ui.pictures import Picture
+from odconv.ui.turns import Turns
 from odconv.words import SayableError
 
 log = logging.getLogger(__name__)
@@ -619,12 +619,12 @@ def _work_on_cpu(deadline: float) -> Iterator[None]:
 
 # --- the queue --------------------------------------------------------------------------------------------------------------
 
-_queues = {name: threading.BoundedSemaphore(1) for name in DEVICES}
+_queues = {name: Turns() for name in DEVICES}
 
 
 @contextmanager
 def _wait_for_device(device: str, deadline: float) -> Iterator[None]:
-    """Hold the device, one pass at a time. Make no streamlit call while holding it.
+    """Hold the device, one pass at a time, in the order of asking. Make no streamlit call while holding it.
 
     Raises:
         BusyError: it was not free by ``deadline``, in seconds of ``time.monotonic()``.

@@ -54,9 +54,9 @@ def show(engine: Engine, pictures: Sequence[Picture], answers: Answers) -> None:
 
 
 def _use(engine: Engine, trained: Explanation, layer: str) -> dict[str, Any] | None:
-    """Which classes use which kernel of ``layer``; None where there is one kernel, or no atlas of the network's classes."""
+    """Which classes use which kernel of ``layer``; None where there is one kernel, or no atlas that tells its classes apart."""
     atlas, classes = engines.load_atlas_for(engine, trained), engine.checkpoint.card.classes
-    if atlas is None or atlas.classes != len(classes):
+    if atlas is None or atlas.classes != len(classes) or not atlas.tells_classes_apart:
         return None
     kernels, logits = kernel_use(atlas.layers[layer], atlas.counts), trained.logits[0]
     if kernels is None:

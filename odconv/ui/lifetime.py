@@ -4,8 +4,8 @@ Streamlit keeps a session for ``server.disconnectedSessionTTL`` seconds after it
 come back. But it frees overdue sessions only when another one comes or goes; without that, uploads and pictures would stay
 for good. So a task looks for them again and again.
 
-Everything here runs on the event loop of Streamlit's runtime, as its session storage must; it is the only place that
-reaches into Streamlit, whose version is pinned.
+Everything here runs on the event loop of Streamlit's runtime, as its session storage must. It and ``upload_bounds`` are
+the only places that reach into Streamlit, whose version is pinned.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import streamlit as st
 
 from odconv import drawings, findings
+from odconv.atlas import Atlas
 from odconv.attention import HEADS, Settings
 from odconv.explain import Explanation
 from odconv.kernel_use import kernel_use
@@ -173,7 +174,7 @@ def _likes(engine: Engine, picture: Picture, trained: Explanation) -> Question |
         return None
     atlas = engines.load_atlas_for(engine, trained)
     use = None if atlas is None else kernel_use(atlas.layers[name], atlas.counts)
-    known = atlas is not None and atlas.classes == len(engine.checkpoint.card.classes)
+    known = atlas is not None and _tells_classes_apart(engine, atlas)
 
     def find() -> Finding:
         records = {id: inference.ask(engine, sample_picture(id), Settings()).explanation for id in LIKED}
@@ -191,7 +192,7 @@ def _likes(engine: Engine, picture: Picture, trained: Explanation) -> Question |
 
 def _class(engine: Engine, picture: Picture, trained: Explanation) -> Question | None:
     atlas = engines.load_atlas_for(engine, trained)
-    if atlas is None or atlas.classes != len(engine.checkpoint.card.classes):
+    if atlas is None or not _tells_classes_apart(engine, atlas):
         return None
     explained = findings.class_shares(atlas)
     if len(explained) < 2:
@@ -205,6 +206,10 @@ def _class(engine: Engine, picture: Picture, trained: Explanation) -> Question |
         return findings.find_class(explained, rank, _first(engine, trained), atlas)
 
     return Question(say("task.class"), _every("class"), find)
+
+
+def _tells_classes_apart(engine: Engine, atlas: Atlas) -> bool:
+    return atlas.tells_classes_apart and atlas.classes == len(engine.checkpoint.card.classes)
 
 
 def _strange(engine: Engine, picture: Picture, trained: Explanation) -> Question | None:

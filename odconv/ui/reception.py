@@ -69,7 +69,7 @@ def permit(setting: str | None, address: str | None, origin: str | None) -> Perm
         megabytes = min(int(setting), MAX_BYTES // MIB)
         return Permit(megabytes, "" if megabytes else "mine.off_chosen")
     # Behind a proxy, a server that listens to this machine alone is public all the same; browsers say by what name.
-    alone = _is_this_machine(address) and (origin is None or _is_this_machine(_host(origin)))
+    alone = is_this_machine(address) and (origin is None or is_this_machine(_host(origin)))
     return Permit(AT_HOME) if alone else Permit(0, "mine.off_public")
 
 
@@ -80,13 +80,14 @@ def _host(origin: str) -> str | None:
         return None
 
 
-def _is_this_machine(address: str | None) -> bool:
+def is_this_machine(address: str | None) -> bool:
+    """Whether an address or name, such as ``server.address``, is reached from this machine alone."""
     return address is not None and address.lower() in ("localhost", "127.0.0.1", "::1", "[::1]")
 
 
 # --- what all take together ---------------------------------------------------------------------------------------------
 
-BUDGET = Budget()
+BUDGET = Budget("mine.full")  # on the disk while files come, and in memory afterwards
 
 
 # --- where they come to -------------------------------------------------------------------------------------------------

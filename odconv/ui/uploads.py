@@ -12,7 +12,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import DeletedFile
 
 from odconv import images
-from odconv.ui import text
+from odconv.ui import text, upload_bounds
 from odconv.ui.link import MOST_PICTURES
 from odconv.ui.pictures import Picture
 from odconv.ui.text import say
@@ -65,7 +65,17 @@ def show_loader(source: str, on_new: Callable[[list[str]], None]) -> None:
             on_change=lambda: _add_files(source, [st.session_state["camera"]], on_new),
             width=420,
         )
-    for title, error in st.session_state.get(f"refused-{source}", []):
+    _show_refused(source)
+
+
+def _show_refused(source: str) -> None:
+    """Say which of the last files were refused, and why."""
+    context = get_script_run_ctx()
+    kept = st.session_state.setdefault(f"refused-{source}", [])
+    error = upload_bounds.refusal(context.session_id) if context else None
+    if error and error.key not in [said.key for _, said in kept]:
+        kept.append(("", error))
+    for title, error in kept:
         reason = error.say(text.language())
         st.error(text.markdown("source.refused", title=title, reason=reason) if title else reason)
 

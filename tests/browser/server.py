@@ -48,7 +48,8 @@ class Server:
         """Start the server and wait until it answers; after ``stop``, on the same port again."""
         output = self.log.open("a") if self.log else subprocess.DEVNULL
         command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(self.port)]
-        command += ["--server.headless", "true", "--server.fileWatcherType", "none", *self.options]
+        command += ["--server.headless", "true", "--server.fileWatcherType", "none"]
+        command += ["--server.scriptHealthCheckEnabled", "true", *self.options]
         self.process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=output, stderr=output)
         for _ in range(300):
             if self.answers():

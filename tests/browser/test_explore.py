@@ -399,7 +399,7 @@ def test_the_html_file_shows_differences_where_the_page_does(visit, new_page, tm
     page = visit("?sample=rocket&show=difference")
     file = new_page()
     file.goto(downloaded(page, tmp_path / "attention.html"))
-    expect(file.get_by_text("difference from 10,000 validation pictures' mean")).to_be_visible()
+    expect(file.get_by_text("difference from 10,000 pictures' mean")).to_be_visible()
     texts = file.locator(".layer title").all_text_contents()
     shift = (
         record_of(sample("rocket")).layers[FIRST].attention.spatial[0] - atlas_beside(WEIGHTS).means()[FIRST].spatial

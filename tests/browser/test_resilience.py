@@ -2,12 +2,14 @@
 
 import re
 import time
+import urllib.error
 import urllib.request
 
 import pytest
 from playwright.sync_api import expect
 
 from odconv import Settings
+from odconv.ui import upload_bounds
 from odconv.ui.dials import STOPS
 from odconv.words import say
 from tests.browser.conftest import KEPT
@@ -149,3 +151,34 @@ def test_a_photo_is_freed_when_its_visitor_has_gone_though_nobody_else_comes(fra
     while held() and time.monotonic() < deadline:
         time.sleep(0.2)
     assert held() == []
+
+
+def test_photos_that_nobody_reads_fill_no_more_than_their_senders_room_and_the_page_says_so(frail, new_page):
+    new_page.expect_errors("413", "Client Error: File uploader")
+    page = new_page()
+    page.goto(f"{frail.url}?source=upload")
+    with page.expect_request(re.compile("/_stcore/upload_file/")) as sent:
+        upload(page, "mine.jpg", data := photo())
+    expect_numbers(page, record_of(data))
+    own, before = sent.value, frail.resident_megabytes()
+    body = (
+        b'--x\r\nContent-Disposition: form-data; name="f"; filename="f.jpg"\r\n\r\n'
+        + bytes(9 * 10**6)
+        + b"\r\n--x--\r\n"
+    )
+    headers = {name: own.all_headers()[name] for name in ("cookie", "x-xsrftoken")}
+    headers["content-type"] = "multipart/form-data; boundary=x"
+    answers = []
+    for i in range(60):
+        put = urllib.request.Request(re.sub("[^/]+$", f"more{i}", own.url), body, headers, method="PUT")
+        try:
+            answers.append(urllib.request.urlopen(put).status)
+        except urllib.error.HTTPError as error:
+            answers.append(error.code)
+        except OSError:  # the connection went before the answer was read: no byte of the file was
+            answers.append(413)
+    assert answers == [204] * answers.count(204) + [413] * answers.count(413)
+    assert upload_bounds.OF_ONE <= answers.count(204) < 20
+    assert frail.resident_megabytes() - before < 1.5 * upload_bounds.OF_ONE * 10
+    expect(page.get_by_text(say("en", "source.no_room"))).to_be_visible()
+    expect_numbers(page, record_of(data))

@@ -70,6 +70,10 @@ def in_force(app):
     return json.loads(found.json)["settings"]
 
 
+def tells_classes(app):
+    return any("Which classes use which kernel" in str(block.proto) for block in app.get("bidi_component"))
+
+
 def headings(app):
     return [re.sub(r"\\(.)", r"\1", heading.value) for heading in app.subheader]
 
@@ -95,6 +99,8 @@ def test_explore_opens_with_a_thousand_classes_and_lessons_with_the_network_whos
     assert app.selectbox(key="model").value == engine.PHOTOS
     assert "One layer: stage5.1.depthwise" in headings(app)
     assert "The 1,000 classes it knows" in [fold.label for fold in app.expander]
+    assert not tells_classes(app)  # of each class the atlas has one picture
+    assert tells_classes(opened(sample="espresso", model=engine.LESSONS))
     assert opened(page="forge").selectbox(key="model").value == engine.LESSONS
 
 
@@ -432,7 +438,7 @@ def test_the_difference_from_the_typical_picture_can_be_chosen_and_is_in_the_lin
     app.button_group(key="difference").set_value(True).run()
     assert works(app)
     assert app.query_params["show"] in ("difference", ["difference"])
-    assert any("less what 2 validation pictures are expected to have" in text.value for text in app.markdown)
+    assert any("less what 2 pictures are expected to have" in text.value for text in app.markdown)
     app.button_group(key="difference").set_value(False).run()
     assert works(app)
     assert "show" not in app.query_params
