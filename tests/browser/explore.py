@@ -88,6 +88,12 @@ def query(page):
     return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
 
 
+def count_steps(page):
+    """How long the page's history is, when nothing lies ahead: an earlier test may have gone back."""
+    page.evaluate("history.pushState(null, '', location.href)")
+    return page.evaluate("history.length")
+
+
 def photo():
     """A photo that nobody has seen: gradients under noise."""
     y, x = np.mgrid[:300, :420]

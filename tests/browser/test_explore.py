@@ -17,6 +17,7 @@ from tests.browser.explore import (
     FIRST,
     NUMBERS,
     WEIGHTS,
+    count_steps,
     expect_change,
     expect_numbers,
     network,
@@ -273,7 +274,7 @@ def test_a_click_replaces_and_with_compare_adds(visit):
 
 def test_back_and_forward_go_through_what_was_chosen_and_a_drag_is_one_step(visit):
     page = visit("?sample=rocket")
-    trained, steps = record_of(sample("rocket")), page.evaluate("history.length")
+    trained, steps = record_of(sample("rocket")), count_steps(page)
     dial = page.get_by_label("Temperature", exact=True)
     page.mouse.move(*place_on(dial, 0.5))
     page.mouse.down()

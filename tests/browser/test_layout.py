@@ -1,12 +1,15 @@
 """The page as a whole: what is seen at once, what stays in its place, and the page for a room and for paper."""
 
 import re
+from contextlib import suppress
 
 import pytest
+from playwright.sync_api import TimeoutError as TooLate
 from playwright.sync_api import expect
 
 from odconv import Settings
 from tests.browser.explore import (
+    LOOKS,
     NUMBERS,
     expect_change,
     expect_numbers,
@@ -115,6 +118,8 @@ def test_a_page_for_a_room_has_no_sidebar_and_no_text_below_20_px_and_everything
     for width, height in ((1366, 768), (1920, 1080)):
         page.set_viewport_size({"width": width, "height": height})
         page.wait_for_function("(width) => innerWidth === width", arg=width)
+        with suppress(TooLate):  # drawings follow the window in their own time
+            page.wait_for_function(f"() => ({TEXTS})().every(([, size]) => size >= 20)", polling=LOOKS, timeout=5000)
         texts = page.evaluate(TEXTS)
         assert len(texts) > 250
         assert [text for text in texts if text[1] < 20] == []

@@ -12,6 +12,7 @@ from odconv.stimuli import draw, sweep
 from tests.browser.explore import (
     FIRST,
     NUMBERS,
+    count_steps,
     expect_change,
     expect_numbers,
     network,
@@ -54,7 +55,7 @@ def test_what_is_seen_follows_the_knob_while_it_is_dragged_and_nothing_moves(vis
     page = visit("?source=stimuli&stimulus=plain")
     expect_numbers(page, record_at(0))
     expect_curve(page)
-    steps, places, knob = page.evaluate("history.length"), page.evaluate(PLACES), page.get_by_label("Hue", exact=False)
+    steps, places, knob = count_steps(page), page.evaluate(PLACES), page.get_by_label("Hue", exact=False)
     response = page.locator(".st-key-response")
     page.mouse.move(*place_on(knob, 0.02))
     page.mouse.down()

@@ -293,6 +293,7 @@ def test_two_networks_of_a_kind_are_told_apart_by_their_files_and_what_is_unknow
 
 def test_no_weights_are_read_to_name_a_model(monkeypatch):
     monkeypatch.setattr("safetensors.torch.load_file", lambda path: pytest.fail("weights were read"))
+    monkeypatch.setattr(engine, "load_checkpoint", lambda path: pytest.fail("weights were read"))
     found = engine.architectures()
     assert {name: network.dynamic for name, network in found.items()} == {
         name: name.startswith("od_") for name in engine.weights()
@@ -370,6 +371,7 @@ def test_out_of_memory_falls_back_to_the_cpu_and_says_so(monkeypatch):
             raise torch.OutOfMemoryError("out of memory")
         return explain(model, *arguments, **options)
 
+    monkeypatch.setattr(engine, "load_checkpoint", load_checkpoint)  # the one on the GPU is none that others share
     monkeypatch.setattr(inference, "explain", short_of_memory)
     monkeypatch.setattr(engine, "pick_device", lambda name: "cuda")  # there need not be one
     monkeypatch.setattr(torch.nn.Module, "to", lambda self, device: self if device == "cuda" else to(self, device))
