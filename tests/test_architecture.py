@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,12 @@ def architecture(backbone, classes=7):
     return Architecture(backbone, family.narrow, classes, family.stems[-1], *options)
 
 
+@cache
+def outline(architecture):
+    """Shared by the tests, which only look at it."""
+    return architecture.outline()
+
+
 def shapes(model):
     return {name: tensor.shape for name, tensor in model.state_dict().items()}
 
@@ -33,14 +40,14 @@ def test_each_network_is_of_one_family():
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_what_is_built_is_recognised(backbone):
     wanted = architecture(backbone)
-    found = recognise(wanted.outline().state_dict())
+    found = recognise(outline(wanted).state_dict())
     assert found == wanted
-    assert any(isinstance(module, ODConv2d) for module in found.outline().modules()) == found.dynamic
+    assert any(isinstance(module, ODConv2d) for module in outline(found).modules()) == found.dynamic
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_a_family_names_the_first_dynamic_layer_and_the_classifier(backbone):
-    model = architecture(backbone).outline()
+    model = outline(architecture(backbone))
     family = family_of(backbone)
     assert type(model.get_submodule(family.first)) is (ODConv2d if is_dynamic(backbone) else nn.Conv2d)
     assert model.get_submodule(family.classifier).out_features == 7
@@ -48,9 +55,9 @@ def test_a_family_names_the_first_dynamic_layer_and_the_classifier(backbone):
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_an_outline_has_the_shapes_of_the_network_and_no_numbers(backbone):
-    outline = architecture(backbone).outline()
-    assert all(tensor.is_meta for tensor in outline.state_dict().values())
-    assert shapes(outline) == shapes(architecture(backbone).build())
+    found = outline(architecture(backbone))
+    assert all(tensor.is_meta for tensor in found.state_dict().values())
+    assert shapes(found) == shapes(architecture(backbone).build())
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -58,10 +65,8 @@ def test_the_static_twin_differs_in_the_kind_of_its_convolutions_alone(backbone)
     twin = architecture(backbone).static_twin()
     assert twin == architecture(backbone.removeprefix("od_"))
     assert twin.static_twin() == twin
-    kept = {
-        name: shape for name, shape in shapes(architecture(backbone).outline()).items() if ".attention." not in name
-    }
-    assert kept.keys() == shapes(twin.outline()).keys()
+    kept = {name: shape for name, shape in shapes(outline(architecture(backbone))).items() if ".attention." not in name}
+    assert kept.keys() == shapes(outline(twin)).keys()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """Maps for a detector: against hooks on all that a whole network computes."""
 
+from copy import deepcopy
+from functools import cache
+
 import pytest
 import torch
 from torch import nn
@@ -21,13 +24,18 @@ NARROW = {
 each = pytest.mark.parametrize("name", NARROW)
 
 
-def make(name):
-    """In eval mode, with BatchNorm that has seen something, in double precision."""
+@cache
+def made(name):
     torch.manual_seed(0)
     model = NARROW[name]().double()
     with torch.no_grad():
         model(torch.randn(8, 3, 64, 64, dtype=torch.float64))
     return model.eval()
+
+
+def make(name):
+    """In eval mode, with BatchNorm that has seen something, in double precision; a copy for each test."""
+    return deepcopy(made(name))
 
 
 def pictures(side=64, count=2):

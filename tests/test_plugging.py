@@ -2,6 +2,7 @@
 
 import ast
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,11 @@ PLANS = {
 plans = pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
 
 
+@cache
+def plugged(plan):
+    return plugging.plug_in(plan, WEIGHTS)
+
+
 def size(module):
     return sum(parameter.numel() for parameter in module.parameters())
 
@@ -52,7 +58,7 @@ def size(module):
 @plans
 def test_the_lines_make_the_network_that_is_described(plan, monkeypatch, capsys):
     monkeypatch.chdir(WEIGHTS.parents[2])  # they name the bundled weights as a checkout has them
-    found, made = plugging.plug_in(plan, WEIGHTS), {}
+    found, made = plugged(plan), {}
     exec(plugging.pytorch_lines("en", plan), made)  # our own text, of numbers and names that are checked
     assert (size(made["network"]), size(made["model"])) == found.parameters
     dynamic = [name for name, module in made["model"].named_modules() if isinstance(module, ODConv2d)]
@@ -99,7 +105,7 @@ def test_a_rule_and_its_source_choose_the_same_convolutions(network, where):
 
 @plans
 def test_layers_add_up_to_the_totals_and_each_says_what_it_is_or_why_not(plan):
-    found = plugging.plug_in(plan, WEIGHTS)
+    found = plugged(plan)
     for before_or_after in (0, 1):
         assert (
             sum(layer.multiply_adds[before_or_after] for layer in found.layers) == found.multiply_adds[before_or_after]
