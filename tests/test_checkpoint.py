@@ -629,12 +629,13 @@ def test_bundled_weights_load_ready_to_look_into(name):
     loaded = load_checkpoint(BUNDLED[name])
     assert not any(module.training for module in loaded.model.modules())
     assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
-    assert len(loaded.card.classes) == 200
-    assert loaded.architecture.num_classes == 200
+    lite, classes = name.startswith("od_efficientnet"), len(loaded.card.classes)
+    assert classes == loaded.architecture.num_classes == (1000 if lite else 200)
     size = loaded.card.image_size
     logits = loaded.model(torch.randn(2, 3, size, size))
-    assert logits.shape == (2, 200)
-    assert loaded.place("layer2.0.conv1#2") == ("layer2", "0·1#2")
+    assert logits.shape == (2, classes)
+    place = ("stage5.0.expand#2", "stage5", "0·1#2") if lite else ("layer2.0.conv1#2", "layer2", "0·1#2")
+    assert loaded.place(place[0]) == place[1:]
     assert logits.isfinite().all()
     assert not torch.allclose(logits[0], logits[1])
     card = json.loads(BUNDLED[name].with_suffix(".json").read_text(encoding="utf-8"))

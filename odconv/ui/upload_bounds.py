@@ -142,6 +142,7 @@ def _tell(session: str, error: SayableError) -> None:
 
 
 def _find(session: str) -> Any:
-    """Streamlit's record of a session; None where it has gone."""
-    info = Runtime.instance()._session_mgr.get_active_session_info(session)
+    """Streamlit's record of a session; None where it has gone, or where a page runs without a server."""
+    manager = getattr(Runtime.instance(), "_session_mgr", None)  # private: there is no other way to a session
+    info = manager.get_active_session_info(session) if manager else None
     return None if info is None else info.session
