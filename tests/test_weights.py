@@ -17,6 +17,7 @@ from odconv.familiar import is_unfamiliar
 from odconv.layer import AttentionBranch
 from odconv.training import train
 from odconv.training.recipe import DRAWN_TEMPERATURES
+from odconv.ui import engine
 
 FOLDER = Path(__file__).parents[1] / "assets" / "weights"
 SAMPLES = FOLDER.parent / "samples"
@@ -250,3 +251,14 @@ def test_everyday_samples_are_named_rightly():
         picture = images.decode((SAMPLES / entry["file"]).read_bytes())
         logits = explain(checkpoint.model, images.prepare(picture, checkpoint.card)).logits[0]
         assert checkpoint.card.classes[logits.argmax()] in entry["thousand"]
+
+
+def test_lessons_open_with_layers_of_all_four_heads_and_explore_with_layers_that_lack_one():
+    heads = {}
+    for path in (engine.BUNDLED / engine.LESSONS, engine.BUNDLED / engine.PHOTOS):
+        checkpoint = load_checkpoint(path)
+        side = checkpoint.card.image_size
+        layers = explain(checkpoint.model, torch.zeros(1, 3, side, side)).layers
+        heads[path.name] = [sum(head is not None for head in layer.attention) for layer in layers.values()]
+    assert heads[engine.LESSONS] == [4] * 16
+    assert heads[engine.PHOTOS] == [3] * 25

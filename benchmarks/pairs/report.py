@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +14,10 @@ import numpy as np
 from benchmarks.pairs import statistics
 from benchmarks.pairs.arms import ARMS, PARENT
 from benchmarks.pairs.training import PairedError
+from odconv.results import Comparison
 
 Entry = Mapping[str, Any]  # what one arm of one seed left
 Seeds = Mapping[int, Entry]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """An arm against another network of the same seed, over all P seeds that have both."""
-
-    arm: str
-    gates: str  # of the arm: "own", "frozen" or "shuffled"
-    against: str  # "static": its twin; "own gates": itself
-    kernels: int
-    parameters: int
-    multiply_adds: int
-    top1: tuple[float, ...]  # (P,), %
-    against_top1: tuple[float, ...]  # (P,)
-    difference: float  # their mean difference, in points, and its 95 % interval
-    low: float
-    high: float
-    sign_flip_p: float
-    gained: int  # pictures that are right in the arm alone, in all seeds together
-    lost: int
-    mcnemar_p: float
 
 
 def pack(found: np.ndarray) -> str:

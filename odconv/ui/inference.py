@@ -189,7 +189,8 @@ def _pass(engine: Engine, picture: Picture, settings: Settings, **more: Any) -> 
     """
     model = engine.checkpoint.model
     if isinstance(model, EfficientNetLite):
-        begun = torch.from_numpy(_begin(engine.identity, picture.digest, engine, picture))
+        # Copied into PyTorch's own memory: how products are rounded may depend on where their input begins.
+        begun = torch.from_numpy(_begin(engine.identity, picture.digest, engine, picture)).clone()
         return explain(model, begun, settings, forward=model.finish, **more)
     return explain(model, images.prepare(picture.image, engine.checkpoint.card), settings, **more)
 
