@@ -21,11 +21,10 @@ def describe_published(language: str, lines: Sequence[Line]) -> str:
     return say(language, "results.published_gain", count=count, low=f"{low:.2f}", high=f"{high:.2f}")
 
 
-def describe_start(language: str, runs: Sequence[Pairs]) -> str:
-    """How the networks of pairs with one start began, and for how long they were trained."""
-    plan = runs[0].plan
-    epochs = join_list(language, _distinct(str(one.plan["epochs"]) for one in runs))
-    return say(language, f"results.start_{plan['start']}", before=plan["parent_epochs"], epochs=epochs)
+def describe_start(language: str, pairs: Pairs) -> str:
+    """How the networks of the pairs began."""
+    plan = pairs.plan
+    return say(language, f"results.start_{plan['start']}", before=plan["parent_epochs"], epochs=plan["epochs"])
 
 
 def rows_of(language: str, runs: Sequence[Pairs]) -> dict[str, Comparison]:

@@ -130,7 +130,7 @@ def _show_pairs(found: dict[tuple[str, int], Pairs]) -> None:
     st.markdown(say("results.pairs", pairs=count, pictures=f"{small.measured:,}"))
     for start, runs in by_start.items():
         sentences = drawings.join_sentences(language(), (drawings.describe_pairs(language(), one) for one in runs))
-        _show_chart(start, drawings.describe_start(language(), runs), drawings.rows_of(language(), runs), sentences)
+        _show_chart(start, drawings.describe_start(language(), runs[0]), drawings.rows_of(language(), runs), sentences)
         if start == "parent":
             title = say("results.controls", width=small.plan["width"])
             sentences = drawings.describe_controls(language(), small)
