@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import reprlib
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakValueDictionary
@@ -73,7 +74,7 @@ async def answer(request: Request) -> Response:
     except SayableError:
         return Response(status_code=503)
     except ValueError as error:
-        log.warning("redraw: ignored %.100r: %s", sent, error)
+        log.warning("redraw: ignored %s: %s", reprlib.repr(sent), error)
         return Response(status_code=400)
     finally:
         _under_way.remove(session)
