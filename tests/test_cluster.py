@@ -1,6 +1,6 @@
 """Passes elsewhere: what crosses the wire, what is refused, and what a visitor gets where there is no answer.
 
-One test starts a cluster of its own, on loopback, and kills a part of it.
+One test starts a cluster of its own, on loopback, kills a part of it, and has it make an atlas.
 """
 
 import http.server
@@ -24,9 +24,9 @@ from PIL import Image
 from safetensors.numpy import save
 
 from odconv import Settings, explain, load_checkpoint
-from odconv.atlas import fingerprint
+from odconv.atlas import atlas_path, fingerprint
 from odconv.attention import HEADS, LEARNED, Heads, attend
-from odconv.backbones import od_mobilenetv2
+from odconv.backbones import od_mobilenetv2, od_resnet18
 from odconv.checkpoint import save_checkpoint
 from odconv.cluster import __main__ as command
 from odconv.cluster import answering, messages
@@ -42,11 +42,14 @@ from odconv.cluster.messages import (
 )
 from odconv.explain import explain_each
 from odconv.images import prepare
+from odconv.training import atlas as atlas_command
 from odconv.ui import cluster, inference
 from odconv.ui.engine import open_engine
 from odconv.ui.pictures import Picture
 from odconv.words import say
 from tests.pages.test_explore import opened, sentences
+from tests.training.conftest import CARD as ANIMALS
+from tests.training.conftest import arguments, draw_all
 
 ROOT = Path(__file__).parents[1]
 CARD = {"image_size": 32, "resize": 40, "stem": "small", "mean": [0.5, 0.4, 0.3], "std": [0.25, 0.2, 0.3]}
@@ -380,18 +383,18 @@ def test_without_ray_one_sentence_says_what_to_install(monkeypatch):
 
 @pytest.fixture
 def started(tmp_path, folder):
-    """A cluster on loopback as an operator starts it; gives the port that it is asked at."""
+    """A cluster on loopback as an operator starts it; gives what it prints."""
     port, log = closed_port(), tmp_path / "log"
-    line = [sys.executable, "-m", "odconv.cluster", f"--port={port}", "--processors=1", "--memory=80", "cpus=1"]
-    environment = os.environ | {"ODCONV_ENGINE_TOKEN": TOKEN, "ODCONV_WEIGHTS": str(folder)}
+    line = [sys.executable, "-m", "odconv.cluster", f"--port={port}", "--processors=3", "--memory=80", "cpus=1"]
+    environment = os.environ | {"ODCONV_ENGINE_TOKEN": TOKEN, "ODCONV_WEIGHTS": str(folder), "RAY_AUTH_TOKEN": TOKEN}
     with log.open("w") as output:
         process = subprocess.Popen(
             line, cwd=ROOT, env=environment, stdout=output, stderr=output, start_new_session=True
         )
     try:
-        until(lambda: process.poll() is not None or f"ODCONV_ENGINE=ray://127.0.0.1:{port}" in log.read_text())
+        until(lambda: process.poll() is not None or "RAY_ADDRESS=" in log.read_text())
         assert process.poll() is None, log.read_text()
-        yield port
+        yield dict(line.partition("=")[::2] for line in log.read_text().splitlines() if "=" in line)
     finally:
         process.terminate()
         try:
@@ -401,11 +404,11 @@ def started(tmp_path, folder):
 
 
 def until(happens):
-    for _ in range(1200):
+    for _ in range(3600):
         if happens():
             return
         time.sleep(0.05)
-    raise AssertionError("it did not happen within a minute")
+    raise AssertionError("it did not happen within three minutes")
 
 
 def replica():
@@ -421,9 +424,10 @@ def replica():
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for a process where Linux lists them")
-def test_a_cluster_answers_is_missed_by_nobody_and_answers_again(started, monkeypatch):
-    monkeypatch.setenv("ODCONV_ENGINE", f"ray://127.0.0.1:{started}")
-    monkeypatch.setenv("ODCONV_ENGINE_TOKEN", TOKEN)
+def test_a_cluster_answers_is_missed_by_nobody_answers_again_and_makes_an_atlas(started, monkeypatch, tmp_path):
+    for name in ("ODCONV_ENGINE", "ODCONV_ENGINE_TOKEN"):
+        monkeypatch.setenv(name, started[name])
+    surveyed = begin_atlas(tmp_path, started["RAY_ADDRESS"])  # meanwhile
     monkeypatch.setattr(cluster, "SECONDS", 30.0)
     engine = open_engine("small.safetensors", "cpu")
     card, model = engine.checkpoint.card, engine.checkpoint.model
@@ -458,3 +462,27 @@ def test_a_cluster_answers_is_missed_by_nobody_and_answers_again(started, monkey
     made.clear()
     assert ask(11, Settings(3.0)).note == ""
     assert not made
+
+    surveyed()
+
+
+def begin_atlas(folder, address):
+    """Have the cluster make an atlas; returns what waits for it and compares it, bit for bit, with the one that is made here."""
+    weights, data = folder / "three.safetensors", draw_all(folder / "animals")
+    save_checkpoint(od_resnet18(3, width=4, stem="small").eval(), ANIMALS, weights)
+    line = arguments(weights=weights, data=data, cache=folder / "cache", device="cpu", shards=3)
+    command = [sys.executable, "-m", "odconv.training.atlas", *line, f"--ray={address}"]
+    environment = os.environ | {"RAY_AUTH_TOKEN": TOKEN}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def compare():
+        try:
+            output, _ = process.communicate(timeout=240)
+        finally:
+            process.kill()
+        assert process.returncode == 0, output.decode()
+        there = atlas_path(weights).read_bytes()
+        atlas_command.main(line)
+        assert atlas_path(weights).read_bytes() == there
+
+    return compare

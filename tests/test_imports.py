@@ -79,6 +79,7 @@ ALLOWED = {
         "backbones",
         "card",
         "checkpoint",
+        "cluster",
         "convert",
         "explain",
         "familiar",
@@ -90,7 +91,7 @@ ALLOWED = {
 }
 
 # Ray comes with an extra of its own; everything else works without it.
-WITH_RAY = {"odconv/cluster/__main__.py", "odconv/cluster/serving.py"}
+WITH_RAY = {"odconv/cluster/__main__.py", "odconv/cluster/serving.py", "odconv/training/by_ray.py"}
 
 
 def imported(path: Path) -> set[str]:

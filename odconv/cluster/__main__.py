@@ -2,7 +2,8 @@
 
     python -m odconv.cluster [--listen 127.0.0.1] [--port 8000] [--address auto] [fewest=1] [most=4] [gpus=0.25] ...
 
-Prints the two variables that the page's server needs, and runs until it is stopped.
+Prints the two variables that the page's server needs, and where ``--ray`` of ``odconv.training.atlas`` finds the cluster; runs until it
+is stopped.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
-NEEDED = 'The cluster needs Ray: pip install ".[cluster]"'
+from odconv.cluster.environment import NEEDED, lacks_ray, secure_ray
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -40,19 +41,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     pairs = [option.partition("=") for option in options.options]
     given = os.environ.setdefault("ODCONV_ENGINE_TOKEN", secrets.token_urlsafe(32))
-    # Before Ray is imported, which reads them once. Without a token, who reaches Ray's ports runs code here.
-    os.environ["RAY_AUTH_MODE"] = "token"
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    if options.address is None:
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # known to this cluster's processes alone
-        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # on Linux, too: Ray's own ports on loopback alone
+    secure_ray(options.address)  # before Ray is imported
     try:
         import ray
         from ray import serve
 
         from odconv.cluster import serving
     except ImportError as error:
-        if error.name and error.name.partition(".")[0] not in ("ray", "starlette"):
+        if not lacks_ray(error):
             raise
         sys.exit(NEEDED)
     try:
@@ -60,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except ValueError as error:
         sys.exit(str(error))
     if options.address is None:
-        ray.init(
+        context = ray.init(
             include_dashboard=False,
             num_cpus=options.processors,
             object_store_memory=options.memory * 2**20,
@@ -68,14 +64,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             log_to_driver=False,
         )
     else:
-        ray.init(address=options.address, logging_level=logging.WARNING, log_to_driver=False)
+        context = ray.init(address=options.address, logging_level=logging.WARNING, log_to_driver=False)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # Ray's own ends the process in the middle of what it does
     try:
         serve.start(http_options={"host": options.listen, "port": options.port, "request_timeout_s": 30})
         serve.run(application, name="odconv", route_prefix="/")
-        print(
-            f"ODCONV_ENGINE=ray://{options.listen}:{options.port}", f"ODCONV_ENGINE_TOKEN={given}", sep="\n", flush=True
-        )
+        print(f"ODCONV_ENGINE=ray://{options.listen}:{options.port}", f"ODCONV_ENGINE_TOKEN={given}", sep="\n")
+        print(f"RAY_ADDRESS={context.address_info['gcs_address']}", flush=True)
         threading.Event().wait()
     except KeyboardInterrupt:
         sys.exit()
