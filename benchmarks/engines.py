@@ -61,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cores = os.cpu_count() or 1
     torch.set_num_threads(max(1, cores // 2))
     side = load_checkpoint(path).card.image_size
+    load = os.getloadavg()[0]  # of others: with more processes, Ray gets more of cores that are fought over
     with a_cluster(path, options.gpus, torch.get_num_threads()) as there:
         engines = {"here": here(path, device), "Ray Serve": there}
         rows = [
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     where = torch.cuda.get_device_name() if options.gpus else f"{cores} cores"
     text = (
         f"`{path.name}`, {where}, {torch.get_num_threads()} threads for a pass, torch {torch.__version__}, "
-        f"Python {platform.python_version()}; {options.rounds} rounds of {options.seconds:g} s each, all clients on the same machine.\n\n"
+        f"Python {platform.python_version()}; {options.rounds} rounds of {options.seconds:g} s each, all clients on the same machine; load before {load:.1f}.\n\n"
         + "\n".join(
             [
                 "| visitors | engine | answers/s | p50, ms | p95, ms | answers/s to here |",

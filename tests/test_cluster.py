@@ -23,6 +23,7 @@ import torch
 from PIL import Image
 from safetensors.numpy import save
 
+from benchmarks import engines
 from odconv import Settings, explain, load_checkpoint
 from odconv.atlas import atlas_path, fingerprint
 from odconv.attention import HEADS, LEARNED, Heads, attend
@@ -376,6 +377,31 @@ def test_without_ray_one_sentence_says_what_to_install(monkeypatch):
     with pytest.raises(SystemExit) as refused:
         command.main([])
     assert refused.value.code == command.NEEDED
+
+
+# --- the benchmark --------------------------------------------------------------------------------------------------------
+
+
+def test_the_benchmark_asks_all_engines_the_same_and_writes_its_table_where_it_belongs(tmp_path):
+    asked = {"here": [], "there": []}
+
+    def engine(name):
+        return lambda pixels, settings: asked[name].append((pixels.shape, settings)) or time.sleep(0.001)
+
+    rows = engines.compare({name: engine(name) for name in asked}, 16, visitors=3, seconds=0.05, rounds=2)
+    assert [row.split("|")[1:3] for row in rows] == [[" 3 ", " here "], [" 3 ", " there "]]
+    assert rows[0].endswith("| 1.00 |")
+    assert {shape for some in asked.values() for shape, _ in some} == {(16, 16, 3)}
+    assert {told for _, told in asked["here"]} == {told for _, told in asked["there"]}
+    assert len({told for _, told in asked["here"]}) == 3
+    text = tmp_path / "text.md"
+    text.write_text("before\n<!-- engines -->\nold\n<!-- end -->\nafter\n")
+    for _ in range(2):
+        engines.put(text, "new\n")
+    assert text.read_text() == "before\n<!-- engines -->\nnew\n<!-- end -->\nafter\n"
+    text.write_text("no marks")
+    with pytest.raises(SystemExit, match="has no <!-- engines -->"):
+        engines.put(text, "new\n")
 
 
 # --- a cluster ------------------------------------------------------------------------------------------------------------

@@ -31,9 +31,14 @@ _resting: dict[
 ] = {}  # what ``ODCONV_ENGINE`` says, fingerprint -> until when, ``time.monotonic()``
 
 
+def named() -> bool:
+    """Whether there is a cluster that pictures are sent to."""
+    return bool(_where())
+
+
 def asked(engine: Engine) -> bool:
     """Whether passes through this network are a cluster's, when it answers."""
-    return bool(_where()) and engine.own is None
+    return named() and engine.own is None
 
 
 def note(engine: Engine) -> str:
