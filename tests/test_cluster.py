@@ -14,6 +14,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -449,6 +450,7 @@ def replica():
     return None
 
 
+@pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray, which requirements-dev.txt has")
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for a process where Linux lists them")
 def test_a_cluster_answers_is_missed_by_nobody_answers_again_and_makes_an_atlas(started, monkeypatch, tmp_path):
     for name in ("ODCONV_ENGINE", "ODCONV_ENGINE_TOKEN"):
