@@ -43,7 +43,7 @@ from benchmarks.pairs.training import PairedError, Task, Training, fit, right_wi
 from odconv.training.compute import full_float32
 from odconv.training.data import DataError, find_dataset, write_whole
 
-QUICK = {"classes": 40, "parent_epochs": 4, "epochs": 10, "batch": 128}
+QUICK = {"classes": 20, "parent_epochs": 4, "epochs": 10, "batch": 128}
 RESERVE = 25.0  # s, of a budget, for measuring
 SLACK, BETWEEN = 1.05, 0.02  # an epoch takes longer than its steps: by a share of them, and by seconds for each run
 

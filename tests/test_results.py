@@ -15,8 +15,9 @@ import pytest
 from benchmarks import paired
 from benchmarks.pairs.report import read, report, summarize
 from benchmarks.pairs.training import PairedError
-from odconv import drawings, figures, results
+from odconv import HEADS, drawings, figures, results
 from odconv.results import CONTROLS, COSTS, ODCONV, Comparison, Line, Point
+from odconv.training.measure import MOVES
 from odconv.ui import published
 from odconv.ui.results import PAIRS
 from odconv.words import LANGUAGES, say
@@ -257,6 +258,34 @@ def test_what_the_readme_says_of_odconv_is_so(pairs, lines):
     assert "gains half a point" in readme("benchmarks")
     assert "gains half a point" in readme("assets", "weights")
     assert all(0.45 < found.difference < 0.65 for found in narrow.against_twins())
+
+
+def test_the_network_that_gains_hardly_moves_as_is_said():
+    """Why none of the networks of the pairs is bundled."""
+    card = json.loads(
+        (ROOT / "benchmarks" / "results" / "od_resnet18_w16_4x_tiny_imagenet.json").read_text(encoding="utf-8")
+    )
+    assert (card["num_kernels"], card["width"], card["image_size"]) == (4, 16, 32)
+    layers = card["measured"]["between_pictures"]["layers"].values()
+    highest = {head: max(layer[head] for layer in layers) for head in HEADS}
+    assert max(highest.values()) < MOVES == 0.05
+    for kernels in (1, 4):
+        path = ROOT / "assets" / "weights" / f"od_resnet18_w32_{kernels}x_tiny_imagenet.json"
+        others = json.loads(path.read_text(encoding="utf-8"))["measured"]["between_pictures"]["layers"].values()
+        for head in HEADS:
+            moving = [layer[head] >= MOVES for layer in others if head in layer]
+            assert not moving or sum(moving) > len(moving) / 2
+    text = readme("benchmarks")
+    assert (
+        f"by at most {highest['spatial']:.3f}, {highest['channel']:.3f}, {highest['filter']:.3f} and {highest['kernel']:.3f}"
+        in text
+    )
+    at = [card["measured"]["temperature"][temperature]["top1"] for temperature in ("0.5", "2")]
+    assert (
+        f"right in {card['measured']['top1']:.1f} %, at temperatures of 0.5 and 2 in {at[0]:.1f} and {at[1]:.1f}"
+        in text
+    )
+    assert all(say(language, "results.still").count("0.05") == 1 for language in LANGUAGES)
 
 
 # --- published ----------------------------------------------------------------------------------------------------------

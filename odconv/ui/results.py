@@ -137,6 +137,7 @@ def _show_pairs(found: dict[tuple[str, int], Pairs]) -> None:
             _show_chart("controls", title, drawings.control_rows(language(), small), sentences)
     st.markdown(drawings.describe_gates(language(), small))
     st.caption(drawings.describe_limits(language(), small))
+    st.caption(say("results.still"))
 
 
 def _show_chart(name: str, title: str, rows: Mapping[str, Comparison], sentences: str) -> None:
