@@ -258,10 +258,16 @@ class Visitor:
 
     def _request_now(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
         assert self.address.hostname
-        kept = self.http or http.client.HTTPConnection(self.address.hostname, self.address.port, timeout=LIMIT)
-        self.http = None  # another request may begin before this one's answer has come
-        kept.request(method, path, body, headers)
-        answer = kept.getresponse()
+        kept, self.http = self.http, None  # another request may begin before this one's answer has come
+        try:
+            if kept is None:
+                raise ConnectionError
+            kept.request(method, path, body, headers)
+            answer = kept.getresponse()
+        except ConnectionError:  # there is none, or the server has closed it, which it does after some seconds
+            kept = http.client.HTTPConnection(self.address.hostname, self.address.port, timeout=LIMIT)
+            kept.request(method, path, body, headers)
+            answer = kept.getresponse()
         data = answer.read()
         for name, value in answer.getheaders():
             if name.lower() == "set-cookie":

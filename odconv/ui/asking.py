@@ -22,14 +22,18 @@ class Reply(NamedTuple):
     busy: BusyError | None  # why they are of the settings before; None where they are of the visitor's
 
 
-def ask(engine: Engine, pictures: Sequence[Picture], part: str, settings: Settings | None = None) -> Reply:
+def ask(
+    engine: Engine, pictures: Sequence[Picture], part: str, settings: Settings | None = None, layer: str = ""
+) -> Reply:
     """What the network makes of ``pictures`` under ``settings``, or else under the visitor's.
+
+    ``layer``: one whose kernel will be asked for, see ``inference.ask_all``.
 
     While others keep the network, what this ``part`` of the page has shown of the same pictures before.
     """
     asked = (engine.identity, tuple(picture.digest for picture in pictures))
     try:
-        answers = inference.ask_both(engine, pictures, settings or view.current().settings)
+        answers = inference.ask_both(engine, pictures, settings or view.current().settings, layer)
     except BusyError as error:
         before, answers = st.session_state.get(f"answers-{part}", (None, None))
         return Reply(answers if before == asked else None, error)
