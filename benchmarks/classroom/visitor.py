@@ -22,6 +22,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.asyncio.client import ClientConnection, connect
 
+MOST_BUSY = 10  # times that a page says so, one after another
 LIMIT = 60.0  # seconds after which an action is taken for lost
 # As in odconv/ui/components/pacing.js and dials.js, in seconds.
 LEAST_GAP, PATIENCE, AGAIN = 0.05, 1.5, 0.2
@@ -55,7 +56,8 @@ class Visitor:
         self.data: dict[str, Any] = {}  # key of a component -> what it was drawn from last
         self.fragments: dict[str, str] = {}  # key of a widget -> the part of the page that it runs
         self.states: dict[str, Callable[[Any], None]] = {}  # id of a widget -> what sets its state in a message
-        self.seq = 0
+        self.seq, self.gap = 0, LEAST_GAP
+        self.busy = 0  # how often the page said that it asks again by itself
 
     # --- the page -----------------------------------------------------------------------------------------------------
 
@@ -164,7 +166,7 @@ class Visitor:
                     self.notice(key, figure)
             elif status not in NOT_YET:
                 raise LostError(f"a step of a drag was answered with {status}")
-            await asyncio.sleep(AGAIN if status != 200 else max(0.0, LEAST_GAP - (time.perf_counter() - now)))
+            await asyncio.sleep(AGAIN if status != 200 else max(0.0, self.gap - (time.perf_counter() - now)))
         return waits
 
     async def release(self, changes: Mapping[str, float]) -> float:
@@ -192,9 +194,21 @@ class Visitor:
             state = client.widget_states.widgets.add()
             state.id = id
             put(state)
-        await self._send(message)
         self.came: dict[str, float] = {}
+        self.drawn: list[tuple[str, Any]] = []  # key and data of each figure of this run
+        self.again: tuple[float, str] | None = None  # s after which a part of the page asks again by itself, and its id
+        await self._send(message)
         await self._hear("script_finished")
+        if self.again:  # the page has said that its figures are those of before
+            wait, part = self.again
+            self.busy += 1
+            if self.busy > MOST_BUSY:
+                raise LostError("the network was busy for too long")
+            await asyncio.sleep(wait)
+            return await self._rerun(part)
+        self.busy = 0
+        for key, data in self.drawn:
+            self.notice(key, data)
         return self.came
 
     async def _send(self, message: BackMsg) -> None:
@@ -221,6 +235,8 @@ class Visitor:
             self.page = message.new_session.page_script_hash
         elif kind == "page_info_changed":
             self.query = message.page_info_changed.query_string
+        elif kind == "auto_rerun":
+            self.again = (message.auto_rerun.interval, message.auto_rerun.fragment_id)
         elif kind == "session_event" and message.session_event.WhichOneof("type") == "script_compilation_exception":
             raise LostError("the page cannot be compiled")
         elif kind == "delta" and message.delta.WhichOneof("type") == "new_element":
@@ -240,7 +256,7 @@ class Visitor:
             self.came[key] = time.perf_counter()
             self.states.setdefault(element.id, lambda state: setattr(state, "json_value", "{}"))
             self.data[key] = orjson.loads(element.json)
-            self.notice(key, self.data[key])
+            self.drawn.append((key, self.data[key]))
 
     # --- requests -----------------------------------------------------------------------------------------------------------
 
@@ -269,6 +285,7 @@ class Visitor:
             kept.request(method, path, body, headers)
             answer = kept.getresponse()
         data = answer.read()
+        self.gap = float(answer.getheader("Odconv-Gap", 1e3 * LEAST_GAP)) / 1e3
         for name, value in answer.getheaders():
             if name.lower() == "set-cookie":
                 cookie, _, text = value.partition(";")[0].partition("=")

@@ -658,6 +658,11 @@ def _work_on_cpu(deadline: float) -> Iterator[None]:
 _queues = {name: Turns() for name in DEVICES}
 
 
+def count_waiting(device: str) -> int:
+    """How many passes wait for the device."""
+    return _queues[device].count_waiting()
+
+
 @contextmanager
 def _wait_for_device(device: str, deadline: float) -> Iterator[None]:
     """Hold the device, one pass at a time, in the order of asking. Make no streamlit call while holding it.
