@@ -33,6 +33,7 @@ from odconv.plugging import Conversion, Plan, Timing
 from odconv.response import LayerResponse, draw_sweep, respond
 from odconv.switches import Attentions, Pass
 from odconv.tempering import Reading, take_reading
+from odconv.ui import cluster
 from odconv.ui.engine import BUNDLED, DEVICES, Engine, Identity, load_atlas_for, open_on, set_up_torch
 from odconv.ui.pictures import Picture
 from odconv.ui.turns import Turns
@@ -128,7 +129,7 @@ def _ask(engine: Engine, picture: Picture, settings: Settings, deadline: float, 
             _layer=layer if layer in there.layers else "",
         ),
     )
-    return Answer(explanation, note)
+    return Answer(explanation, note or cluster.note(engine))
 
 
 Found = TypeVar("Found")
@@ -190,6 +191,9 @@ def _explain(
     """``_known``: the answer, where another question's pass has given it; ``_layer``: whose input will be asked for, or empty."""
     if _known is not None:
         return _known
+    elsewhere = cluster.explain(_engine, _picture, settings)
+    if elsewhere is not None:
+        return elsewhere
     if not _layer:
         with _wait_for_device(_engine.device, _deadline):
             return _pass(_engine, _picture, settings)

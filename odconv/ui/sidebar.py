@@ -11,8 +11,8 @@ import streamlit as st
 from odconv.architecture import Architecture
 from odconv.checkpoint import CheckpointError, labels
 from odconv.drawings import clean_name, count_text
+from odconv.ui import cluster, text
 from odconv.ui import engine as engines
-from odconv.ui import text
 from odconv.ui.engine import DEVICES, Engine
 from odconv.ui.link import OWN, View
 from odconv.ui.text import language, say
@@ -52,7 +52,8 @@ def choose_engine(view: View, wanted: str = engines.LESSONS) -> Engine | None:
     except CheckpointError as error:
         st.error(text.refusal(error))
         return None
-    st.caption(say("network.runs_on", device=_device(engine.device)))
+    where = "network.runs_on_cluster" if cluster.asked(engine) else "network.runs_on"
+    st.caption(say(where, device=_device(engine.device)))
     return engine
 
 

@@ -236,7 +236,7 @@ def test_a_static_network_explains_itself_and_opens_its_twin_with_the_same_pictu
     told = " ".join(text.value for text in app.markdown)
     for key in ("static.kernel", "static.nothing"):
         assert say("en", key) in told
-    assert "**ODConv, 4 kernels, 200 classes**" in told
+    assert "**ODConv, K \\= 4, 200 classes**" in told
     app.button(key="open-twin").click().run()
     assert works(app)
     assert app.session_state["view"].model == engine.LESSONS
@@ -262,13 +262,13 @@ def test_a_static_network_with_no_twin_here_is_compared_with_the_first_dynamic_o
 def test_models_are_called_by_what_they_are_and_the_file_is_in_the_details():
     app = opened()
     assert app.selectbox(key="model").options == [
-        "ODConv, 4 kernels, 200 classes",
-        "ODConv, 1 kernel",
-        "Static: ordinary convolutions",
-        "ODConv, 4 kernels, 1,000 classes",
+        "ODConv, K = 4, 200 classes",
+        "ODConv, K = 1",
+        "Static convolutions",
+        "ODConv, K = 4, 1,000 classes",
     ]
     assert f"File: {engine.LESSONS}" in [text.value for text in app.text]
-    assert "静态：普通卷积" in opened(lang="zh").selectbox(key="model").options
+    assert "静态卷积" in opened(lang="zh").selectbox(key="model").options
 
 
 def test_two_networks_of_a_kind_are_told_apart_by_their_files_and_what_is_unknown_by_its_file_alone(
@@ -281,11 +281,11 @@ def test_two_networks_of_a_kind_are_told_apart_by_their_files_and_what_is_unknow
     app = opened()
     assert works(app)
     assert set(app.selectbox(key="model").options) == {
-        "ODConv, 4 kernels, 200 classes",
-        "ODConv, 4 kernels, 1,000 classes",
-        "ODConv, 1 kernel",
-        "Static: ordinary convolutions (another.safetensors)",
-        f"Static: ordinary convolutions ({STATIC})",
+        "ODConv, K = 4, 200 classes",
+        "ODConv, K = 4, 1,000 classes",
+        "ODConv, K = 1",
+        "Static convolutions (another.safetensors)",
+        f"Static convolutions ({STATIC})",
         "authors.pth",
         "broken.safetensors",
     }
