@@ -117,19 +117,21 @@ def ask_both(engine: Engine, pictures: Sequence[Picture], settings: Settings, la
 
 def _ask(engine: Engine, picture: Picture, settings: Settings, deadline: float, layer: str = "") -> Answer:
     settings = engine.normalize(settings)
-    explanation, note = _else_on_cpu(
-        engine,
-        lambda there: _explain(
-            there.identity,
-            picture.digest,
-            settings,
-            there,
-            picture,
-            deadline,
-            _layer=layer if layer in there.layers else "",
-        ),
-    )
+    explanation, note = _else_on_cpu(engine, partial(_explain_there, picture, settings, deadline, layer))
     return Answer(explanation, note or cluster.note(engine))
+
+
+def _explain_there(picture: Picture, settings: Settings, deadline: float, layer: str, engine: Engine) -> Explanation:
+    """``_explain``, and keep what comes into ``layer`` where a pass was made that shows it."""
+    seen: list[np.ndarray] = []
+    asked = (engine.identity, picture.digest, settings)
+    found = _explain(
+        *asked, engine, picture, deadline, _layer=layer if layer in engine.layers else "", _seen=seen.append
+    )
+    for features in seen:
+        # Not while ``_explain`` computes: who asks for features first would wait for it, and it for them.
+        _input(*asked, layer, engine, picture, deadline, features)
+    return found
 
 
 Found = TypeVar("Found")
@@ -187,19 +189,22 @@ def _explain(
     _deadline: float,
     _known: Explanation | None = None,
     _layer: str = "",
+    _seen: Callable[[np.ndarray], None] | None = None,
 ) -> Explanation:
-    """``_known``: the answer, where another question's pass has given it; ``_layer``: whose input will be asked for, or empty."""
+    """``_known``: the answer, where another question's pass has given it.
+
+    ``_seen`` gets what comes into ``_layer`` where this makes a pass.
+    """
     if _known is not None:
         return _known
     elsewhere = cluster.explain(_engine, _picture, settings)
     if elsewhere is not None:
         return elsewhere
-    if not _layer:
-        with _wait_for_device(_engine.device, _deadline):
-            return _pass(_engine, _picture, settings)
     with _wait_for_device(_engine.device, _deadline):
+        if not _layer or _seen is None:
+            return _pass(_engine, _picture, settings)
         found, features = _explain_with_input(_engine, _picture, settings, _layer)
-    _input(identity, digest, settings, _layer, _engine, _picture, _deadline, features)
+    _seen(features)
     return found
 
 
