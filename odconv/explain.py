@@ -192,6 +192,8 @@ def stack(explanations: Sequence[Explanation]) -> Explanation:
     """
     if not explanations:
         raise ValueError("no explanations: at least one is needed")
+    if len(explanations) == 1:
+        return explanations[0]
     first = explanations[0]
     if any(one.settings != first.settings for one in explanations):
         raise ValueError("explanations under different settings cannot be stacked")
