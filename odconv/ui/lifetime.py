@@ -11,10 +11,12 @@ the only places that reach into Streamlit, whose version is pinned.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import logging
+import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import streamlit as st
 from streamlit.runtime import Runtime
@@ -62,7 +64,15 @@ def sweep(runtime: Runtime) -> int:
         # A page's variables, pictures and a network among them, are in a cycle with the functions that its file defines.
         # Without a collection, which takes 130 ms with torch loaded, an idle server keeps them for good.
         gc.collect()
+        _return_memory()
     return ended
+
+
+def _return_memory() -> None:
+    """Give what was freed back to the system: of threads that have ended, glibc keeps all (90 MB after 500 photos)."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _end_overdue(runtime: Runtime) -> int:
