@@ -33,7 +33,7 @@ VIEWPORT = {"width": 1360, "height": 900}
 
 @pytest.fixture(scope="session")
 def browser_type_launch_args(browser_type_launch_args):
-    options = chromium()
+    options = chromium("chromium-headless-shell", "chromium")  # the first draws no window of a browser around the page
     if "executable_path" not in options:
         subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=True)
     return browser_type_launch_args | options
