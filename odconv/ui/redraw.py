@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
+import reprlib
 import threading
 import time
 from collections.abc import Callable
@@ -80,7 +81,7 @@ async def answer(request: Request) -> Response:
     except SayableError:
         return Response(status_code=503)
     except ValueError as error:
-        log.warning("redraw: ignored %.100r: %s", sent, error)
+        log.warning("redraw: ignored %s: %s", reprlib.repr(sent), error)
         return Response(status_code=400)
     finally:
         _under_way.remove(session)
