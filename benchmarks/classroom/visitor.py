@@ -105,8 +105,10 @@ class Visitor:
 
     async def upload(self, name: str, data: bytes) -> None:
         """Bring a photo: the page runs."""
-        key = [key for key in self.elements if key.startswith("uploads-")][-1]
-        element = self.elements[key]
+        await self.claim(name, len(data), await self.put(name, data))
+
+    async def put(self, name: str, data: bytes) -> Any:
+        """Send a photo to the server, of which the page is yet to hear. Returns the addresses that the server gave it."""
         ask = BackMsg()
         ask.file_urls_request.request_id = name
         ask.file_urls_request.file_names.append(name)
@@ -127,10 +129,16 @@ class Visitor:
         status, _ = await self._request("PUT", urls.upload_url, body, headers)
         if status != 204:
             raise LostError(f"the photo was answered with {status}")
+        return urls
+
+    async def claim(self, name: str, size: int, urls: Any) -> None:
+        """Say that a photo was sent to these addresses: the page runs."""
+        key = [key for key in self.elements if key.startswith("uploads-")][-1]
+        element = self.elements[key]
 
         def uploaded(state: Any) -> None:
             info = state.file_uploader_state_value.uploaded_file_info.add()
-            info.name, info.size, info.file_id = name, len(data), urls.file_id
+            info.name, info.size, info.file_id = name, size, urls.file_id
             info.file_urls.CopyFrom(urls)
 
         await self._rerun(self.fragments[key], once={element.id: uploaded})

@@ -137,6 +137,20 @@ def _explain_there(picture: Picture, settings: Settings, deadline: float, layer:
 Found = TypeVar("Found")
 Asked = ParamSpec("Asked")
 
+_kept_for_all: list[
+    tuple[float, Callable[[], None]]
+] = []  # for how many seconds answers are kept, and what forgets them
+
+
+def forget(longest: float) -> None:
+    """Forget all answers that are kept for all visitors, and for at most ``longest`` seconds.
+
+    Streamlit looks at the clock only when another answer comes: on an idle server they would stay.
+    """
+    for seconds, clear in _kept_for_all:
+        if seconds <= longest:
+            clear()
+
 
 def _keep(seconds: float, **most: Any) -> Callable[[Callable[Asked, Found]], Callable[Asked, Found]]:
     """Keep what a function gives for ``seconds``: for all visitors, within the bounds ``most``, or with the visitor's own network.
@@ -146,6 +160,7 @@ def _keep(seconds: float, **most: Any) -> Callable[[Callable[Asked, Found]], Cal
 
     def decorate(compute: Callable[Asked, Found]) -> Callable[Asked, Found]:
         shared = st.cache_data(ttl=seconds, show_spinner=False, **most)(compute)
+        _kept_for_all.append((seconds, shared.clear))
         signature = inspect.signature(compute)
 
         @wraps(compute)
