@@ -4,13 +4,17 @@ import streamlit as st
 from starlette.middleware import Middleware
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from odconv.ui import guard, lifetime, navigation, reception, redraw, upload_bounds
+from odconv.ui import guard, lifetime, navigation, reception, redraw, static_copies, upload_bounds
 
 if get_script_run_ctx(suppress_warning=True) is None:
     app = st.App(
         __file__,
         routes=[*redraw.routes(), *reception.routes()],
-        middleware=[Middleware(guard.Guard), Middleware(upload_bounds.UploadBounds)],
+        middleware=[
+            Middleware(guard.Guard),
+            Middleware(static_copies.StaticCopies),
+            Middleware(upload_bounds.UploadBounds),
+        ],
         lifespan=lifetime.sweeping,
     )
 else:

@@ -12,7 +12,9 @@ far as the twin's. With ``--start scratch`` all begin with random weights and OD
 An arm and seed leave one JSON file in RUN; what is there is skipped, and what was under way goes on from its last epoch. The
 validation pictures are looked at once by each, at the end; ``--tune`` looks at a slice of the training pictures instead.
 Arms: static, od1 and od4 (K = 1, 4), od4_late (the last two stages alone), wider and more (static, with as many multiply-adds or
-parameters as od4), se (squeeze-and-excitation). Arms with ODConv are measured with frozen and with shuffled gates, too.
+parameters as od4, from a parent as wide), se (squeeze-and-excitation), od4_fixed and od4_shuffled (trained with the mean attention of the batch, or that
+of another picture), static_distilled and od4_distilled (from a static network twice as wide, a pair of their own). Arms with their
+own attention are measured with frozen and with shuffled gates, too.
 """
 
 from __future__ import annotations
@@ -32,15 +34,16 @@ from typing import Any, get_args
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.pairs.arms import ARMS, PARENT, size
+from benchmarks.pairs.arms import ARMS, TEACHER, build, parent_of, size
+from benchmarks.pairs.export import export
 from benchmarks.pairs.pictures import load
 from benchmarks.pairs.plan import Plan, fields_in_words
 from benchmarks.pairs.report import pack, read, report, summarize
-from benchmarks.pairs.training import PairedError, Task, Training, fit, right, right_with_gates, seconds_per_step
+from benchmarks.pairs.training import PairedError, Task, Training, fit, right_with_gates, seconds_per_step
 from odconv.training.compute import full_float32
-from odconv.training.data import DataError, write_whole
+from odconv.training.data import DataError, find_dataset, write_whole
 
-QUICK = {"classes": 40, "parent_epochs": 4, "epochs": 10, "batch": 128}
+QUICK = {"classes": 20, "parent_epochs": 4, "epochs": 10, "batch": 128}
 RESERVE = 25.0  # s, of a budget, for measuring
 SLACK, BETWEEN = 1.05, 0.02  # an epoch takes longer than its steps: by a share of them, and by seconds for each run
 
@@ -64,6 +67,13 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--arms", default="static,od4", help=", ".join(ARMS))
     parser.add_argument("--parent", type=Path, help="weights of a static network that all seeds start from")
     parser.add_argument("--jobs", type=int, default=1, help="processes, each with seeds of its own")
+    parser.add_argument("--keep-weights", action="store_true", help="those of the arms, too, in ARM_SEED.weights.pt")
+    parser.add_argument(
+        "--export",
+        nargs=2,
+        metavar=("ARM_SEED", "FOLDER"),
+        help="write a network that was kept as weights with a card, and end",
+    )
     parser.add_argument("--keep-every", type=int, default=1, help="epochs between two checkpoints")
     parser.add_argument("--no-graphs", action="store_true", help="on a GPU: start each operation by itself")
     parser.add_argument("--calibrate", action="store_true", help="print what an epoch of each arm takes, and end")
@@ -95,6 +105,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                 raise PairedError(f"There is no arm {min(unknown)}: {', '.join(ARMS)}.")
             if options.data is None:
                 raise PairedError("--data is needed: the folder of the data set.")
+            if options.export:
+                print(f"Wrote {_export(options)}.")
+                return
             _run(options, plan, names)
         if options.calibrate:
             return
@@ -105,6 +118,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             write_whole(options.summary, lambda path: path.write_text(text, encoding="utf-8"))
     except (DataError, PairedError) as error:
         sys.exit(str(error))
+
+
+def _export(options: argparse.Namespace) -> Path:
+    arm, _, seed = options.export[0].rpartition("_")
+    task, plan = Task(int(seed), arm), Plan(**json.loads((options.out / "plan.json").read_text(encoding="utf-8")))
+    return export(task, plan, read_weights(options, task), find_dataset(options.data), Path(options.export[1]))
 
 
 # --- running ----------------------------------------------------------------------------------------------------------
@@ -175,12 +194,14 @@ def _work(
         if options.calibrate:
             calibrate(options, plan, data, arms)
             return
-        parents = plan.start == "parent" and not options.parent
+        needs = [TEACHER] * any(ARMS[arm].learns_from_teacher for arm in arms)
+        if plan.start == "parent" and not options.parent:
+            needs += sorted({parent_of(arm) for arm in arms})
         at_once = device.type == "cuda" or options.budget_seconds is not None  # epochs are chosen once, for all
-        for tasks in groups(seeds, arms, parents, at_once):
+        for tasks in groups(seeds, arms, needs, at_once):
             tasks = [task for task in tasks if not result_path(options.out, task).is_file()]
             trainings = [begin(options, plan, data, task) for task in tasks]
-            if options.budget_seconds and tasks and tasks[0].arm != PARENT:
+            if options.budget_seconds and tasks and not tasks[0].begins_pair:
                 plan = _choose_epochs(options, plan, trainings, together)
                 for one in trainings:
                     one.plan = plan
@@ -189,33 +210,47 @@ def _work(
                 finish(options, one)
 
 
-def groups(seeds: Sequence[int], arms: Sequence[str], parents: bool, at_once: bool) -> Iterator[list[Task]]:
-    """What is trained together: on a GPU all that do not wait for each other, else one after the other, pair after pair."""
-    first = [[Task(seed, PARENT) for seed in seeds]] if parents else []
+def groups(seeds: Sequence[int], arms: Sequence[str], needs: Sequence[str], at_once: bool) -> Iterator[list[Task]]:
+    """What is trained together: on a GPU all that do not wait for each other, else one after the other, pair after pair.
+
+    ``needs``: what each seed's arms need before.
+    """
     if at_once:
-        yield from first
-        yield [Task(seed, arm) for seed in seeds for arm in arms]
+        for names in filter(None, (needs, arms)):
+            yield [Task(seed, name) for seed in seeds for name in names]
         return
     for seed in seeds:
-        yield from ([Task(seed, arm)] for arm in ([PARENT] if parents else []) + list(arms))
+        yield from ([Task(seed, name)] for name in (*needs, *arms))
 
 
 def begin(options: argparse.Namespace, plan: Plan, data: Any, task: Task) -> Training:
-    weights = None
-    if plan.start == "parent" and task.arm != PARENT:
-        weights = parent_weights(options, task.seed)
-    training = Training(task, plan, data, options.out, weights)
+    parent = teacher = None
+    if plan.start == "parent" and not task.begins_pair:
+        parent = parent_weights(options, task)
+    if task.differs.learns_from_teacher:
+        teacher = read_weights(options, Task(task.seed, TEACHER))
+    training = Training(task, plan, data, options.out, parent, teacher)
     if training.stream is not None and not options.no_graphs and not training.finished:
         training.capture()
     return training
 
 
-def parent_weights(options: argparse.Namespace, seed: int) -> dict[str, torch.Tensor]:
+def parent_weights(options: argparse.Namespace, task: Task) -> dict[str, torch.Tensor]:
     if options.parent:
+        if task.differs.as_many:
+            raise PairedError(f"{task.arm} needs a parent as wide as it is, and cannot start from {options.parent}.")
         from odconv import load_checkpoint
 
         return {name: tensor.float() for name, tensor in load_checkpoint(options.parent).model.state_dict().items()}
-    return torch.load(options.out / f"{PARENT}_{seed}.weights.pt", map_location="cpu", weights_only=True)
+    return read_weights(options, Task(task.seed, parent_of(task.arm)))
+
+
+def weights_path(folder: Path, task: Task) -> Path:
+    return folder / f"{task.name}.weights.pt"
+
+
+def read_weights(options: argparse.Namespace, task: Task) -> dict[str, torch.Tensor]:
+    return torch.load(weights_path(options.out, task), map_location="cpu", weights_only=True)
 
 
 def _choose_epochs(options: argparse.Namespace, plan: Plan, trainings: Sequence[Training], together: _Together) -> Plan:
@@ -237,16 +272,15 @@ def _choose_epochs(options: argparse.Namespace, plan: Plan, trainings: Sequence[
 
 
 def finish(options: argparse.Namespace, training: Training) -> None:
-    """Measure, write the result, and forget the checkpoint; a parent's weights are kept."""
+    """Measure, write the result, and forget the checkpoint; the weights of what arms need are kept."""
     task, plan, data = training.task, training.plan, training.data
     entry: dict[str, Any] = {"arm": task.arm, "seed": task.seed}
-    if task.arm == PARENT:
-        path = options.out / f"{task.name}.weights.pt"
-        write_whole(path, lambda new: torch.save(training.model.state_dict(), new))
-    else:
-        found = right(training, data.measured)
+    if task.begins_pair or options.keep_weights:
+        write_whole(weights_path(options.out, task), lambda new: torch.save(training.model.state_dict(), new))
+    if not task.begins_pair:
+        found = right_with_gates(training, data.measured, task.differs.gates)
         entry |= {"top1": 100 * float(found.double().mean()), "right": pack(found.numpy())}
-        if ARMS[task.arm].kernels:
+        if task.differs.kernels and task.differs.gates == "own":
             for gates in ("frozen", "shuffled"):
                 found = right_with_gates(training, data.measured, gates)
                 entry |= {f"top1_{gates}": 100 * float(found.double().mean()), f"right_{gates}": pack(found.numpy())}
@@ -276,7 +310,8 @@ def result_path(folder: Path, task: Task) -> Path:
 def calibrate(options: argparse.Namespace, plan: Plan, data: Any, arms: Sequence[str]) -> None:
     """What an epoch of each arm takes by itself; on a GPU without and with graphs, whose steps are compared."""
     for arm in arms:
-        training = Training(Task(0, arm), replace(plan, start="scratch"), data, options.out)
+        teacher = build(TEACHER, plan, data.classes, 0).state_dict()
+        training = Training(Task(0, arm), replace(plan, start="scratch"), data, options.out, teacher=teacher)
         words = f"{arm}: {_epoch_seconds(training):.2f} s an epoch"
         if training.stream is not None:
             try:

@@ -191,7 +191,10 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         if size > MAX_BYTES:
             raise AtlasError(f"it has {size / 2**20:.0f} MiB, and up to {MAX_BYTES >> 20} are read")
         with zipfile.ZipFile(path) as archive:  # no more of an entry is ever unpacked than it declares
-            unpacked = sum(entry.file_size for entry in archive.infolist())
+            entries = archive.infolist()
+        unpacked = sum(entry.file_size for entry in entries)
+        if len({entry.filename for entry in entries}) < len(entries):  # the last of them would be unpacked for each
+            raise AtlasError("an array is there twice")
         if unpacked > MAX_UNPACKED:
             raise AtlasError(f"it unpacks to {unpacked / 2**20:.0f} MiB, and up to {MAX_UNPACKED >> 20} are read")
         with np.load(path, allow_pickle=False) as archive:

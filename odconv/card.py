@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from odconv.architecture import Architecture
 from odconv.familiar import SCORES, Familiarity
@@ -145,6 +145,11 @@ def _parse_familiar(raw: Any, need: Callable[..., None]) -> Familiarity:
 
 def _is_number(value: Any, low: float, high: float) -> bool:
     return type(value) in (int, float) and low <= value <= high  # never so for NaN
+
+
+def is_percent(value: object) -> TypeGuard[int | float]:
+    """Whether something that a card says was measured is a percentage: ``Card.measured`` holds anything that is JSON."""
+    return _is_number(value, 0, 100)
 
 
 def _is_name(value: Any) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from odconv.attention import Heads, Settings, kept_kernels
 from odconv.forms import output_size
 from odconv.layer import ODConv2d
-from odconv.probe import probe
+from odconv.probe import Record, probe
 
 
 @dataclass(frozen=True)
@@ -86,32 +86,90 @@ def explain(
         >>> explanation.layers["layer1.0.conv1"].attention.kernel  # (N, 4), the last two columns 0
     """
     settings = settings or Settings()
-    parameter = next(model.parameters())
     put = {name: _tensors(heads) for name, heads in (given or {}).items()}
     with torch.inference_mode(), probe(model, settings, keep_input_of=keep_input_of, given=put) as trace:
-        logits = (forward or model)(images.to(parameter.device, parameter.dtype))
+        logits = (forward or model)(_to_model(images, model))
     modules = dict(model.named_modules())
     layers = {}
     for name, record in trace.items():
-        layer = modules[name.partition("#")[0]]
-        assert isinstance(layer, ODConv2d)  # nothing else looks for a probe
-        channels, height, width = record.input_shape[1:]
-        kernel = record.logits.kernel
-        size = output_size((height, width), layer.kernel_size, layer.stride, layer.padding, layer.dilation)
-        layers[name] = LayerRecord(
-            logits=_numpy(record.logits),
-            attention=_numpy(record.attention),
-            weight_shape=tuple(layer.weight.shape),
-            stride=layer.stride,
-            groups=layer.groups,
-            input_shape=(channels, height, width),
-            output_shape=(layer.out_channels, *size),
-            kept=None
-            if kernel is None
-            else kept_kernels(kernel, settings.for_layer(name.partition("#")[0])).cpu().numpy(),
-            input=None if record.input is None else record.input.cpu().numpy(),
-        )
+        base = name.partition("#")[0]
+        layers[name] = _record(modules[base], record, _kept(record.logits.kernel, settings.for_layer(base)))
     return Explanation(settings, logits.float().cpu().numpy(), layers)
+
+
+def explain_each(model: nn.Module, images: Tensor, settings: Sequence[Settings]) -> list[Explanation]:
+    """Run ``images`` (N, 3, H, W) through ``model`` in one pass, each under settings of its own.
+
+    Every picture's attention is computed from its logits as if it were alone. The logits are, up to rounding, those of a
+    pass with that picture alone.
+
+    Returns:
+        For each picture its explanation, N = 1.
+
+    Raises:
+        ValueError: there are not as many settings as pictures.
+    """
+    if len(settings) != len(images):
+        raise ValueError(f"{len(images)} pictures and settings for {len(settings)} of them")
+    if len(set(settings)) == 1:
+        together = explain(model, images, settings[0])
+        return [together.picture(i) for i in range(len(images))]
+    with torch.inference_mode(), probe(model, settings) as trace:
+        logits = model(_to_model(images, model)).float().cpu().numpy()
+    modules = dict(model.named_modules())
+    layers: list[dict[str, LayerRecord]] = [{} for _ in settings]
+    for name, record in trace.items():
+        base, kernel = name.partition("#")[0], record.logits.kernel
+        whole = _record(modules[base], record, None)
+        for i, own in enumerate(settings):
+            kept = _kept(None if kernel is None else kernel[i : i + 1], own.for_layer(base))
+            layers[i][name] = replace(whole.picture(i), kept=kept)
+    return [Explanation(own, logits[[i]], layers[i]) for i, own in enumerate(settings)]
+
+
+def _to_model(images: Tensor, model: nn.Module) -> Tensor:
+    parameter = next(model.parameters())
+    return images.to(parameter.device, parameter.dtype)
+
+
+def _kept(kernel: Tensor | None, settings: Settings) -> np.ndarray | None:
+    return None if kernel is None else kept_kernels(kernel, settings).cpu().numpy()
+
+
+def _record(layer: nn.Module, record: Record, kept: np.ndarray | None) -> LayerRecord:
+    assert isinstance(layer, ODConv2d)  # nothing else looks for a probe
+    return layer_record(
+        layer,
+        record.input_shape[2:],
+        _numpy(record.logits),
+        _numpy(record.attention),
+        kept,
+        None if record.input is None else record.input.cpu().numpy(),
+    )
+
+
+def layer_record(
+    layer: ODConv2d,
+    side: Sequence[int],
+    logits: Heads[np.ndarray],
+    attention: Heads[np.ndarray],
+    kept: np.ndarray | None,
+    input: np.ndarray | None = None,
+) -> LayerRecord:
+    """The record of ``layer``, whose input is of ``side``, (H, W); the rest as in :class:`LayerRecord`."""
+    height, width = side
+    size = output_size((height, width), layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+    return LayerRecord(
+        logits=logits,
+        attention=attention,
+        weight_shape=tuple(layer.weight.shape),
+        stride=layer.stride,
+        groups=layer.groups,
+        input_shape=(layer.in_channels, height, width),
+        output_shape=(layer.out_channels, *size),
+        kept=kept,
+        input=input,
+    )
 
 
 def _tensors(heads: Heads[np.ndarray]) -> Heads[Tensor]:
@@ -134,6 +192,8 @@ def stack(explanations: Sequence[Explanation]) -> Explanation:
     """
     if not explanations:
         raise ValueError("no explanations: at least one is needed")
+    if len(explanations) == 1:
+        return explanations[0]
     first = explanations[0]
     if any(one.settings != first.settings for one in explanations):
         raise ValueError("explanations under different settings cannot be stacked")

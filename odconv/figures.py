@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import numpy as np
@@ -175,15 +175,15 @@ def accuracy_by_cost(language: str, lines: Sequence[Line], cost: str, text_size:
     return figure
 
 
-def paired_differences(language: str, comparisons: Sequence[Comparison], text_size: int = 12) -> go.Figure:
-    """Differences to a twin, in points: a dot for each pair, and their mean with its interval; a row for each K.
+def paired_differences(language: str, rows: Mapping[str, Comparison], text_size: int = 12) -> go.Figure:
+    """Differences to a twin, in points: a dot for each pair, and their mean with its interval; a row for each comparison.
 
     The scale is fitted to what is shown, and 0 is in it. ``text_size``: of all texts, px; the figure grows with it.
     """
-    rows = [say(language, "results.row", kernels=one.kernels) for one in comparisons]
+    comparisons = list(rows.values())
     font = {"size": text_size}
     figure = go.Figure()
-    for row, one in zip(rows, comparisons, strict=True):
+    for row, one in rows.items():
         figure.add_scatter(
             x=one.differences,
             y=[row] * len(one.differences),
@@ -193,7 +193,7 @@ def paired_differences(language: str, comparisons: Sequence[Comparison], text_si
         )
     figure.add_scatter(
         x=[one.difference for one in comparisons],
-        y=rows,
+        y=list(rows),
         mode="markers",
         marker={"color": MARKED, "symbol": "diamond", "size": 5 / 6 * text_size},
         error_x={
@@ -211,7 +211,7 @@ def paired_differences(language: str, comparisons: Sequence[Comparison], text_si
     reach = [0.0, *(value for one in comparisons for value in (*one.differences, one.low, one.high))]
     room = 0.06 * (max(reach) - min(reach))
     figure.update_layout(
-        height=round(125 * text_size / 12),
+        height=round((77 + 24 * len(rows)) * text_size / 12),
         margin={"l": 10, "r": 10, "t": 10, "b": 10},
         showlegend=False,
         xaxis={

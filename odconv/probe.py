@@ -6,7 +6,7 @@ model without touching it, and one shared model serves many visitors at once. Ne
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -39,7 +39,7 @@ class Trace(dict[str, Record]):
 class _Pass:
     """One open ``probe`` or ``apply_settings``."""
 
-    settings: Settings
+    settings: Settings | tuple[Settings, ...]  # of all pictures, or of each
     names: Mapping[nn.Module, str] | None = None  # of the probed modules; None: act on every layer and record nothing
     keep_input_of: str | None = None  # as the trace names layers
     given: Mapping[str, Heads[Tensor]] = field(default_factory=dict)  # by name; only where there are names
@@ -58,7 +58,7 @@ _counting = Lock()
 @contextmanager
 def probe(
     model: nn.Module,
-    settings: Settings | None = None,
+    settings: Settings | Sequence[Settings] | None = None,
     *,
     keep_input_of: str | None = None,
     given: Mapping[str, Heads[Tensor]] | None = None,
@@ -70,6 +70,9 @@ def probe(
     layer, by its name in the trace, whose record also holds its input; inputs are large. ``given``: layer name -> attentions
     that are applied there whatever the logits and settings are, see :func:`odconv.attention.attend`.
 
+    Args:
+        settings: of all pictures in the pass, or one for each of them, in their order.
+
     Example:
         >>> with probe(model, Settings(temperature=2.0)) as trace:
         ...     logits = model(images)
@@ -77,13 +80,16 @@ def probe(
 
     Raises:
         ValueError: ``model`` holds a ``DataParallel``, whose threads would not see the settings, or ``settings.layers``,
-            ``keep_input_of`` or ``given`` names a layer that ``model`` does not have.
+            ``keep_input_of`` or ``given`` names a layer that ``model`` does not have; inside, a layer gets another number of
+            pictures than there are settings.
     """
     names = {module: name for name, module in model.named_modules()}
     if any(isinstance(module, nn.DataParallel) for module in names):
         raise ValueError("probe() cannot reach into DataParallel, whose threads see no settings; probe its .module")
     settings = settings or Settings()
-    unknown = set(settings.layers or ()) - set(names.values())
+    told = settings if isinstance(settings, Settings) else tuple(settings)
+    every = (told,) if isinstance(told, Settings) else told
+    unknown = {name for one in every for name in one.layers or ()} - set(names.values())
     if unknown:
         raise ValueError(f"layers={sorted(unknown)!r}: the model has no modules of these names")
     if keep_input_of is not None and keep_input_of.partition("#")[0] not in names.values():
@@ -91,7 +97,7 @@ def probe(
     given = given or {}
     if unknown := set(given) - set(names.values()):
         raise ValueError(f"given={sorted(unknown)!r}: the model has no modules of these names")
-    current = _Pass(settings, names, keep_input_of, given)
+    current = _Pass(told, names, keep_input_of, given)
     with _enter(current):
         yield current.trace
 
@@ -130,16 +136,36 @@ def current_attention(layer: nn.Module, logits: Heads[Tensor], x: Tensor) -> Hea
     """The attentions that ``layer`` applies to its input ``x`` under the current settings; recorded if ``layer`` is probed."""
     current = _DEFAULT if torch.compiler.is_compiling() and not _open else _current.get()
     if current.names is None:
+        assert isinstance(current.settings, Settings)  # only ``probe`` takes one for each picture
         return attend(logits, current.settings)
     if layer not in current.names:
-        return attend(logits, _DEFAULT.settings)
+        return attend(logits, Settings())
     name = current.names[layer]
-    attention = attend(logits, current.settings.for_layer(name), current.given.get(name))
+    attention = _attend(logits, current.settings, name, current.given.get(name))
     calls = sum(1 for known in current.trace if known.partition("#")[0] == name)
     key = f"{name}#{calls + 1}" if calls else name
     kept = x.detach().float().clone() if key == current.keep_input_of else None  # what comes later may write into x
     current.trace[key] = Record(_detach(logits), _detach(attention), tuple(x.shape), kept)
     return attention
+
+
+def _attend(
+    logits: Heads[Tensor], settings: Settings | tuple[Settings, ...], name: str, given: Heads[Tensor] | None
+) -> Heads[Tensor]:
+    """The attentions in the layer ``name``, of each picture as if it were alone where each has its own settings."""
+    if isinstance(settings, Settings):
+        return attend(logits, settings.for_layer(name), given)
+    count = next(len(head) for head in logits if head is not None)
+    if count != len(settings):
+        raise ValueError(f"{name} gets {count} pictures, and there are settings for {len(settings)}")
+    alone = [Heads(*(None if head is None else head[i : i + 1] for head in logits)) for i in range(count)]
+    found = [attend(one, own.for_layer(name), given) for one, own in zip(alone, settings, strict=True)]
+    return Heads(*map(_join, zip(*found, strict=True)))
+
+
+def _join(parts: Sequence[Tensor | None]) -> Tensor | None:
+    present = [part for part in parts if part is not None]  # all, or none where the layer has no such head
+    return torch.cat(present) if present else None
 
 
 def _detach(heads: Heads[Tensor]) -> Heads[Tensor]:

@@ -17,6 +17,10 @@ COSTS = ("parameters", "multiply_adds")  # what accuracy is drawn against
 
 Verdict = Literal["gain", "loss", "open"]
 
+# Arms of the pairs, see ``benchmarks/pairs/arms.py``. ODConv in every stage by K; then what the gain is held against.
+ODCONV = ("od1", "od4")
+CONTROLS = ("wider", "more", "se", "od4_late", "od4_distilled")
+
 
 # --- published ----------------------------------------------------------------------------------------------------------
 
@@ -144,8 +148,8 @@ class Comparison:
 
     arm: str
     gates: str  # of the arm: "own", "frozen": the mean over train, "shuffled": those of another picture
-    against: str  # "static": its twin; "own gates": itself
-    kernels: int  # K
+    against: str  # its twin, "static" or another static arm; "own gates": itself
+    kernels: int  # K; 0: it is static
     parameters: int
     multiply_adds: int
     top1: tuple[float, ...]  # %, of each of P seeds
@@ -184,18 +188,23 @@ class Pairs:
     static: dict[str, int]  # parameters and multiply_adds of the twin
     comparisons: tuple[Comparison, ...]
 
-    def find(self, gates: str, against: str) -> list[Comparison]:
-        """Comparisons of this kind, by K."""
-        found = [one for one in self.comparisons if (one.gates, one.against) == (gates, against)]
-        return sorted(found, key=lambda one: one.kernels)
+    def against_twins(self, arms: Iterable[str] = ODCONV) -> list[Comparison]:
+        """Arms as trained, against their static twins, in the order of ``arms``."""
+        found = {one.arm: one for one in self.comparisons if one.gates == "own"}
+        return [found[arm] for arm in arms]
+
+    def against_own(self, gates: str) -> list[Comparison]:
+        """ODConv with gates that do not fit the picture, against itself, by K."""
+        found = {one.arm: one for one in self.comparisons if (one.gates, one.against) == (gates, "own gates")}
+        return [found[arm] for arm in ODCONV]
 
 
-def read_pairs(path: Path) -> dict[str, Pairs]:
-    """What a summary of ``benchmarks/paired.py`` holds, by the start: "parent", "scratch"."""
+def read_pairs(path: Path) -> dict[tuple[str, int], Pairs]:
+    """What a summary of ``benchmarks/paired.py`` holds, by the start, "parent" or "scratch", and the width."""
     found = {}
     for run in json.loads(path.read_text(encoding="utf-8")):
         comparisons = tuple(_parse_comparison(one) for one in run.pop("comparisons"))
-        found[run["plan"]["start"]] = Pairs(**run, comparisons=comparisons)
+        found[run["plan"]["start"], run["plan"]["width"]] = Pairs(**run, comparisons=comparisons)
     return found
 
 

@@ -30,8 +30,8 @@ invitations.show(pictures)
 def stage(engine: Engine, pictures: list[Picture]) -> None:
     """What follows a knob while it is dragged; everything in it keeps its identity and place and is redrawn."""
     picture = photo.choose(engine, pictures)
-    reply = asking.ask(engine, [picture], "stage")
     shown = scene.current(engine, picture)
+    reply = asking.ask(engine, [picture], "stage", layer=scene.layer_to_look_into(engine, shown.layer))
     with st.container(key="screen"):
         left, right = st.columns([37, 63], gap="medium")
     with left:

@@ -24,6 +24,8 @@ def ask(app, path="/", *, method="GET", headers=(), body=(b"",), client="127.0.0
     async def receive():
         if kind == "websocket":
             return {"type": "websocket.connect"}
+        if read and not parts:
+            await asyncio.Event().wait()  # the browser stays
         part = parts.pop(0) if parts else b""
         part = await part() if callable(part) else part
         read.append(part)

@@ -134,6 +134,44 @@ def gamma(value):
     return b"curv\0\0\0\0" + struct.pack(">IH", 1, round(value * 256))
 
 
+def with_right_sums(data):
+    """A PNG whose chunks, as far as there are any, have the sums that they should have."""
+    fixed, place = data[:8], 8
+    while place + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, place)
+        body = data[place + 8 : place + 8 + length]
+        fixed += struct.pack(">I", length) + data[place + 4 : place + 8] + body
+        fixed += struct.pack(">I", zlib.crc32(data[place + 4 : place + 8] + body))
+        place += 12 + length
+    return fixed
+
+
+def good_files():
+    """Small files of every kind, way of storage and transparency."""
+    grey = profile(b"GRAY", {})
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif = exif.tobytes()
+    palette = photo(40, 30).quantize(16)
+    clear = photo(40, 30).convert("RGBA")
+    clear.putalpha(photo(40, 30).convert("L"))
+    return [
+        saved(photo(40, 30), "JPEG", exif=exif, icc_profile=grey),
+        saved(photo(40, 30), "JPEG", progressive=True),
+        saved(photo(40, 30).convert("CMYK"), "JPEG", restart_marker_blocks=2),
+        saved(photo(40, 30), "MPO", save_all=True, append_images=[photo(40, 30)]),
+        saved(photo(40, 30), "PNG", exif=exif, icc_profile=grey),
+        saved(palette, "PNG", transparency=bytes(range(16))),
+        png(40, 30, 8, 2, interlaced(photo(40, 30)), interlace=1),
+        saved(photo(40, 30), "WEBP", exif=exif),
+        saved(clear, "WEBP", lossless=True),
+        saved(clear, "WEBP"),
+        saved(photo(64, 64), "HEIF", exif=exif),
+        saved(clear.resize((64, 64)), "HEIF"),
+        saved(photo(160, 130), "HEIF", tile_size=64),
+    ]
+
+
 def pixels(picture):
     return np.asarray(picture).astype(int)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import zipfile
 
 import numpy as np
 import pytest
@@ -269,6 +270,17 @@ def test_a_file_that_is_large_or_becomes_so_is_refused_unread(arrays, tmp_path, 
     monkeypatch.setattr(atlases, "MAX_BYTES", 1000)
     with pytest.raises(AtlasError, match="it has 0 MiB"):
         load_atlas(bomb)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_file_with_an_array_again_and_again_is_refused_before_it_is_unpacked_as_often(arrays, tmp_path, monkeypatch):
+    path = tmp_path / "twice.npz"
+    np.savez_compressed(path, **arrays)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("counts.npy", archive.read("counts.npy"))
+    monkeypatch.setattr(np, "load", lambda *arguments, **named: pytest.fail("it was unpacked"))
+    with pytest.raises(AtlasError, match="an array is there twice"):
+        load_atlas(path)
 
 
 def test_an_atlas_of_other_weights_is_refused(atlas, tmp_path):

@@ -9,6 +9,7 @@ import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import numpy as np
@@ -113,6 +114,30 @@ def test_what_comes_before_the_first_dynamic_layer_runs_once_for_a_picture_and_c
                 np.testing.assert_array_equal(ours, theirs)
     ask(engine, picture(1), Settings())
     assert len(begun) == 2
+
+
+def test_one_pass_answers_for_the_figures_and_for_the_kernel_that_is_looked_into(folder, passes):
+    engine, layer, settings = open_engine(NAME, "cpu"), "layer2.0.conv1", Settings(temperature=2.0)
+    ask(engine, picture(), Settings())
+    before = len(passes)
+    answer = ask_all(engine, [picture()], settings, layer).explanation
+    view = inference.ask_kernel(engine, picture(), settings, layer, 0, 0)
+    assert len(passes) == before + 1
+    assert answer.layers[layer].input is None  # nothing of the photo is kept with the answer
+    st.cache_data.clear()
+    alone = inference.ask_kernel(engine, picture(), settings, layer, 0, 0)
+    np.testing.assert_equal(asdict(view), asdict(alone))
+
+
+def test_who_asks_for_the_figures_and_who_asks_for_the_kernel_at_once_do_not_wait_for_each_other(folder):
+    engine, layer = open_engine(NAME, "cpu"), "layer2.0.conv1"
+    for number in range(20):
+        settings = Settings(temperature=2.0 + number)
+        with ThreadPoolExecutor(2) as pool:
+            figures = pool.submit(ask_all, engine, [picture()], settings, layer)
+            kernel = pool.submit(inference.ask_kernel, engine, picture(), settings, layer, 0, 0)
+            assert figures.result(20).explanation.layers[layer]
+            assert kernel.result(20).filter == 0
 
 
 def test_pictures_compared_are_cached_one_by_one(folder, passes):

@@ -43,6 +43,7 @@ ALLOWED = {
     "results": set(),
     "start": {"attention", "explain", "forge", "layer", "tasks", "words"},
     "normalize": {"attention", "layer"},
+    "cluster": {"atlas", "attention", "checkpoint", "cluster", "explain", "images", "layer", "normalize"},
     "tempering": {"attention", "explain", "forge", "layer"},
     "switches": {"attention", "explain"},
     "drawings": {
@@ -78,6 +79,7 @@ ALLOWED = {
         "backbones",
         "card",
         "checkpoint",
+        "cluster",
         "convert",
         "explain",
         "familiar",
@@ -87,6 +89,9 @@ ALLOWED = {
         "training",
     },
 }
+
+# Ray comes with an extra of its own; everything else works without it.
+WITH_RAY = {"odconv/cluster/__main__.py", "odconv/cluster/serving.py", "odconv/training/by_ray.py"}
 
 
 def imported(path: Path) -> set[str]:
@@ -120,6 +125,12 @@ def test_streamlit_is_imported_by_the_ui_alone_and_plotly_by_figures_alone(path)
     assert "streamlit" not in outside
     assert "plotly" not in outside or room(path) == "figures"
     assert "torch" not in outside or room(path) not in ("drawings", "export", "figures")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_ray_is_imported_by_what_needs_it_alone(path):
+    ray = {name.partition(".")[0] for name in imported(path)} & {"ray", "starlette"}
+    assert not ray or path.relative_to(ROOT).as_posix() in WITH_RAY
 
 
 def test_pages_never_import_the_app_and_hold_no_tensors():

@@ -17,7 +17,7 @@ from streamlit.runtime.session_manager import SessionInfo
 from streamlit.runtime.state import SessionState
 from streamlit.web.server.starlette import starlette_server
 
-from odconv.ui import lifetime
+from odconv.ui import inference, lifetime
 from tests.browser.server import Server
 
 CONFIG = Path(__file__).parents[1] / ".streamlit" / "config.toml"
@@ -57,6 +57,27 @@ def test_an_overdue_session_is_ended_and_what_it_holds_is_let_go():
     assert session.ended
     assert seen() is None
     assert lifetime.sweep(runtime) == 0
+
+
+def test_the_session_itself_is_let_go_also_the_last_one():
+    sessions = [Session("gone", b""), Session("gone, too", b"")]
+    seen, runtime = list(map(weakref.ref, sessions)), runtime_with(0, *sessions)
+    del sessions
+    lifetime.sweep(runtime)
+    assert [one() for one in seen] == [None, None]
+
+
+@pytest.mark.parametrize(("others", "kept"), [([], []), (["away"], ["an hour"])], ids=["nobody", "somebody"])
+def test_views_go_with_a_visitor_and_answers_with_the_last_one(monkeypatch, others, kept):
+    there = ["a minute", "an hour"]
+    forgets = [(60.0, lambda: there.remove("a minute")), (3600.0, lambda: there.remove("an hour"))]
+    monkeypatch.setattr(inference, "_kept_for_all", forgets)
+    runtime = runtime_with(0, Session("gone", b""))
+    runtime._session_mgr.list_active_sessions = lambda: [SimpleNamespace(session=Session(id, b"")) for id in others]
+    lifetime.sweep(runtime)
+    assert there == kept
+    lifetime.sweep(runtime)  # nobody has gone since
+    assert there == kept
 
 
 def test_a_session_that_may_still_come_back_is_left_alone():

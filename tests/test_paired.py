@@ -2,18 +2,20 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from benchmarks import paired
 from benchmarks.pairs import report, statistics
-from benchmarks.pairs.arms import ARMS, PARENT, build, kernel_step
+from benchmarks.pairs.arms import ARMS, PARENT, TEACHER, build, kernel_step, parent_of, size
 from benchmarks.pairs.pictures import Data, Normalize, Split, crop, load
 from benchmarks.pairs.plan import Plan
 from benchmarks.pairs.training import PairedError, Task, Training, fit, right, right_with_gates
-from odconv import ODConv2d
+from odconv import ODConv2d, load_checkpoint
 from odconv.training.network import branches
 
 CLASSES, SIDE = 3, 16
@@ -146,7 +148,7 @@ def test_an_arm_has_its_dynamic_layers_and_else_the_weights_of_its_twin(arm, lay
 
 @pytest.mark.parametrize("arm", ["od1", "od4"])
 def test_with_heads_that_stay_at_0_the_kernels_go_exactly_where_the_twins_go(arm, data, parent, tmp_path):
-    plan = Plan(**{**PLAN.__dict__, "attention_lr": 0.0})
+    plan = replace(PLAN, attention_lr=0.0)
     static, dynamic = (Training(Task(0, name), plan, data, tmp_path, parent) for name in ("static", arm))
     fit([static, dynamic])
     theirs = static.model.state_dict()
@@ -158,6 +160,17 @@ def test_with_heads_that_stay_at_0_the_kernels_go_exactly_where_the_twins_go(arm
     moved = max(float((theirs[name] - parent[name]).abs().max()) for name in theirs if name.endswith("conv1.weight"))
     assert moved > 1e-3
     assert static.losses == pytest.approx(dynamic.losses, rel=1e-6)
+
+
+@pytest.mark.parametrize(("arm", "what"), [("wider", "multiply_adds"), ("more", "parameters")])
+def test_a_wider_arm_costs_what_odconv_costs_and_starts_from_a_parent_of_its_width(arm, what):
+    dynamic, wide, parent = (build(name, PLAN, CLASSES, 0) for name in ("od4", arm, parent_of(arm)))
+    apart = abs(size(wide, SIDE)[what] - size(dynamic, SIDE)[what])
+    for step in (-1, 1):
+        other = size(build("static", replace(PLAN, width=wide.conv1.out_channels + step), CLASSES, 0), SIDE)
+        assert abs(other[what] - size(dynamic, SIDE)[what]) >= apart
+    weights = parent.state_dict()
+    assert all(torch.equal(t, weights[n]) for n, t in build(arm, PLAN, CLASSES, 0, weights).state_dict().items())
 
 
 # --- training ---------------------------------------------------------------------------------------------------------
@@ -192,7 +205,7 @@ def test_the_rates_are_those_of_the_schedule_for_every_group(data, parent, tmp_p
 
 @pytest.mark.parametrize("start", ["parent", "scratch"])
 def test_a_run_that_was_interrupted_ends_with_the_very_weights_of_one_that_was_not(start, data, parent, tmp_path):
-    plan = Plan(**{**PLAN.__dict__, "start": start, "epochs": 3, "temperature_share": 0.5})
+    plan = replace(PLAN, start=start, epochs=3, temperature_share=0.5)
     given = parent if start == "parent" else None
     whole = Training(Task(1, "od4"), plan, data, tmp_path / "whole", given)
     (tmp_path / "whole").mkdir()
@@ -216,11 +229,11 @@ def test_a_checkpoint_of_another_plan_is_refused(data, parent, tmp_path):
     training.begin_epoch()
     training.end_epoch(0.0)
     with pytest.raises(PairedError, match="other settings"):
-        Training(Task(0, "static"), Plan(**{**PLAN.__dict__, "lr": 0.2}), data, tmp_path, parent)
+        Training(Task(0, "static"), replace(PLAN, lr=0.2), data, tmp_path, parent)
 
 
 def test_from_random_weights_the_temperature_falls_from_30_to_1_and_acts_in_training_alone(data, tmp_path):
-    plan = Plan(**{**PLAN.__dict__, "start": "scratch", "temperature_share": 0.5})
+    plan = replace(PLAN, start="scratch", temperature_share=0.5)
     assert [plan.temperature(progress) for progress in (0, 0.25, 0.5, 1)] == [30, 15.5, 1, 1]
     training = Training(Task(0, "od4"), plan, data, tmp_path)
     branch, pooled = branches(training.model)[0], torch.randn(4, 8, 3, 3, dtype=torch.float64)
@@ -232,8 +245,49 @@ def test_from_random_weights_the_temperature_falls_from_30_to_1_and_acts_in_trai
     torch.testing.assert_close(branch(pooled).kernel, branch.logits(hidden).kernel)
 
 
+@pytest.mark.parametrize(("arm", "fixed"), [("od4_fixed", True), ("od4_shuffled", False)])
+def test_an_arm_is_trained_with_the_mean_attention_of_its_batch_or_that_of_another_picture(arm, fixed, data, tmp_path):
+    training = Training(Task(0, arm), replace(PLAN, start="scratch"), data, tmp_path)
+    branch, x = branches(training.model)[0], torch.randn(5, 8, 3, 3, dtype=torch.float64)
+    changed = branch(x)
+    hidden = torch.relu(branch.normalize(branch.squeeze(x.mean((2, 3)))))
+    own = branch.logits(hidden)
+    for head, found, logits in zip(own._fields, changed, own, strict=True):
+        gates = torch.softmax if head == "kernel" else lambda values, _: torch.sigmoid(values)
+        if fixed:
+            mean = gates(logits, 1).mean(0).expand_as(logits)
+            torch.testing.assert_close(gates(found, 1), mean)
+        else:
+            assert torch.equal(found, logits[[4, 0, 1, 2, 3]])
+    branch.eval()
+    hidden = torch.relu(branch.normalize(branch.squeeze(x.mean((2, 3)))))
+    assert all(map(torch.equal, branch(x), branch.logits(hidden)))
+
+
+def test_a_distilled_arm_learns_from_its_teachers_softened_shares(data, parent, tmp_path):
+    teacher = Training(Task(0, TEACHER), PLAN, data, tmp_path)
+    assert teacher.model.conv1.out_channels == 2 * PLAN.width
+    given = weights(teacher)
+    training = Training(Task(0, "static_distilled"), PLAN, data, tmp_path, parent, given)
+    training.begin_epoch()
+    x = training.normalize(
+        crop(data.train.pixels, *(each[0] for each in (training.order, training.moves, training.mirrored)))
+    )
+    labels = data.train.labels[training.order[0]]
+    with torch.no_grad():
+        logits, wanted = training.model(x), teacher.model.eval()(x)
+    soft, hard = (torch.softmax(each / 4, 1) for each in (logits, wanted))
+    divergence = (hard * (hard / soft).log()).sum(1).mean()
+    expected = 0.1 * -torch.log_softmax(logits, 1)[range(len(labels)), labels].mean() + 0.9 * 16 * divergence
+    before = [parameter.clone() for parameter in training.teacher.parameters()]
+    training.model.load_state_dict(parent)  # statistics of BatchNorm have moved
+    training.step()
+    torch.testing.assert_close(training.loss, expected.to(training.loss.dtype))
+    assert all(map(torch.equal, before, training.teacher.parameters()))
+
+
 def test_frozen_gates_are_the_mean_over_train_and_shuffled_ones_those_of_another_picture(data, tmp_path):
-    training = Training(Task(0, "od4"), Plan(**{**PLAN.__dict__, "start": "scratch"}), data, tmp_path)
+    training = Training(Task(0, "od4"), replace(PLAN, start="scratch"), data, tmp_path)
     branch = branches(training.model)[0]
     with torch.no_grad():
         for parameter in branch.channel_fc.parameters():
@@ -307,6 +361,25 @@ def test_a_command_leaves_results_skips_what_is_there_and_prints_the_table(sourc
         paired.main([*arguments, "--lr", "0.3"])
 
 
+def test_a_network_of_the_pairs_is_exported_as_weights_that_open(source, tmp_path, capsys):
+    out, folder = tmp_path / "out", tmp_path / "data"
+    for split in ("train", "val"):
+        for label in range(CLASSES):
+            (folder / split / f"class {label}").mkdir(parents=True)
+            Image.fromarray(pictures(1)[0][0]).save(folder / split / f"class {label}" / "a.png")
+    arguments = ["--data", str(source), "--out", str(out), *ARGUMENTS]
+    paired.main([*arguments, "--arms", "static,od4", "--keep-weights"])
+    for arm, name in (("static", "resnet18_w8"), ("od4", "od_resnet18_w8_4x")):
+        paired.main(["--data", str(folder), "--out", str(out), "--export", f"{arm}_0", str(tmp_path)])
+        checkpoint = load_checkpoint(tmp_path / f"{name}_tiny_imagenet.safetensors")
+        kept = torch.load(out / f"{arm}_0.weights.pt", weights_only=True)
+        for key, tensor in checkpoint.model.state_dict().items():
+            torch.testing.assert_close(tensor, kept[key], rtol=1e-3, atol=1e-3)
+        assert checkpoint.card.classes == ("class 0", "class 1", "class 2")
+        assert "for 1 epochs at 16 px" in checkpoint.card.recipe
+        assert ("od_resnet18" in checkpoint.card.recipe) == (arm == "od4")
+
+
 def test_bits_are_packed_and_come_back():
     bits = np.random.default_rng(0).random(37) < 0.5
     assert (report.unpack(report.pack(bits), 37) == bits).all()
@@ -325,11 +398,11 @@ def test_a_row_compares_an_arm_with_the_twin_of_its_seed():
 
 
 def test_on_a_gpu_all_arms_are_trained_together_and_on_a_cpu_pair_after_pair():
-    together = list(paired.groups([0, 1], ["static", "od4"], parents=True, at_once=True))
+    together = list(paired.groups([0, 1], ["static", "od4"], [PARENT], at_once=True))
     assert [[task.name for task in some] for some in together] == [
         ["parent_0", "parent_1"],
         ["static_0", "od4_0", "static_1", "od4_1"],
     ]
-    alone = list(paired.groups([0, 1], ["static", "od4"], parents=True, at_once=False))
+    alone = list(paired.groups([0, 1], ["static", "od4"], [PARENT], at_once=False))
     names = ["parent_0", "static_0", "od4_0", "parent_1", "static_1", "od4_1"]
     assert [task.name for (task,) in alone] == names

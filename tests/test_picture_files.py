@@ -22,15 +22,16 @@ from tests.pictures import (
     chunk,
     coded,
     full_box,
+    good_files,
     heic,
     interlaced,
     photo,
     pixels,
     png,
-    profile,
     refusal,
     rough,
     saved,
+    with_right_sums,
 )
 
 WEBP_OF_38_BYTES = bytes.fromhex(
@@ -417,49 +418,12 @@ def test_a_webp_that_ends_early_but_properly_is_refused(options, share):
 # --- anything ----------------------------------------------------------------------------------------------------------
 
 
-def with_right_sums(data):
-    """A PNG whose chunks, as far as there are any, have the sums that they should have."""
-    fixed, place = data[:8], 8
-    while place + 12 <= len(data):
-        (length,) = struct.unpack_from(">I", data, place)
-        body = data[place + 8 : place + 8 + length]
-        fixed += struct.pack(">I", length) + data[place + 4 : place + 8] + body
-        fixed += struct.pack(">I", zlib.crc32(data[place + 4 : place + 8] + body))
-        place += 12 + length
-    return fixed
-
-
-def seeds():
-    grey = profile(b"GRAY", {})
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    exif = exif.tobytes()
-    palette = photo(40, 30).quantize(16)
-    clear = photo(40, 30).convert("RGBA")
-    clear.putalpha(photo(40, 30).convert("L"))
-    return [
-        saved(photo(40, 30), "JPEG", exif=exif, icc_profile=grey),
-        saved(photo(40, 30), "JPEG", progressive=True),
-        saved(photo(40, 30).convert("CMYK"), "JPEG", restart_marker_blocks=2),
-        saved(photo(40, 30), "MPO", save_all=True, append_images=[photo(40, 30)]),
-        saved(photo(40, 30), "PNG", exif=exif, icc_profile=grey),
-        saved(palette, "PNG", transparency=bytes(range(16))),
-        png(40, 30, 8, 2, interlaced(photo(40, 30)), interlace=1),
-        saved(photo(40, 30), "WEBP", exif=exif),
-        saved(clear, "WEBP", lossless=True),
-        saved(clear, "WEBP"),
-        saved(photo(64, 64), "HEIF", exif=exif),
-        saved(clear.resize((64, 64)), "HEIF"),
-        saved(photo(160, 130), "HEIF", tile_size=64),
-    ]
-
-
 def test_a_changed_file_is_a_picture_or_refused_with_one_sentence_and_nothing_else():
     random = np.random.default_rng(0)
     shown = 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for (index, seed), trial in product(enumerate(seeds()), range(60)):
+        for (index, seed), trial in product(enumerate(good_files()), range(60)):
             data = np.frombuffer(seed, np.uint8).copy()
             ends = [min(len(data), 700), len(data)]
             places = random.integers(0, ends[trial % 2], [1, 2, 6][trial % 3])

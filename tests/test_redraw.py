@@ -1,5 +1,6 @@
 """What a browser gets while a dial is dragged: the figures of the settings that it names, and nothing for anybody else."""
 
+import gzip
 import json
 from functools import partial
 from types import SimpleNamespace
@@ -11,14 +12,15 @@ from streamlit.testing.v1 import AppTest
 from odconv import Settings, images
 from odconv.ui import engine, redraw, scene
 from odconv.ui.inference import BusyError
+from odconv.ui.pacing import QUICKEST, SHARE, SLOWEST, Pacing
 from odconv.ui.pictures import Picture
 from odconv.ui.scene import Scene
 from tests.browser.explore import record_of, sample
 from tests.door import finish
 
 
-def post(sent, kind="application/json"):
-    """(status, body) of what the server answers to a message."""
+def ask(sent, kind="application/json", **headers):
+    """What the server answers to a message."""
     body = sent if isinstance(sent, bytes) else json.dumps(sent).encode()
     parts = iter([{"type": "http.request", "body": body, "more_body": False}])
 
@@ -26,7 +28,13 @@ def post(sent, kind="application/json"):
         return next(parts)
 
     scope = {"type": "http", "method": "POST", "headers": [(b"content-type", kind.encode())]}
-    response = finish(redraw.answer(Request(scope, receive)))
+    scope["headers"] += [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return finish(redraw.answer(Request(scope, receive)))
+
+
+def post(sent, kind="application/json"):
+    """(status, body) of what the server answers to a message."""
+    response = ask(sent, kind)
     return response.status_code, response.body
 
 
@@ -103,6 +111,35 @@ def test_a_session_that_is_being_answered_waits_its_turn(offered):
     assert post(message) == (200, b"{}")
     assert inner == [429]
     assert post(message)[0] == 200
+
+
+def test_figures_are_packed_for_who_can_unpack_them_and_come_with_the_time_to_the_next_request(offered):
+    message = offered(lambda sent: {"prediction": {"rows": [1, 2, 3] * 100}})
+    plain, packed = ask(message), ask(message, accept_encoding="gzip, deflate, br")
+    assert "content-encoding" not in plain.headers
+    assert packed.headers["content-encoding"] == "gzip"
+    assert len(packed.body) < len(plain.body)
+    assert gzip.decompress(packed.body) == plain.body
+    for answer in (plain, packed):
+        assert 1e3 * QUICKEST <= float(answer.headers["odconv-gap"]) <= 1e3 * SLOWEST
+
+
+def test_the_more_drag_and_the_more_pages_are_run_the_longer_the_time_to_the_next_request_up_to_a_bound():
+    pacing = Pacing()
+    assert pacing.gap(0) == pacing.gap(3) == QUICKEST  # nothing is known of what one costs
+    for second in range(4):
+        pacing.note("one", 0.04, second)
+    alone = pacing.gap(0)
+    assert alone == pytest.approx(0.04 / SHARE)
+    pacing.note("another", 0.04, 3.1)
+    assert pacing.gap(0) == pytest.approx(2 * alone)
+    assert pacing.gap(1) == pytest.approx(3 * alone)
+    assert pacing.gap(100) == SLOWEST < 0.5  # two a second for everybody
+    pacing.note("another", 0.04, 5)  # the first one has let go
+    assert pacing.gap(0) == pytest.approx(alone)
+    for second in range(6, 106):
+        pacing.note("another", 0.001, second)
+    assert pacing.gap(0) == QUICKEST
 
 
 def page():

@@ -15,14 +15,17 @@ import pytest
 from benchmarks import paired
 from benchmarks.pairs.report import read, report, summarize
 from benchmarks.pairs.training import PairedError
-from odconv import drawings, figures, results
-from odconv.results import COSTS, Comparison, Line, Point
+from odconv import HEADS, drawings, figures, results
+from odconv.results import CONTROLS, COSTS, ODCONV, Comparison, Line, Point
+from odconv.training.measure import MOVES
 from odconv.ui import published
 from odconv.ui.results import PAIRS
 from odconv.words import LANGUAGES, say
 
 ROOT = Path(__file__).parents[1]
-RAW = [ROOT / "benchmarks" / "results" / f"paired_{start}_w16_32px.jsonl" for start in ("parent", "scratch")]
+RUNS = [("parent", 16), ("parent", 32), ("scratch", 16)]
+RAW = [ROOT / "benchmarks" / "results" / f"paired_{start}_w{width}_32px.jsonl" for start, width in RUNS]
+ARMS = {run: {"static", *ODCONV} for run in RUNS} | {RUNS[0]: {"static", "static_distilled", *ODCONV, *CONTROLS}}
 T_5 = 2.570582  # Student's t for 5 degrees of freedom, 95 %, from a printed table
 
 
@@ -36,21 +39,21 @@ def lines():
     return results.imagenet_lines(published.imagenet(), "parameters")
 
 
-def entries(start):
-    path = next(path for path in RAW if start in path.name)
+def entries(run):
+    path = RAW[RUNS.index(run)]
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def right(start, arm, what="right"):
+def right(run, arm, what="right"):
     """Seed -> which of the pictures are right, read by other means than the script's."""
-    some = [entry for entry in entries(start) if entry["arm"] == arm]
+    some = [entry for entry in entries(run) if entry["arm"] == arm]
     bits = {entry["seed"]: base64.b64decode(entry[what]) for entry in some}
     return {seed: [byte >> (7 - k) & 1 for byte in data for k in range(8)] for seed, data in bits.items()}
 
 
-def differences(start, arm, what="right", other="static"):
+def differences(run, arm, what="right", other="static"):
     """Of each seed, in points."""
-    mine, theirs = right(start, arm, what), right(start, other)
+    mine, theirs = right(run, arm, what), right(run, other)
     assert list(mine) == list(theirs) == list(range(6))
     return [(sum(mine[seed]) - sum(theirs[seed])) / 100 for seed in mine]  # 10,000 pictures
 
@@ -68,14 +71,14 @@ def readme(*parts):
 
 
 def test_the_raw_results_are_those_of_six_seeds_with_a_bit_for_each_of_10000_pictures():
-    assert sum(path.stat().st_size for path in RAW) < 200_000
-    for start in ("parent", "scratch"):
-        found = [entry for entry in entries(start) if entry["arm"] != "parent"]
+    assert sum(path.stat().st_size for path in RAW) < 450_000
+    for run in RUNS:
+        found = [entry for entry in entries(run) if entry["arm"] in ARMS[run]]
         assert {(entry["arm"], entry["seed"]) for entry in found} == {
-            (arm, seed) for arm in ("static", "od1", "od4") for seed in range(6)
+            (arm, seed) for arm in ARMS[run] for seed in range(6)
         }
         for entry in found:
-            assert entry["plan"]["start"] == start
+            assert (entry["plan"]["start"], entry["plan"]["width"]) == run
             for key in [key for key in entry if key.startswith("right")]:
                 count = sum(bin(byte).count("1") for byte in base64.b64decode(entry[key]))
                 assert 100 * count / 10_000 == pytest.approx(entry[key.replace("right", "top1")], abs=1e-9)
@@ -93,7 +96,7 @@ def test_the_summary_is_what_the_script_makes_of_the_raw_results(tmp_path, capsy
     paired.main(["--report", *map(str, RAW), "--summary", str(path)])
     assert capsys.readouterr().out.rstrip("\n") == "\n\n".join(report(read(path)) for path in RAW)
     ours, theirs = (json.loads(one.read_text(encoding="utf-8")) for one in (PAIRS, path))
-    assert len(ours) == len(theirs) == 2
+    assert len(ours) == len(theirs) == len(RUNS)
     for mine, made in zip(ours, theirs, strict=True):
         compared = zip(mine.pop("comparisons"), made.pop("comparisons"), strict=True)
         assert mine == made
@@ -106,7 +109,7 @@ def test_the_summary_is_what_the_script_makes_of_the_raw_results(tmp_path, capsy
 
 
 def test_results_are_read_from_a_folder_as_from_a_file(tmp_path):
-    for entry in entries("parent"):
+    for entry in entries(RUNS[0]):
         (tmp_path / f"{entry['arm']}_{entry['seed']}.json").write_text(json.dumps(entry), encoding="utf-8")
     assert report(read(tmp_path)) == report(read(RAW[0]))
 
@@ -118,46 +121,72 @@ def test_without_a_folder_there_is_nothing_to_do_and_one_pair_has_no_summary():
         summarize([entry for entry in read(RAW[0]) if entry["seed"] == 0])
 
 
-@pytest.mark.parametrize("start", ["parent", "scratch"])
-@pytest.mark.parametrize("kernels", [1, 4])
-@pytest.mark.parametrize(("gates", "against"), [("own", "static"), ("frozen", "own gates"), ("shuffled", "own gates")])
-def test_what_the_page_reads_is_counted_from_the_bits(pairs, start, kernels, gates, against):
-    (found,) = [one for one in pairs[start].find(gates, against) if one.kernels == kernels]
-    arm = f"od{kernels}"
-    expected = differences(
-        start, arm, "right" if gates == "own" else f"right_{gates}", arm if against == "own gates" else "static"
-    )
+def check_counted(found, expected):
     assert found.differences == pytest.approx(expected, abs=1e-9)
     assert (found.difference, found.low, found.high) == pytest.approx(interval(expected), abs=1e-5)
     flips = np.array(np.meshgrid(*[(1, -1)] * 6)).reshape(6, -1).T @ np.array(expected)
     assert found.sign_flip_p == np.mean(np.abs(flips) >= abs(sum(expected)) - 1e-9)
 
 
-def test_odconv_gains_from_a_parent_loses_from_random_weights_and_its_gates_have_to_fit(pairs):
-    """The words of the page and of both READMEs rest on these."""
-    for one in pairs["parent"].find("own", "static"):
+@pytest.mark.parametrize("run", RUNS, ids=str)
+def test_what_the_page_reads_of_odconv_is_counted_from_the_bits(pairs, run):
+    for arm, found in zip(ODCONV, pairs[run].against_twins(), strict=True):
+        assert (found.arm, found.against, found.kernels) == (arm, "static", int(arm[-1]))
+        check_counted(found, differences(run, arm))
+    for gates in ("frozen", "shuffled"):
+        for arm, found in zip(ODCONV, pairs[run].against_own(gates), strict=True):
+            assert found.arm == arm
+            check_counted(found, differences(run, arm, f"right_{gates}", arm))
+
+
+@pytest.mark.parametrize("arm", CONTROLS)
+def test_what_the_page_reads_of_what_odconv_is_held_against_is_counted_from_the_bits(pairs, arm):
+    (found,) = pairs[RUNS[0]].against_twins([arm])
+    twin = "static_distilled" if arm == "od4_distilled" else "static"
+    assert (found.arm, found.against) == (arm, twin)
+    check_counted(found, differences(RUNS[0], arm, other=twin))
+
+
+def test_odconv_gains_from_a_narrow_parent_loses_from_random_weights_and_its_gates_have_to_fit(pairs):
+    """The words of the page and of the READMEs rest on these."""
+    narrow, wide, scratch = (pairs[run] for run in RUNS)
+    for one in narrow.against_twins():
         assert one.verdict == "gain"
         assert min(one.differences) > 0
-    assert {one.verdict for one in pairs["scratch"].find("own", "static")} == {"loss"}
+    assert {one.verdict for one in wide.against_twins()} == {"open"}
+    assert {one.verdict for one in scratch.against_twins()} == {"loss"}
     least = 2 / 2**6  # of the ways to choose six signs, those that are all alike
-    assert {one.sign_flip_p for run in pairs.values() for one in run.find("own", "static")} == {least}
-    assert {one.kernels for one in pairs["parent"].find("own", "static")} == {1, 4}  # two arms
+    assert {one.sign_flip_p for run in (narrow, scratch) for one in run.against_twins()} == {least}
     for gates in ("frozen", "shuffled"):
-        assert {one.verdict for one in pairs["parent"].find(gates, "own gates")} == {"loss"}
-        assert {one.verdict for one in pairs["parent"].find(gates, "static")} == {"loss"}
-    plans = [pairs[start].plan for start in ("parent", "scratch")]
-    assert [(plan["width"], plan["side"], plan["classes"]) for plan in plans] == [(16, 32, 200)] * 2
-    assert not any(plan["tune"] for plan in plans)
+        for run in pairs.values():
+            assert {one.verdict for one in run.against_own(gates)} == {"loss"}
+    assert {one.plan["side"] for one in pairs.values()} == {32}
+    assert {one.plan["classes"] for one in pairs.values()} == {200}
+    assert not any(one.plan["tune"] for one in pairs.values())
     assert {one.device for one in pairs.values()} == {"NVIDIA H200"}
+
+
+def test_a_static_network_of_the_same_cost_gains_more_than_odconv(pairs):
+    """The page's verdict, its sentence on controls, and the READMEs rest on these."""
+    pairs = pairs[RUNS[0]]
+    found = {one.arm: one for one in pairs.against_twins([*ODCONV, *CONTROLS])}
+    assert {arm: one.verdict for arm, one in found.items() if one.verdict != "gain"} == {"od4_late": "open"}
+    assert min(found["wider"].low, found["more"].low) > max(found[arm].high for arm in (*ODCONV, "se", "od4_distilled"))
+    assert found["se"].high < found["od4"].low
+    most = found["od4"]
+    assert found["wider"].multiply_adds == pytest.approx(most.multiply_adds, rel=0.01)
+    assert found["more"].parameters == pytest.approx(most.parameters, rel=0.01)
+    assert (found["wider"].kernels, found["more"].kernels, found["se"].kernels) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(("low", "high", "verdict"), [(0.1, 2.0, "gain"), (-2.0, -0.1, "loss"), (-0.1, 2.0, "open")])
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_words_follow_the_interval(pairs, low, high, verdict, language):
-    one = pairs["parent"].find("own", "static")[0]
-    one = replace(one, difference=(low + high) / 2, low=low, high=high)
+    run = pairs[RUNS[0]]
+    one = replace(run.against_twins()[0], difference=(low + high) / 2, low=low, high=high)
     assert one.verdict == verdict
-    sentence = drawings.describe_pairs(language, replace(pairs["parent"], comparisons=(one,)))
+    four = run.against_twins()[1]
+    sentence = drawings.describe_pairs(language, replace(run, comparisons=(one, four)))
     shown = sorted(abs(value) for value in (low, high)) if verdict != "open" else [low, high]
     points = abs(one.difference) if verdict == "loss" else one.difference
     ends = {"low": f"{shown[0]:.2f}", "high": f"{shown[1]:.2f}"}
@@ -166,49 +195,97 @@ def test_the_words_follow_the_interval(pairs, low, high, verdict, language):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_sentences_hold_the_numbers_that_are_counted_from_the_bits(pairs, language):
-    for start in ("parent", "scratch"):
-        sentence = drawings.describe_pairs(language, pairs[start])
-        for arm in ("od1", "od4"):
-            for value in interval(differences(start, arm)):
+    for run in RUNS:
+        sentence = drawings.describe_pairs(language, pairs[run])
+        for arm in ODCONV:
+            for value in interval(differences(run, arm)):
                 assert f"{abs(value):.2f}" in sentence
-        assert "0.031" in sentence  # 2 of 2^6 ways
-    sentence = drawings.describe_gates(language, pairs["parent"])
-    for arm in ("od1", "od4"):
+    narrow = RUNS[0]
+    assert "0.031" in drawings.describe_pairs(language, pairs[narrow])  # 2 of 2^6 ways
+    sentence = drawings.describe_gates(language, pairs[narrow])
+    for arm in ODCONV:
         for gates in ("frozen", "shuffled"):
-            assert f"{-statistics.fmean(differences('parent', arm, f'right_{gates}', arm)):.2f}" in sentence
-    limits = drawings.describe_limits(language, pairs["parent"])
-    size = {entry["arm"]: entry for entry in entries("parent")}
-    for arm in ("od1", "od4"):
+            assert f"{-statistics.fmean(differences(narrow, arm, f'right_{gates}', arm)):.2f}" in sentence
+    sentence = drawings.describe_controls(language, pairs[narrow])
+    for arm in CONTROLS:
+        mean, low, high = interval(differences(narrow, arm, other=pairs[narrow].against_twins([arm])[0].against))
+        sign = "+" if low < 0 else ""
+        for value in (mean, low, high):
+            assert f"{value:{sign}.2f}" in sentence
+    limits = drawings.describe_limits(language, pairs[narrow])
+    size = {entry["arm"]: entry for entry in entries(narrow)}
+    for arm in ODCONV:
         for what in COSTS:
             assert f"{size[arm][what] / size['static'][what]:.2f}" in limits
     assert "32 px" in limits
-    for start, numbers in (("parent", ("15", "7")), ("scratch", ("11",))):
-        assert re.findall(r"\d+", drawings.describe_start(language, pairs[start])) == list(numbers)
+    for run, before, epochs in ((RUNS[0], ["15"], 7), (RUNS[1], ["15"], 9), (RUNS[2], ["11"], 11)):
+        assert re.findall(r"\d+", drawings.describe_start(language, pairs[run])) == before
+        assert re.search(rf"\b{epochs} (epochs|轮)", drawings.describe_pairs(language, pairs[run]))
 
 
 def test_what_the_readme_says_of_odconv_is_so(pairs, lines):
     text = readme()
     low, high = results.gains(lines)
     assert f"gains of {low:.1f} to {high:.1f} points of top-1" in text
-    one, four = pairs["parent"].find("own", "static")
-    static = pairs["parent"].static
+    narrow, wide, scratch = (pairs[run] for run in RUNS)
+    one, four = narrow.against_twins()
 
-    def cost(found):
-        return [f"{getattr(found, what) / static[what]:.2f} times" for what in COSTS]
+    def ratio(found, what):
+        return f"{getattr(found, what) / narrow.static[what]:.2f}"
 
-    parameters, multiply_adds = cost(one)
-    gain = f"gain {one.difference:.2f} points with K = 1 (95 % interval {one.low:.2f} to {one.high:.2f}; "
-    assert f"{gain}{parameters} the parameters, {multiply_adds} the multiply-adds)" in text
-    parameters, multiply_adds = cost(four)
-    gain = f"{four.difference:.2f} with K = 4 ({four.low:.2f} to {four.high:.2f}; "
-    assert f"{gain}{parameters.removesuffix(' times')} and {multiply_adds})" in text
-    assert f"{pairs['parent'].plan['epochs']} more epochs with ODConv" in text
-    lost = [-found.difference for found in pairs["scratch"].find("own", "static")]
-    assert f"{pairs['scratch'].plan['epochs']} epochs, where the authors train 100 and more, ODConv loses" in text
+    assert f"gain {one.difference:.2f} points with K = 1 (95 % interval {one.low:.2f} to {one.high:.2f})" in text
+    assert f"{four.difference:.2f} with K = 4 ({four.low:.2f} to {four.high:.2f})" in text
+    costs = [[ratio(found, what) for what in COSTS] for found in (one, four)]
+    assert (
+        f"{costs[0][0]} and {costs[1][0]} times the parameters, {costs[0][1]} and {costs[1][1]} times the multiply-adds"
+        in text
+    )
+    assert f"{narrow.plan['epochs']} more epochs with ODConv" in text
+    one, four = wide.against_twins()
+    assert (
+        f"{one.difference:+.2f} ({one.low:.2f} to {one.high:.2f}) and {four.difference:+.2f} ({four.low:.2f} to {four.high:.2f})"
+        in text
+    )
+    wider, more, squeezed = narrow.against_twins(["wider", "more", "se"])
+    assert (
+        f"as many multiply-adds as K = 4 gains {wider.difference:.2f}, one with as many parameters {more.difference:.2f}"
+        in text
+    )
+    assert f"squeeze-and-excitation {squeezed.difference:.2f}" in text
+    lost = [-found.difference for found in scratch.against_twins()]
+    assert f"{scratch.plan['epochs']} epochs, where the authors train 100 and more, ODConv loses" in text
     assert f"ODConv loses {lost[0]:.2f} and {lost[1]:.2f} points" in text
     assert "gains half a point" in readme("benchmarks")
     assert "gains half a point" in readme("assets", "weights")
-    assert all(0.45 < found.difference < 0.65 for found in (one, four))
+    assert all(0.45 < found.difference < 0.65 for found in narrow.against_twins())
+
+
+def test_the_network_that_gains_hardly_moves_as_is_said():
+    """Why none of the networks of the pairs is bundled."""
+    card = json.loads(
+        (ROOT / "benchmarks" / "results" / "od_resnet18_w16_4x_tiny_imagenet.json").read_text(encoding="utf-8")
+    )
+    assert (card["num_kernels"], card["width"], card["image_size"]) == (4, 16, 32)
+    layers = card["measured"]["between_pictures"]["layers"].values()
+    highest = {head: max(layer[head] for layer in layers) for head in HEADS}
+    assert max(highest.values()) < MOVES == 0.05
+    for kernels in (1, 4):
+        path = ROOT / "assets" / "weights" / f"od_resnet18_w32_{kernels}x_tiny_imagenet.json"
+        others = json.loads(path.read_text(encoding="utf-8"))["measured"]["between_pictures"]["layers"].values()
+        for head in HEADS:
+            moving = [layer[head] >= MOVES for layer in others if head in layer]
+            assert not moving or sum(moving) > len(moving) / 2
+    text = readme("benchmarks")
+    assert (
+        f"by at most {highest['spatial']:.3f}, {highest['channel']:.3f}, {highest['filter']:.3f} and {highest['kernel']:.3f}"
+        in text
+    )
+    at = [card["measured"]["temperature"][temperature]["top1"] for temperature in ("0.5", "2")]
+    assert (
+        f"right in {card['measured']['top1']:.1f} %, at temperatures of 0.5 and 2 in {at[0]:.1f} and {at[1]:.1f}"
+        in text
+    )
+    assert all(say(language, "results.still").count("0.05") == 1 for language in LANGUAGES)
 
 
 # --- published ----------------------------------------------------------------------------------------------------------
@@ -289,11 +366,14 @@ def test_the_chart_has_every_published_network_once_by_its_kind(language, cost):
 
 
 def test_a_row_of_the_pairs_has_a_circle_for_each_and_the_mean_with_its_interval(pairs):
-    found = pairs["scratch"].find("own", "static")
-    figure = figures.paired_differences("en", found)
+    run = RUNS[2]
+    found = pairs[run].against_twins()
+    rows = drawings.rows_of("en", [pairs[run]])
+    assert rows == {say("en", "results.row", kernels=one.kernels): one for one in found}
+    figure = figures.paired_differences("en", rows)
     *dots, mean = figure.data
     for trace, one in zip(dots, found, strict=True):
-        assert list(trace.x) == pytest.approx(differences("scratch", f"od{one.kernels}"), abs=1e-9)
+        assert list(trace.x) == pytest.approx(differences(run, one.arm), abs=1e-9)
         assert set(trace.y) == {say("en", "results.row", kernels=one.kernels)}
     assert list(mean.x) == [one.difference for one in found]
     for one, up, down in zip(found, mean.error_x.array, mean.error_x.arrayminus, strict=True):
@@ -303,10 +383,20 @@ def test_a_row_of_the_pairs_has_a_circle_for_each_and_the_mean_with_its_interval
     assert high > 0  # the twin
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_network_of_the_pairs_has_a_row_of_its_own(pairs, language):
+    narrow, wide, _ = (pairs[run] for run in RUNS)
+    rows = drawings.rows_of(language, [narrow, wide])
+    assert list(rows.values()) == [*narrow.against_twins(), *wide.against_twins()]
+    assert all(str(width) in row for row, width in zip(rows, (16, 16, 32, 32), strict=True))
+    rows = drawings.control_rows(language, narrow)
+    assert list(rows.values()) == narrow.against_twins(["od4", *CONTROLS])
+
+
 def test_every_text_of_both_charts_has_the_size_that_is_asked_for(pairs, lines):
     for figure in (
         figures.accuracy_by_cost("en", lines, "parameters", text_size=20),
-        figures.paired_differences("en", pairs["parent"].find("own", "static"), text_size=20),
+        figures.paired_differences("en", drawings.rows_of("en", [pairs[RUNS[0]]]), text_size=20),
     ):
         layout = figure.layout
         axes = (layout.xaxis.tickfont, layout.xaxis.title.font, layout.yaxis.tickfont, layout.hoverlabel.font)

@@ -26,12 +26,14 @@ def test_turns_come_in_the_order_of_asking_and_who_has_had_one_asks_behind_the_o
     turns, got = Turns(), []
     assert turns.acquire(0)
     threads = [wait_in(turns, number, got) for number in range(5)]
+    assert turns.count_waiting() == 5
     turns.release()
     assert turns.acquire(10)  # though nobody of those who wait has woken up yet
     assert got == [0, 1, 2, 3, 4]
     turns.release()
     for thread in threads:
         thread.join()
+    assert turns.count_waiting() == 0
 
 
 def test_who_gives_up_is_passed_over_and_leaves_the_turn_to_others():

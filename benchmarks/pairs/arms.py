@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from odconv.cost import cost
 from odconv.training.network import head_outputs
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
+Gates = Literal["own", "frozen", "shuffled"]  # those of the picture, the mean over pictures, those of another picture
 REDUCTION = 1 / 16
 SE_HIDDEN = 16  # at least, as in ODConv's attention branches
 
@@ -29,6 +30,9 @@ class Arm:
     stages: tuple[str, ...] = STAGES  # those whose blocks have dynamic layers
     as_many: str = ""  # "multiply_adds" or "parameters" as od4 has: static, and wider
     squeezes: bool = False  # squeeze-and-excitation in every block
+    gates: Gates = "own"  # what attention it is trained and measured with
+    learns_from_teacher: bool = False
+    twin: str = "static"  # what it is compared with
 
 
 ARMS = {
@@ -39,8 +43,25 @@ ARMS = {
     "wider": Arm(as_many="multiply_adds"),
     "more": Arm(as_many="parameters"),
     "se": Arm(squeezes=True),
+    "od4_fixed": Arm(4, gates="frozen"),
+    "od4_shuffled": Arm(4, gates="shuffled"),
+    "static_distilled": Arm(learns_from_teacher=True),
+    "od4_distilled": Arm(4, learns_from_teacher=True, twin="static_distilled"),
 }
-PARENT = "parent"  # a static network that the arms of its seed start from; no arm
+# Static networks that are no arms, and that the arms of their seed need:
+PARENT = "parent"  # what they start from; a wider arm starts from a parent as wide, "wider_parent"
+TEACHER = "teacher"  # what they learn from; wider, and trained as the parent is
+TEACHER_WIDTH = 2  # times that of the parent
+
+
+def find(name: str) -> Arm:
+    """The arm, or for a network that arms need one that is as wide."""
+    return ARMS.get(name.removesuffix(f"_{PARENT}"), ARMS["static"])
+
+
+def parent_of(name: str) -> str:
+    """What an arm starts from."""
+    return f"{name}_{PARENT}" if ARMS[name].as_many else PARENT
 
 
 def build(name: str, plan: Plan, classes: int, seed: int, parent: dict[str, Tensor] | None = None) -> nn.Module:
@@ -48,18 +69,13 @@ def build(name: str, plan: Plan, classes: int, seed: int, parent: dict[str, Tens
 
     ``parent``: weights of the static network; the arm computes the same function. Without, it starts from random weights, of which
     all that the twin has, too, are the twin's.
-
-    Raises:
-        ValueError: a wider network is to start from a parent.
     """
-    arm = ARMS["static" if name == PARENT else name]
+    arm = find(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        static = _static(plan, classes, plan.width)
-        if arm.as_many:
-            if parent is not None:
-                raise ValueError(f"{name}: a wider network has no start with its parent's function; --start scratch")
-            return _static(plan, classes, _width_of_equal(arm.as_many, plan, classes))
+        if name == TEACHER:
+            return _static(plan, classes, TEACHER_WIDTH * plan.width)
+        static = _static(plan, classes, _width_of_equal(arm.as_many, plan, classes) if arm.as_many else plan.width)
         if parent is not None:
             static.load_state_dict(parent)
         if arm.squeezes:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.pairs import statistics
-from benchmarks.pairs.arms import ARMS, PARENT
+from benchmarks.pairs.arms import ARMS
 from benchmarks.pairs.training import PairedError
 from odconv.results import Comparison
 
@@ -39,7 +39,7 @@ def read(path: Path) -> list[dict[str, Any]]:
         texts = path.read_text(encoding="utf-8").splitlines()
     else:
         texts = [one.read_text(encoding="utf-8") for one in sorted(path.glob("*_*.json"))]
-    entries = [entry for entry in map(json.loads, texts) if entry["arm"] != PARENT]
+    entries = [entry for entry in map(json.loads, texts) if entry["arm"] in ARMS]
     if not entries:
         raise PairedError(f"{path} holds no results.")
     for part in ("plan", "data", "measured_on"):
@@ -58,13 +58,13 @@ def report(entries: Sequence[Entry]) -> str:
         "plan: " + ", ".join(f"{name} {value}" for name, value in first["plan"].items()),
         "s of training, shared equally by what was trained together: " + ", ".join(f"{arm} {value:.0f}" for arm, value in seconds.items()),
         "",
-        _row("arm", "parameters", "multiply-adds", "pairs", "top-1", "static", "difference", "95 % interval", "sign-flip p",
+        _row("arm", "parameters", "multiply-adds", "pairs", "top-1", "twin", "difference", "95 % interval", "sign-flip p",
              "right alone", "twin alone", "McNemar p"),
         "| --- |" + " ---: |" * 11,
     ]  # fmt: skip
     for arm in [name for name in ARMS if name in by_arm]:
         compared = list(_compare_all(arm, by_arm))
-        if not any(one.against == "static" for one in compared):
+        if not any(one.against == ARMS[arm].twin for one in compared):
             lines.append(_row_alone(arm, by_arm))
         lines += map(_row_of, compared)
     return "\n".join(lines)
@@ -97,13 +97,14 @@ def _by_arm(entries: Sequence[Entry]) -> dict[str, dict[int, Entry]]:
 
 def _compare_all(arm: str, by_arm: Mapping[str, Seeds]) -> Iterator[Comparison]:
     """All comparisons of an arm that share a seed; none of the static one."""
-    some, static = by_arm[arm], by_arm.get("static", {})
-    if arm != "static" and set(some) & set(static):
-        yield compare(arm, some, static)
+    twin = ARMS[arm].twin
+    some, others = by_arm[arm], by_arm.get(twin, {})
+    if arm != twin and set(some) & set(others):
+        yield compare(arm, some, others, against=twin)
     for gates in ("frozen", "shuffled"):
         if all(f"right_{gates}" in one for one in some.values()):
-            if set(some) & set(static):
-                yield compare(arm, some, static, gates)
+            if set(some) & set(others):
+                yield compare(arm, some, others, gates, twin)
             yield compare(arm, some, some, gates, "own gates")
 
 
@@ -136,8 +137,9 @@ def compare(arm: str, some: Seeds, others: Seeds, gates: str = "own", against: s
 
 def _row_of(one: Comparison) -> str:
     name = one.arm if one.gates == "own" else f"{one.arm}, {one.gates} gates"
+    against = {"static": "", "own gates": ", against its own"}.get(one.against, f", against {one.against}")
     return _row(
-        name if one.against == "static" else f"{name}, against its own",
+        name + against,
         f"{one.parameters:,}",
         f"{one.multiply_adds:,}",
         str(len(one.top1)),

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.pairs.arms import PARENT, build, parameter_groups
+from benchmarks.pairs.arms import ARMS, TEACHER, Arm, Gates, build, find, parameter_groups
 from benchmarks.pairs.pictures import Data, Normalize, Split, crop
 from benchmarks.pairs.plan import Plan
 from odconv.attention import Heads
@@ -27,6 +27,9 @@ from odconv.training.network import branches
 WARM_UP = 3  # steps before a graph is made of one
 AT_ONCE = 1000  # pictures in a batch that is only looked at
 DTYPES = {"float64": torch.float64}
+# Distillation (Hinton et al., 2015, https://arxiv.org/abs/1503.02531) as Tian et al. set it (2020, https://arxiv.org/abs/1910.10699)
+SOFTENED = 4.0  # temperature of both networks' logits
+FROM_TEACHER = 0.9  # share of the teacher's loss; the rest is that of the labels
 
 
 class PairedError(ValueError):
@@ -43,6 +46,15 @@ class Task:
     @property
     def name(self) -> str:
         return f"{self.arm}_{self.seed}"
+
+    @property
+    def begins_pair(self) -> bool:
+        """Whether arms need it, and it is none."""
+        return self.arm not in ARMS
+
+    @property
+    def differs(self) -> Arm:
+        return find(self.arm)
 
 
 @lru_cache(maxsize=16)  # arms of one seed ask one after the other
@@ -63,15 +75,30 @@ class Training:
     """An arm of one seed, and how far it is."""
 
     def __init__(
-        self, task: Task, plan: Plan, data: Data, folder: Path, parent: dict[str, Tensor] | None = None
+        self,
+        task: Task,
+        plan: Plan,
+        data: Data,
+        folder: Path,
+        parent: dict[str, Tensor] | None = None,
+        teacher: dict[str, Tensor] | None = None,
     ) -> None:
-        """``data`` is on the device on which it is trained. A checkpoint in ``folder`` is gone on with."""
+        """``data`` is on the device on which it is trained. A checkpoint in ``folder`` is gone on with.
+
+        ``parent``, ``teacher``: their weights, where the arm starts or learns from one.
+        """
         self.task, self.data, self.folder = task, data, folder
-        self.plan = replace(plan, epochs=plan.parent_epochs, start="scratch") if task.arm == PARENT else plan
+        self.plan = replace(plan, epochs=plan.parent_epochs, start="scratch") if task.begins_pair else plan
         self.device = device = data.train.pixels.device
         self.precision = choose_precision(device)[0] if plan.precision == "auto" else plan.precision
         self.model = build(task.arm, self.plan, data.classes, task.seed, parent)
         self.model.to(device, DTYPES.get(self.precision, torch.float32)).train()
+        self.teacher: nn.Module | None = None
+        if task.differs.learns_from_teacher:
+            assert teacher is not None
+            self.teacher = build(TEACHER, self.plan, data.classes, task.seed)
+            self.teacher.load_state_dict(teacher)
+            self.teacher.to(device, DTYPES.get(self.precision, torch.float32)).eval()
         self.normalize = Normalize(device, next(self.model.parameters()).dtype)
         groups = list(parameter_groups(self.model, self.plan))
         for group in groups:
@@ -94,6 +121,7 @@ class Training:
         self.at = torch.zeros(1, dtype=torch.int64, device=device)
         self.loss = torch.zeros((), device=device)
         self._attach_temperature()
+        self._attach_gates()
         if self.checkpoint.is_file():
             self._load(torch.load(self.checkpoint, map_location=device, weights_only=True))
 
@@ -117,10 +145,19 @@ class Training:
         for branch in branches(self.model):
             branch.register_forward_hook(hook)
 
+    def _attach_gates(self) -> None:
+        """In training, the attention that the arm is trained with, where it is not the picture's own."""
+        gates = self.task.differs.gates
+        if gates == "own":
+            return
+        change = _next_picture if gates == "shuffled" else _mean_of_batch
+        for branch in branches(self.model):
+            branch.register_forward_hook(lambda branch, inputs, own: change(own) if branch.training else own)
+
     def begin_epoch(self) -> None:
         """Draw the order, the crops and the mirrored pictures of the next epoch, the same in all arms of a seed."""
         epoch, steps, batch = len(self.losses), self.per_epoch, self.plan.batch
-        seed, which = self.task.seed, int(self.task.arm == PARENT)
+        seed, which = self.task.seed, int(self.task.begins_pair)
         drawn = draw(seed, which, epoch, len(self.data.train), steps, batch, self.plan.padding)
         for place, values in zip((self.order, self.moves, self.mirrored), drawn, strict=True):
             self._put(place, values)
@@ -159,8 +196,13 @@ class Training:
         x = self.normalize(crop(self.data.train.pixels, chosen, moves, mirrored))
         with autocast(self.device, self.precision):
             logits = self.model(x)
+        logits = logits.float() if logits.dtype == torch.bfloat16 else logits
         labels = self.data.train.labels.index_select(0, chosen)
-        loss = F.cross_entropy(logits.float() if logits.dtype == torch.bfloat16 else logits, labels)
+        loss = F.cross_entropy(logits, labels)
+        if self.teacher is not None:
+            with torch.no_grad(), autocast(self.device, self.precision):
+                wanted = self.teacher(x).to(logits.dtype)
+            loss = (1 - FROM_TEACHER) * loss + FROM_TEACHER * distillation_loss(logits, wanted)
         loss.backward()
         self.optimiser.step()
         self.loss += loss.detach()
@@ -274,6 +316,12 @@ def seconds_per_step(together: Sequence[Training], steps: int = 20) -> float:
     return taken
 
 
+def distillation_loss(logits: Tensor, wanted: Tensor) -> Tensor:
+    """The divergence of softened shares (N, C) from the teacher's, times T², which keeps the size of its gradient."""
+    shares = [F.log_softmax(each / SOFTENED, 1) for each in (logits, wanted)]
+    return SOFTENED**2 * F.kl_div(*shares, reduction="batchmean", log_target=True)
+
+
 # --- looking ----------------------------------------------------------------------------------------------------------
 
 
@@ -289,15 +337,17 @@ def right(training: Training, split: Split) -> Tensor:
     return torch.cat(found).cpu()
 
 
-def right_with_gates(training: Training, split: Split, gates: str, pictures: int = 5000) -> Tensor:
-    """As :func:`right`, with attention that knows nothing of the picture.
+def right_with_gates(training: Training, split: Split, gates: Gates, pictures: int = 5000) -> Tensor:
+    """As :func:`right`, with the picture's own attention, or with one that knows nothing of the picture.
 
     ``gates``: "frozen": in each layer the mean over ``pictures`` of train; "shuffled": in all layers that of one other picture.
     """
+    if gates == "own":
+        return right(training, split)
     change = (
         _frozen(training, pictures)
         if gates == "frozen"
-        else {branch: _next_picture for branch in branches(training.model)}
+        else {branch: lambda branch, inputs, own: _next_picture(own) for branch in branches(training.model)}
     )
     if gates == "shuffled":  # neighbours may be of one class
         order = torch.from_numpy(stream(training.task.seed, Purpose.SETTINGS).permutation(len(split))).to(
@@ -313,8 +363,14 @@ def right_with_gates(training: Training, split: Split, gates: str, pictures: int
     return found
 
 
-def _next_picture(branch: nn.Module, inputs: Any, logits: Heads[Tensor]) -> Heads[Tensor]:
+def _next_picture(logits: Heads[Tensor]) -> Heads[Tensor]:
     return Heads(*(None if head is None else head.roll(1, 0) for head in logits))
+
+
+def _mean_of_batch(logits: Heads[Tensor]) -> Heads[Tensor]:
+    """Logits of the mean attention of the batch, for all of its pictures."""
+    means = Heads(*(None if one is None else one.mean(0, keepdim=True) for one in _attention(logits)))
+    return _expand(_logits(means), logits)
 
 
 def _frozen(training: Training, pictures: int) -> dict[nn.Module, Any]:
@@ -324,25 +380,42 @@ def _frozen(training: Training, pictures: int) -> dict[nn.Module, Any]:
     sums: dict[nn.Module, list[Tensor | None]] = {}
 
     def note(branch: nn.Module, inputs: Any, logits: Heads[Tensor]) -> None:
-        made = [None if head is None else head.to(torch.promote_types(head.dtype, torch.float32)) for head in logits]
-        gates = [None if head is None else torch.sigmoid(head).sum(0) for head in made[:3]]
-        gates.append(None if made[3] is None else made[3].softmax(1).sum(0))
+        found = [None if one is None else one.sum(0) for one in _attention(logits)]
         before = sums.get(branch, [0.0] * 4)
-        sums[branch] = [None if new is None else old + new for old, new in zip(before, gates, strict=True)]
+        sums[branch] = [None if new is None else old + new for old, new in zip(before, found, strict=True)]
 
     with ExitStack() as inside:
         for branch in branches(training.model):
             inside.callback(branch.register_forward_hook(note).remove)
         right(training, Split(train.pixels[places], train.labels[places]))
 
-    def fixed(means: list[Tensor | None]) -> Any:
-        logits = [None if mean is None else (mean / len(places)) for mean in means]
-        logits[:3] = [None if mean is None else torch.logit(mean.double()).to(mean.dtype) for mean in logits[:3]]
-        logits[3] = None if logits[3] is None else logits[3].log()
+    def fixed(means: Heads[Tensor]) -> Any:
+        return lambda branch, inputs, own: _expand(_logits(means), own)
 
-        def hook(branch: nn.Module, inputs: Any, own: Heads[Tensor]) -> Heads[Tensor]:
-            return Heads(*(None if one is None else one.expand_as(o) for one, o in zip(logits, own, strict=True)))
+    return {
+        branch: fixed(Heads(*(None if one is None else one / len(places) for one in some)))
+        for branch, some in sums.items()
+    }
 
-        return hook
 
-    return {branch: fixed(means) for branch, means in sums.items()}
+def _attention(logits: Heads[Tensor]) -> Heads[Tensor]:
+    """Gates and shares, in float32 at least."""
+    *gates, kernel = (None if one is None else one.to(torch.promote_types(one.dtype, torch.float32)) for one in logits)
+    return Heads(
+        *(None if one is None else torch.sigmoid(one) for one in gates), None if kernel is None else kernel.softmax(1)
+    )
+
+
+def _logits(attention: Heads[Tensor]) -> Heads[Tensor]:
+    """What :func:`_attention` makes such gates and shares of."""
+    *gates, kernel = (None if one is None else one.double() for one in attention)
+    return Heads(
+        *(None if one is None else torch.logit(one) for one in gates), None if kernel is None else kernel.log()
+    )
+
+
+def _expand(logits: Heads[Tensor], own: Heads[Tensor]) -> Heads[Tensor]:
+    """One picture's logits for all of a batch, as its own are."""
+    return Heads(
+        *(None if one is None else one.to(like.dtype).expand_as(like) for one, like in zip(logits, own, strict=True))
+    )

@@ -9,7 +9,7 @@ from odconv.drawings.by_hand import by_hand_data
 from odconv.drawings.cases import cases_data
 from odconv.drawings.colours import COLOURS
 from odconv.drawings.curves import Sweep, curves_data, shrinking_data
-from odconv.drawings.describe import Spread, describe_settings, describe_spread, temperatures_text
+from odconv.drawings.describe import Spread, describe_settings, describe_spread, join_sentences, temperatures_text
 from odconv.drawings.differences import scale_end_of
 from odconv.drawings.edits import brush_data, describe_edit, edit_data
 from odconv.drawings.forging import forging_data
@@ -23,12 +23,15 @@ from odconv.drawings.plugged import layers_data, totals_data
 from odconv.drawings.prediction import prediction_data
 from odconv.drawings.response import knob_text, response_data
 from odconv.drawings.results import (
+    control_rows,
+    describe_controls,
     describe_gates,
     describe_limits,
     describe_pairs,
     describe_published,
     describe_start,
     kind_text,
+    rows_of,
 )
 from odconv.drawings.side_by_side import side_by_side_data
 from odconv.drawings.sides import (
@@ -54,10 +57,12 @@ __all__ = [
     "by_hand_data",
     "cases_data",
     "clean_name",
+    "control_rows",
     "count_text",
     "curves_data",
     "describe_agreement",
     "describe_comparison",
+    "describe_controls",
     "describe_edit",
     "describe_gates",
     "describe_limits",
@@ -73,6 +78,7 @@ __all__ = [
     "forging_data",
     "glance_data",
     "heads_data",
+    "join_sentences",
     "kernel_data",
     "kernel_use_data",
     "kind_text",
@@ -83,6 +89,7 @@ __all__ = [
     "output_data",
     "prediction_data",
     "response_data",
+    "rows_of",
     "scale_end_of",
     "script",
     "shrinking_data",

@@ -14,7 +14,7 @@ from odconv.drawings.colours import DIVERGING
 from odconv.drawings.describe import describe_furthest, describe_layer, head_name, join_list, join_sentences, tone_words
 from odconv.drawings.differences import Typical, scale_end_of, subtract_typical
 from odconv.drawings.names import clean_name
-from odconv.drawings.numbers import json_number, json_numbers
+from odconv.drawings.numbers import json_arrays
 from odconv.explain import Explanation, effective_kernels
 from odconv.words import say, texts
 
@@ -49,26 +49,21 @@ def glance_data(
             scale of plus and minus ``span``, see ``scale_end_of``.
     """
     span = None if typical is None else scale_end_of(record, reference, typical)
-    columns, drawn = [], {}
+    drawn, cells = _columns(record, typical, span)
+    ghosts = None if reference is None else _columns(reference, typical, span)[1]
+    columns = []
     for name, layer in record.layers.items():
-        usual = None if typical is None else typical[name]
-        now = drawn[name] = subtract_typical(layer.attention, usual)
         stage, label = places[name]
-        description = describe_layer(language, layer, usual)
-        ghost = None
-        if reference is not None:
-            trained = reference.layers[name].attention
-            ghost = _cells(subtract_typical(trained, usual), span) | {"effective": _effective(trained)}
+        description = describe_layer(language, layer, None if typical is None else typical[name])
         columns.append(
             {
                 "name": name,
                 "stage": clean_name(stage),
                 "label": clean_name(label),
                 "alt": say(language, "glance.layer_alt", layer=clean_name(name), description=description),
-                "effective": _effective(layer.attention),
-                "ghost": ghost,
+                "ghost": None if ghosts is None else ghosts[name],
             }
-            | _cells(now, span)
+            | cells[name]
         )
     return {
         "layers": columns,
@@ -120,19 +115,30 @@ def _most_kernels(record: Explanation) -> int:
     return max((layer.weight_shape[0] for layer in record.layers.values()), default=1)
 
 
-def _effective(attention: Heads[np.ndarray]) -> float | None:
-    kernel = attention.kernel
-    return None if kernel is None else json_number(float(effective_kernels(kernel[0])))
-
-
-def _cells(attention: Heads[np.ndarray], span: float | None) -> dict[str, Any]:
-    spatial, channel, filter, kernel = (None if head is None else head[0] for head in attention)
-    return {
-        "spatial": None if spatial is None else json_numbers(spatial.ravel()),
-        "channel": None if channel is None else _strip(channel, span),
-        "filter": None if filter is None else _strip(filter, span),
-        "kernel": None if kernel is None else json_numbers(kernel),
-    }
+def _columns(
+    record: Explanation, typical: Mapping[str, Typical] | None, span: float | None
+) -> tuple[dict[str, Heads[np.ndarray]], dict[str, dict[str, Any]]]:
+    """Name of every layer -> what is drawn of it, attention or differences; and -> its cells."""
+    drawn: dict[str, Heads[np.ndarray]] = {}
+    small: dict[tuple[str, str], np.ndarray | None] = {}  # a few numbers each, which are made fit for JSON all at once
+    for name, layer in record.layers.items():
+        now = drawn[name] = subtract_typical(layer.attention, None if typical is None else typical[name])
+        small |= {(name, "spatial"): now.spatial, (name, "kernel"): now.kernel}
+        kernel = layer.attention.kernel
+        small[name, "effective"] = None if kernel is None else effective_kernels(kernel)
+    there = {key: values for key, values in small.items() if values is not None}
+    numbers = dict(zip(there, json_arrays(list(there.values())), strict=True))
+    cells = {}
+    for name, now in drawn.items():
+        effective = numbers.get((name, "effective"))
+        cells[name] = {
+            "spatial": numbers.get((name, "spatial")),
+            "channel": None if now.channel is None else _strip(now.channel[0], span),
+            "filter": None if now.filter is None else _strip(now.filter[0], span),
+            "kernel": numbers.get((name, "kernel")),
+            "effective": None if effective is None else effective[0],
+        }
+    return drawn, cells
 
 
 def _pool(channels: int) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 
 _JOINERS = "\u200c\u200d"  # between letters of some scripts, and in emoji
 
 
+@lru_cache(10_000)  # the names of a thousand classes are asked for in every step of a drag
 def clean_name(name: str) -> str:
     """``name`` on one line, without characters that are invisible, turn the direction of writing, or are no text.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from odconv.drawings.describe import join_clauses, join_list
-from odconv.results import Comparison, Line, Pairs, gains
+from odconv.results import CONTROLS, Comparison, Line, Pairs, gains
 from odconv.words import say
 
 
@@ -22,22 +22,51 @@ def describe_published(language: str, lines: Sequence[Line]) -> str:
 
 
 def describe_start(language: str, pairs: Pairs) -> str:
-    """How the networks of the pairs began, and for how long they were trained."""
+    """How the networks of the pairs began."""
     plan = pairs.plan
     return say(language, f"results.start_{plan['start']}", before=plan["parent_epochs"], epochs=plan["epochs"])
 
 
+def rows_of(language: str, runs: Sequence[Pairs]) -> dict[str, Comparison]:
+    """ODConv against its twin -> what its row in a chart is called: by K, and by width where there are several."""
+    key = "results.row" if len(runs) == 1 else "results.row_width"
+    return {
+        say(language, key, kernels=one.kernels, width=run.plan["width"]): one
+        for run in runs
+        for one in run.against_twins()
+    }
+
+
+def control_rows(language: str, pairs: Pairs) -> dict[str, Comparison]:
+    """What the same start gave otherwise -> the row in a chart, ODConv with the most kernels first."""
+    *_, most = pairs.against_twins()
+    return {say(language, "results.row", kernels=most.kernels): most} | {
+        say(language, f"results.control_{one.arm}"): one for one in pairs.against_twins(CONTROLS)
+    }
+
+
 def describe_pairs(language: str, pairs: Pairs) -> str:
     """What ODConv does to the accuracy of its twin, in a sentence."""
-    found = pairs.find("own", "static")
+    found = pairs.against_twins()
     return say(
         language,
         f"results.found_{pairs.plan['start']}",
+        width=pairs.plan["width"],
         effects=join_clauses(language, (_describe_effect(language, one) for one in found)),
         p=join_list(language, _distinct(f"{one.sign_flip_p:.3f}" for one in found)),
-        pairs=len(found[0].top1),
         epochs=pairs.plan["epochs"],
     )
+
+
+def describe_controls(language: str, pairs: Pairs) -> str:
+    """What the same start gave without ODConv, with less of it, and with a teacher."""
+    found = {one.arm: one for one in pairs.against_twins(CONTROLS)}
+    numbers = {
+        f"{arm}_{name}": f"{getattr(one, name):{'+' if one.verdict == 'open' else ''}.2f}"
+        for arm, one in found.items()
+        for name in ("difference", "low", "high")
+    }
+    return say(language, "results.found_controls", **numbers)
 
 
 def _describe_effect(language: str, one: Comparison) -> str:
@@ -61,7 +90,7 @@ def describe_gates(language: str, pairs: Pairs) -> str:
             language,
             (
                 say(language, "results.points", points=f"{-one.difference:.2f}", kernels=one.kernels)
-                for one in pairs.find(gates, "own gates")
+                for one in pairs.against_own(gates)
             ),
         )
         for gates in ("frozen", "shuffled")
@@ -71,7 +100,7 @@ def describe_gates(language: str, pairs: Pairs) -> str:
 
 def describe_limits(language: str, pairs: Pairs) -> str:
     """Under what conditions this was found, and what ODConv costs there."""
-    found = pairs.find("own", "static")
+    found = pairs.against_twins()
     costs = (
         say(
             language,

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 
 from odconv.attention import Settings
-from odconv.card import card_path
+from odconv.card import Card, card_path
 from odconv.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from odconv.training.compute import full_float32
-from odconv.training.data import DataError, Pictures, find_dataset, load_pictures, write_whole
+from odconv.training.data import DataError, Dataset, Pictures, find_dataset, load_pictures, write_whole
 from odconv.training.measure import measure
 
 
@@ -47,6 +47,12 @@ def load_inputs(options: argparse.Namespace) -> tuple[Checkpoint, tuple[str, ...
         CheckpointError: the weights cannot be used, or have no card.
         DataError: the data set cannot be used, or has other classes than the weights.
     """
+    checkpoint, ids, dataset = find_inputs(options)
+    return checkpoint, ids, load_validation(options, checkpoint.card, ids, dataset)
+
+
+def find_inputs(options: argparse.Namespace) -> tuple[Checkpoint, tuple[str, ...], Dataset]:
+    """As ``load_inputs``, with the data set as it lies there, nothing decoded."""
     checkpoint, path = load_checkpoint(options.weights), options.weights.with_suffix(".json")
     if not path.is_file():  # nobody knows how pictures are to be prepared, and what the classes are
         raise CheckpointError("checkpoint.no_card", file=options.weights.name, card=path.name)
@@ -55,10 +61,19 @@ def load_inputs(options: argparse.Namespace) -> tuple[Checkpoint, tuple[str, ...
     ids = dataset.ids if dataset.names == card.classes else read_ids(options.weights)
     if not set(dataset.ids) <= set(ids):
         raise DataError(f"{options.data} has other classes than those in {path.name}.")
+    return checkpoint, ids, dataset
+
+
+def load_validation(options: argparse.Namespace, card: Card, ids: Sequence[str], dataset: Dataset) -> Pictures:
+    """The data set's validation pictures as the network wants them, labelled with its classes, whose identifiers are ``ids``.
+
+    Raises:
+        DataError: a picture cannot be read, or there is no room for what it decodes to.
+    """
     cache = options.cache or options.data / "decoded"
     pictures = load_pictures(dataset, "val", card.image_size, cache, card.resize)
     labels = np.array([ids.index(name) for name in dataset.ids])[pictures.labels]
-    return checkpoint, ids, Pictures(pictures.pixels, labels, card.classes)
+    return Pictures(pictures.pixels, labels, card.classes)
 
 
 def read_ids(weights: Path) -> tuple[str, ...]:

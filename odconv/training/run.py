@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from odconv.architecture import Architecture
 from odconv.attention import Settings
 from odconv.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from odconv.training.compute import choose_precision
@@ -180,9 +181,15 @@ def export(run: Run, val: Pictures) -> None:
 def make_card(run: Run, name: str, measured: Entry) -> Entry:
     """The card of the run's weights, of which ``measured`` is known."""
     recipe, dataset, size = run.recipe, run.dataset, run.recipe.stages[-1][0]
+    text = f"First {run.before}. Then {sentence(recipe)}" if run.before else sentence(recipe)
+    return card_of(name, recipe.architecture(len(dataset.ids)), dataset, size, text, measured)
+
+
+def card_of(name: str, architecture: Architecture, dataset: Dataset, size: int, recipe: str, measured: Entry) -> Entry:
+    """The card of weights that were trained on a data set at ``size`` px, as ``recipe`` tells."""
     return {
         "name": name,
-        **asdict(recipe.architecture(len(dataset.ids))),
+        **asdict(architecture),
         "image_size": size,
         "resize": size,
         "preprocessing": f"RGB, shorter side to {size}, centre crop {size}, /255, minus mean, over std",
@@ -190,7 +197,7 @@ def make_card(run: Run, name: str, measured: Entry) -> Entry:
         "std": list(STD),
         "data": f"{dataset.folder.resolve().name}: {len(dataset.train):,} training pictures of {len(dataset.ids)} classes; "
         f"{len(dataset.val):,} validation pictures measure",
-        "recipe": f"First {run.before}. Then {sentence(recipe)}" if run.before else sentence(recipe),
+        "recipe": recipe,
         "known_weaknesses": "",
         "measured": measured,
         "classes": [{"id": key, "name": name[:200]} for key, name in zip(dataset.ids, dataset.names, strict=True)],

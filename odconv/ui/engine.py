@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Hashable, Mapping
+import sys
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -31,6 +32,7 @@ from odconv.checkpoint import (
 )
 from odconv.cost import LayerCost, cost
 from odconv.explain import Explanation
+from odconv.layer import ODConv2d
 from odconv.normalize import heads_of, most_kernels, normalize
 from odconv.ui.budget import Share
 from odconv.ui.link import OWN
@@ -161,13 +163,23 @@ class Engine:
         return heads_of(self.checkpoint.model)
 
     @cached_property
+    def layers(self) -> tuple[str, ...]:
+        """The names of its ODConv layers; none in a static network."""
+        return tuple(name for name, module in self.checkpoint.model.named_modules() if isinstance(module, ODConv2d))
+
+    @cached_property
     def num_kernels(self) -> int:
         """The largest K of its layers; 1 in a static network."""
         return most_kernels(self.checkpoint.model)
 
     def normalize(self, settings: Settings) -> Settings:
         """The simplest settings that mean the same for this network; ``Settings()`` where that is the network as trained."""
-        return normalize(settings, self.checkpoint.model)
+        return self._normal(settings)
+
+    @cached_property
+    def _normal(self) -> Callable[[Settings], Settings]:
+        # Each question asks for it several times, and it takes as long as a tenth of a pass.
+        return lru_cache(1000)(lambda settings: normalize(settings, self.checkpoint.model))
 
 
 def open_engine(name: str, device: str) -> Engine:
@@ -221,6 +233,9 @@ def _load(path: Path, versions: Versions, device: str) -> Engine:
 @cache
 def set_up_torch() -> None:
     """Settings of the whole process, made once, when the first network opens."""
+    # How long a thread that runs Python keeps the others from it. A pass lets go of Python for each of its hundreds of
+    # operations, and beside pages that are run it waits for so long to get it back: with Python's own 5 ms, for a second.
+    sys.setswitchinterval(0.0005)
     # Half of the cores for the network, the rest for pages: with threads on all of them, a pass of 15 ms waits for the
     # browser or another visitor's page at every layer and takes up to a second.
     # Where several processes share the machine, or a container has a part of it, the usual variable says how many.

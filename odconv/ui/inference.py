@@ -24,7 +24,7 @@ import torch
 from odconv import images, plugging
 from odconv.attention import HEADS, Heads, Settings
 from odconv.backbones import EfficientNetLite
-from odconv.explain import Explanation, LayerRecord, explain, stack
+from odconv.explain import Explanation, explain, stack
 from odconv.findings import shuffle_input
 from odconv.forging_view import ForgingView, LayerForging, forge_layer, view_forging
 from odconv.kernel_view import KernelView, pick_slice, view_kernel
@@ -33,6 +33,7 @@ from odconv.plugging import Conversion, Plan, Timing
 from odconv.response import LayerResponse, draw_sweep, respond
 from odconv.switches import Attentions, Pass
 from odconv.tempering import Reading, take_reading
+from odconv.ui import cluster
 from odconv.ui.engine import BUNDLED, DEVICES, Engine, Identity, load_atlas_for, open_on, set_up_torch
 from odconv.ui.pictures import Picture
 from odconv.ui.turns import Turns
@@ -76,14 +77,16 @@ def ask(engine: Engine, picture: Picture, settings: Settings) -> Answer:
     return _ask(engine, picture, settings, time.monotonic() + PATIENCE)
 
 
-def ask_all(engine: Engine, pictures: Sequence[Picture], settings: Settings) -> Answer:
+def ask_all(engine: Engine, pictures: Sequence[Picture], settings: Settings, layer: str = "") -> Answer:
     """What the network makes of N pictures, at least one; each is cached by itself. Waits no longer than ``ask``.
+
+    ``layer``: one whose kernel will be asked for, see ``ask_kernel``: the same passes answer that, too.
 
     Raises:
         BusyError: others have kept the device for too long.
     """
     deadline = time.monotonic() + PATIENCE
-    answers = [_ask(engine, picture, settings, deadline) for picture in pictures]
+    answers = [_ask(engine, picture, settings, deadline, layer) for picture in pictures]
     note = next((answer.note for answer in answers if answer.note), "")
     return Answer(stack([answer.explanation for answer in answers]), note)
 
@@ -102,26 +105,51 @@ class Answers:
         return None if self.now.settings == Settings() else self.trained
 
 
-def ask_both(engine: Engine, pictures: Sequence[Picture], settings: Settings) -> Answers:
-    """What the network makes of ``pictures`` under ``settings``, and as trained.
+def ask_both(engine: Engine, pictures: Sequence[Picture], settings: Settings, layer: str = "") -> Answers:
+    """What the network makes of ``pictures`` under ``settings``, and as trained. ``layer``: as in ``ask_all``.
 
     Raises:
         BusyError: others have kept the device for too long.
     """
-    now, trained = ask_all(engine, pictures, settings), ask_all(engine, pictures, Settings())
+    now, trained = ask_all(engine, pictures, settings, layer), ask_all(engine, pictures, Settings())
     return Answers(now.explanation, trained.explanation, now.note or trained.note)
 
 
-def _ask(engine: Engine, picture: Picture, settings: Settings, deadline: float) -> Answer:
+def _ask(engine: Engine, picture: Picture, settings: Settings, deadline: float, layer: str = "") -> Answer:
     settings = engine.normalize(settings)
-    explanation, note = _else_on_cpu(
-        engine, lambda there: _explain(there.identity, picture.digest, settings, there, picture, deadline)
+    explanation, note = _else_on_cpu(engine, partial(_explain_there, picture, settings, deadline, layer))
+    return Answer(explanation, note or cluster.note(engine))
+
+
+def _explain_there(picture: Picture, settings: Settings, deadline: float, layer: str, engine: Engine) -> Explanation:
+    """``_explain``, and keep what comes into ``layer`` where a pass was made that shows it."""
+    seen: list[np.ndarray] = []
+    asked = (engine.identity, picture.digest, settings)
+    found = _explain(
+        *asked, engine, picture, deadline, _layer=layer if layer in engine.layers else "", _seen=seen.append
     )
-    return Answer(explanation, note)
+    for features in seen:
+        # Not while ``_explain`` computes: who asks for features first would wait for it, and it for them.
+        _input(*asked, layer, engine, picture, deadline, features)
+    return found
 
 
 Found = TypeVar("Found")
 Asked = ParamSpec("Asked")
+
+_kept_for_all: list[
+    tuple[float, Callable[[], None]]
+] = []  # for how many seconds answers are kept, and what forgets them
+
+
+def forget(longest: float) -> None:
+    """Forget all answers that are kept for all visitors, and for at most ``longest`` seconds.
+
+    Streamlit looks at the clock only when another answer comes: on an idle server they would stay.
+    """
+    for seconds, clear in _kept_for_all:
+        if seconds <= longest:
+            clear()
 
 
 def _keep(seconds: float, **most: Any) -> Callable[[Callable[Asked, Found]], Callable[Asked, Found]]:
@@ -132,6 +160,7 @@ def _keep(seconds: float, **most: Any) -> Callable[[Callable[Asked, Found]], Cal
 
     def decorate(compute: Callable[Asked, Found]) -> Callable[Asked, Found]:
         shared = st.cache_data(ttl=seconds, show_spinner=False, **most)(compute)
+        _kept_for_all.append((seconds, shared.clear))
         signature = inspect.signature(compute)
 
         @wraps(compute)
@@ -174,12 +203,48 @@ def _explain(
     _picture: Picture,
     _deadline: float,
     _known: Explanation | None = None,
+    _layer: str = "",
+    _seen: Callable[[np.ndarray], None] | None = None,
 ) -> Explanation:
-    """``_known``: the answer, where another question's pass has given it."""
+    """``_known``: the answer, where another question's pass has given it.
+
+    ``_seen`` gets what comes into ``_layer`` where this makes a pass.
+    """
+    if _known is not None:
+        return _known
+    elsewhere = cluster.explain(_engine, _picture, settings)
+    if elsewhere is not None:
+        return elsewhere
+    with _wait_for_device(_engine.device, _deadline):
+        if not _layer or _seen is None:
+            return _pass(_engine, _picture, settings)
+        found, features = _explain_with_input(_engine, _picture, settings, _layer)
+    _seen(features)
+    return found
+
+
+# The next three keep a photo's feature maps, so only for a short time.
+@_keep(MINUTE, max_size=VIEWS)
+def _input(
+    identity: Identity,
+    digest: str,
+    settings: Settings,
+    layer: str,
+    _engine: Engine,
+    _picture: Picture,
+    _deadline: float,
+    _known: np.ndarray | None = None,
+) -> np.ndarray:
+    """The feature maps that come into ``layer``, (1, C_in, H, W). ``_known``: as in ``_explain``.
+
+    Whoever looks into a layer asks for the answer, too: one pass gives both.
+    """
     if _known is not None:
         return _known
     with _wait_for_device(_engine.device, _deadline):
-        return _pass(_engine, _picture, settings)
+        found, features = _explain_with_input(_engine, _picture, settings, layer)
+    _explain(identity, digest, settings, _engine, _picture, _deadline, found)
+    return features
 
 
 def _pass(engine: Engine, picture: Picture, settings: Settings, **more: Any) -> Explanation:
@@ -359,11 +424,9 @@ def _view_kernel(
     _deadline: float,
 ) -> KernelView:
     layer, filter, channel = where
-    with _wait_for_device(_engine.device, _deadline):
-        found, record = _explain_with_input(_engine, _picture, settings, layer)
-    _explain(identity, pair[0], settings, _engine, _picture, _deadline, found)
-    assert record.input is not None
-    return view_kernel(_module(_engine, layer), record.input, record.attention, _against, filter, channel)
+    features = _input(identity, pair[0], settings, layer, _engine, _picture, _deadline)
+    attention = _explain(identity, pair[0], settings, _engine, _picture, _deadline).layers[layer].attention
+    return view_kernel(_module(_engine, layer), features, attention, _against, filter, channel)
 
 
 @_keep(MINUTE, max_size=VIEWS)
@@ -378,25 +441,21 @@ def _forge_layer(
 ) -> LayerForging:
     module = _module(_engine, layer)
     here = replace(settings.for_layer(layer.partition("#")[0]), layers=None)
+    features = _input(identity, digest, settings, layer, _engine, _picture, _deadline)
     with _wait_for_device(_engine.device, _deadline):
-        found, record = _explain_with_input(_engine, _picture, settings, layer)
-        assert record.input is not None
-        output = explain(module, torch.from_numpy(record.input), here).logits[0]  # what the layer itself puts out
-    _explain(identity, digest, settings, _engine, _picture, _deadline, found)
-    return forge_layer(module, record.input, output, here)
+        # Copied as in ``_pass``.
+        output = explain(module, torch.from_numpy(features).clone(), here).logits[0]  # what the layer itself puts out
+    return forge_layer(module, features, output, here)
 
 
 def _explain_with_input(
     engine: Engine, picture: Picture, settings: Settings, layer: str
-) -> tuple[Explanation, LayerRecord]:
-    """What the network makes of ``picture``, and the record of one layer with its input. For who holds the device.
-
-    The same pass answers what is asked next: what the network makes of this picture. A second one would halve the frames of
-    a drag. The photo's input is in the record alone.
-    """
+) -> tuple[Explanation, np.ndarray]:
+    """What the network makes of ``picture``, without feature maps, and those that come into one layer. For who holds the device."""
     found = _pass(engine, picture, settings, keep_input_of=layer)
     record = found.layers[layer]
-    return replace(found, layers=found.layers | {layer: replace(record, input=None)}), record
+    assert record.input is not None
+    return replace(found, layers=found.layers | {layer: replace(record, input=None)}), record.input
 
 
 # --- the sweep of a stimulus ------------------------------------------------------------------------------------------
@@ -621,6 +680,11 @@ def _work_on_cpu(deadline: float) -> Iterator[None]:
 # --- the queue --------------------------------------------------------------------------------------------------------------
 
 _queues = {name: Turns() for name in DEVICES}
+
+
+def count_waiting(device: str) -> int:
+    """How many passes wait for the device."""
+    return _queues[device].count_waiting()
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager
 import streamlit as st
 from streamlit.runtime import Runtime
 
-from odconv.ui import reception
+from odconv.ui import inference, reception
 
 log = logging.getLogger(__name__)
 
@@ -49,20 +49,28 @@ async def _sweep_on(runtime: Runtime) -> None:
 
 def sweep(runtime: Runtime) -> int:
     """End the sessions that are overdue and free what they hold. Returns how many there were."""
-    overdue = runtime._session_mgr._session_storage._cache.expire()  # type: ignore[attr-defined]
-    for _, info in overdue:
-        info.session.shutdown()  # frees uploads and media files
-        # The rest goes with the session itself, and that may be part of a cycle that no garbage collection looks at.
-        for holder in (info.session.session_state, info.session._fragment_storage, info.session._browser_queue):
-            holder.clear()
+    ended = _end_overdue(runtime)
     # A session that ended while its page ran may have added a file since, which would stay for good.
     manager, media = runtime._session_mgr, runtime.media_file_mgr
     present = [*manager.list_active_sessions(), *manager._session_storage.list()]  # type: ignore[attr-defined]
     for id in set(media._files_by_session_and_coord) - {info.session.id for info in present}:
         media.clear_session_refs(id)
     media.remove_orphaned_files()  # a download goes in the second round
-    if overdue:
+    if ended:
+        # Kernel views, in which a photo could be recognised; and all the rest once nobody is there who could ask for it again.
+        inference.forget(inference.MINUTE if present else inference.HOUR)
         # A page's variables, pictures and a network among them, are in a cycle with the functions that its file defines.
         # Without a collection, which takes 130 ms with torch loaded, an idle server keeps them for good.
         gc.collect()
+    return ended
+
+
+def _end_overdue(runtime: Runtime) -> int:
+    """End the sessions that are overdue. Nothing here refers to one any more when garbage is collected: it would stay."""
+    overdue = runtime._session_mgr._session_storage._cache.expire()  # type: ignore[attr-defined]
+    for _, info in overdue:
+        info.session.shutdown()  # frees uploads and media files
+        # The rest goes with the session itself, and that may be part of a cycle that no garbage collection looks at.
+        for holder in (info.session.session_state, info.session._fragment_storage, info.session._browser_queue):
+            holder.clear()
     return len(overdue)

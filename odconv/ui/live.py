@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -117,14 +118,14 @@ def receive(sent: object, parse: Parse, key: str) -> None:
     is not answered: the dial sends it once more when it is drawn in this session.
     """
     if not isinstance(sent, dict) or sent.get("session") != connection.session():
-        log.warning("%s: ignored %.100r", key, sent)
+        log.warning("%s: ignored %s", key, reprlib.repr(sent))
         return
     if type(sent.get("seq")) is int and 0 < sent["seq"] <= LARGEST_SEQ:
         st.session_state[f"answered-{key}"] = sent["seq"]
     try:
         turn = parse(sent)
     except ValueError as error:
-        log.warning("%s: ignored %.100r: %s", key, sent, error)
+        log.warning("%s: ignored %s: %s", key, reprlib.repr(sent), error)
         return
     st.session_state["dragging"] = "" if turn.released else key
     view.change(**turn.changes)

@@ -11,6 +11,7 @@ import streamlit as st
 from odconv import drawings, findings
 from odconv.atlas import Atlas
 from odconv.attention import HEADS, Settings
+from odconv.card import is_percent
 from odconv.explain import Explanation
 from odconv.kernel_use import kernel_use
 from odconv.tasks import LIKED, TASKS, Finding
@@ -125,13 +126,13 @@ def _alone(engine: Engine, picture: Picture, trained: Explanation) -> Question |
 def _measured_alone(measured: Mapping[str, object], most: int) -> tuple[float, float, int] | None:
     """Percent right with all kernels and with the strongest alone, and of how many pictures, from a card."""
     by_count, n = measured.get("strongest_n_kernels"), measured.get("n")
-    if not isinstance(by_count, dict) or type(n) is not int:
+    if not isinstance(by_count, dict) or type(n) is not int or not 1 <= n < 10**12:
         return None
     numbers = [
         one.get("top1") if isinstance(one, dict) else None for one in (by_count.get(str(most)), by_count.get("1"))
     ]
     whole, single = numbers
-    if not isinstance(whole, (int, float)) or not isinstance(single, (int, float)):
+    if not is_percent(whole) or not is_percent(single):
         return None
     return float(whole), float(single), n
 

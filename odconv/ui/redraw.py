@@ -2,13 +2,18 @@
 
 A run builds every part of a page and has the browser render all of them, for a few figures that change. So each step of a
 drag is a request of its own; only the release changes the view and runs the page. A request is answered for the session that
-it names, whose name nobody else knows, and changes nothing.
+it names, whose name nobody else knows, and changes nothing. The answer's header ``Odconv-Gap`` says how many milliseconds
+after a request the next one may come, see ``pacing``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gzip
 import logging
+import reprlib
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakValueDictionary
@@ -20,6 +25,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from odconv.ui import connection
+from odconv.ui.pacing import Pacing
 from odconv.words import SayableError
 
 log = logging.getLogger(__name__)
@@ -31,6 +37,7 @@ LARGEST = 2000  # bytes of a request; a dial sends 100
 Redraw = Callable[[object], dict[str, Any]]
 
 _offered: WeakValueDictionary[str, Redraw] = WeakValueDictionary()  # by session, for as long as that keeps it
+_pacing = Pacing()
 _under_way: set[str] = set()  # sessions that are being answered: one request at a time
 
 
@@ -68,16 +75,34 @@ async def answer(request: Request) -> Response:
     if session in _under_way:
         return Response(status_code=429)
     _under_way.add(session)
+    small = "gzip" in request.headers.get("accept-encoding", "")
     try:
-        data = await asyncio.to_thread(lambda: orjson.dumps(redraw(sent)))
+        data = await asyncio.to_thread(_encode, redraw, sent, session, small)
     except SayableError:
         return Response(status_code=503)
     except ValueError as error:
-        log.warning("redraw: ignored %.100r: %s", sent, error)
+        log.warning("redraw: ignored %s: %s", reprlib.repr(sent), error)
         return Response(status_code=400)
     finally:
         _under_way.remove(session)
-    return Response(data, media_type="application/json")
+    headers = {"Odconv-Gap": f"{1000 * _pacing.gap(_count_runs()):.0f}", "Vary": "Accept-Encoding"}
+    return Response(
+        data, media_type="application/json", headers=headers | ({"Content-Encoding": "gzip"} if small else {})
+    )
+
+
+def _encode(redraw: Redraw, sent: object, session: str, small: bool) -> bytes:
+    """The figures as JSON; ``small``: packed here, quickly and beside the server's loop, where Streamlit would take longer."""
+    began = time.thread_time()
+    data = orjson.dumps(redraw(sent))
+    packed = gzip.compress(data, 1) if small else data
+    _pacing.note(session, time.thread_time() - began, time.monotonic())
+    return packed
+
+
+def _count_runs() -> int:
+    """How many pages are being run."""
+    return sum(thread.name.startswith("ScriptRunner") for thread in threading.enumerate())
 
 
 async def _read(request: Request) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from odconv.architecture import Architecture
 from odconv.card import Card, card_beside
 from odconv.checkpoint import CheckpointError, find_checkpoints
 from odconv.cost import cost
-from odconv.results import COSTS, Line, Pairs
+from odconv.results import COSTS, Comparison, Line, Pairs
 from odconv.ui import engine as engines
 from odconv.ui import published, sidebar, text, view
 from odconv.ui.text import language, markdown, say
@@ -36,8 +36,8 @@ def show() -> None:
 
 
 @cache
-def pairs() -> dict[str, Pairs]:
-    """What was measured here, by the start."""
+def pairs() -> dict[tuple[str, int], Pairs]:
+    """What was measured here, by the start and the width."""
     return results.read_pairs(PAIRS)
 
 
@@ -120,22 +120,32 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 # --- measured here ------------------------------------------------------------------------------------------------------
 
 
-def _show_pairs(found: dict[str, Pairs]) -> None:
-    parent, scratch = found["parent"], found["scratch"]
-    count = len(parent.find("own", "static")[0].top1)
-    st.markdown(say("results.pairs", pairs=count, pictures=f"{parent.measured:,}"))
-    for start, one in (("parent", parent), ("scratch", scratch)):
-        st.markdown(f"**{drawings.describe_start(language(), one)}**")
-        sentence = drawings.describe_pairs(language(), one)
-        st.plotly_chart(
-            figures.paired_differences(language(), one.find("own", "static"), text.chart_size()),
-            key=f"results_{start}",
-            alt=sentence,
-            config=CHART,
-        )
-        st.markdown(sentence)
-    st.markdown(drawings.describe_gates(language(), parent))
-    st.caption(drawings.describe_limits(language(), parent))
+def _show_pairs(found: dict[tuple[str, int], Pairs]) -> None:
+    by_start: dict[str, list[Pairs]] = {}
+    for (start, _), one in found.items():
+        by_start.setdefault(start, []).append(one)
+    small = by_start["parent"][0]
+    st.markdown(f"**{say('results.verdict')}**")
+    count = len(small.against_twins()[0].top1)
+    st.markdown(say("results.pairs", pairs=count, pictures=f"{small.measured:,}"))
+    for start, runs in by_start.items():
+        sentences = drawings.join_sentences(language(), (drawings.describe_pairs(language(), one) for one in runs))
+        _show_chart(start, drawings.describe_start(language(), runs[0]), drawings.rows_of(language(), runs), sentences)
+        if start == "parent":
+            title = say("results.controls", width=small.plan["width"])
+            sentences = drawings.describe_controls(language(), small)
+            _show_chart("controls", title, drawings.control_rows(language(), small), sentences)
+    st.markdown(drawings.describe_gates(language(), small))
+    st.caption(drawings.describe_limits(language(), small))
+    st.caption(say("results.still"))
+
+
+def _show_chart(name: str, title: str, rows: Mapping[str, Comparison], sentences: str) -> None:
+    """Draw a chart of pairs between its title and what it says."""
+    st.markdown(f"**{title}**")
+    figure = figures.paired_differences(language(), rows, text.chart_size())
+    st.plotly_chart(figure, key=f"results_{name}", alt=sentences, config=CHART)
+    st.markdown(sentences)
 
 
 def _show_bundled() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,7 +47,9 @@ def redraw(scene: Scene, sent: object) -> dict[str, Any]:
     """
     turn = dials.parse_turn(sent, scene.engine.num_kernels)
     scene = replace(scene, settings=replace(scene.settings, **turn.changes))
-    answers = inference.ask_both(scene.engine, [scene.picture], scene.settings)
+    answers = inference.ask_both(
+        scene.engine, [scene.picture], scene.settings, layer_to_look_into(scene.engine, scene.layer)
+    )
     return {
         "prediction": prediction(scene, answers),
         "glance": glance(scene, answers),
@@ -94,8 +97,16 @@ def in_force(scene: Scene) -> dict[str, Any]:
 
 def shown_layer(record: Explanation, wanted: str) -> str:
     """The name of the layer to show: ``wanted``, or where there is none of that name, what its family shows, or the first."""
-    first = (name for name in (wanted, *(family.shown for family in FAMILIES), *record.layers) if name in record.layers)
-    return next(first)
+    return _first(wanted, list(record.layers))
+
+
+def layer_to_look_into(engine: Engine, wanted: str) -> str:
+    """The layer that ``shown_layer`` will most likely name, where no record is there yet; empty in a static network."""
+    return _first(wanted, engine.layers) if engine.layers else ""
+
+
+def _first(wanted: str, names: Sequence[str]) -> str:
+    return next(name for name in (wanted, *(family.shown for family in FAMILIES), *names) if name in names)
 
 
 def places(engine: Engine, record: Explanation) -> dict[str, Place]:

@@ -9,10 +9,11 @@ from typing import Any
 import streamlit as st
 
 from odconv.architecture import Architecture
+from odconv.card import is_percent
 from odconv.checkpoint import CheckpointError, labels
 from odconv.drawings import clean_name, count_text
+from odconv.ui import cluster, text
 from odconv.ui import engine as engines
-from odconv.ui import text
 from odconv.ui.engine import DEVICES, Engine
 from odconv.ui.link import OWN, View
 from odconv.ui.text import language, say
@@ -52,7 +53,8 @@ def choose_engine(view: View, wanted: str = engines.LESSONS) -> Engine | None:
     except CheckpointError as error:
         st.error(text.refusal(error))
         return None
-    st.caption(say("network.runs_on", device=_device(engine.device)))
+    where = "network.runs_on_cluster" if cluster.asked(engine) else "network.runs_on"
+    st.caption(say(where, device=_device(engine.device)))
     return engine
 
 
@@ -141,7 +143,6 @@ def describe(engine: Engine) -> None:
 def accuracy(measured: Mapping[str, Any]) -> str:
     """How often the network is right, in a sentence. ``measured``: from its card; empty where it lacks sound numbers."""
     n, top1, top5 = (measured.get(name) for name in ("n", "top1", "top5"))
-    shares = all(isinstance(share, (int, float)) and 0 <= share <= 100 for share in (top1, top5))
-    if not (shares and type(n) is int and 1 <= n < 10**12):
+    if not (is_percent(top1) and is_percent(top5) and type(n) is int and 1 <= n < 10**12):
         return ""
     return say("network.accuracy", top1=f"{top1:.1f}", top5=f"{top5:.1f}", n=f"{n:,}")

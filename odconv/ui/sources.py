@@ -14,7 +14,7 @@ from PIL import Image
 
 from odconv import drawings
 from odconv.stimuli import STIMULI, clamp_knob, draw
-from odconv.ui import components, text, uploads
+from odconv.ui import cluster, components, text, uploads
 from odconv.ui.link import MOST_PICTURES, SOURCES, View
 from odconv.ui.pictures import THUMBNAIL, Picture, chosen_samples, sample_picture, samples
 from odconv.ui.text import say
@@ -279,7 +279,7 @@ def _offer_uploads(view: View) -> None:
         st.button(
             say("source.forget"), key="forget", on_click=uploads.forget, args=(view.source,), icon=":material/delete:"
         )
-    st.caption(say("source.lifetime"))
+    st.caption(say("source.lifetime_cluster" if cluster.named() else "source.lifetime"))
 
 
 def _offer_stimuli(view: View) -> None:

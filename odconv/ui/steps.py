@@ -11,6 +11,7 @@ import streamlit as st
 
 from odconv import drawings, start
 from odconv.attention import HEADS, Heads, Settings
+from odconv.card import is_percent
 from odconv.explain import Explanation
 from odconv.kernel_view import pick_slice
 from odconv.layer import ODConv2d
@@ -326,10 +327,16 @@ def _static_cases(engine: Engine, layer: str, pair: Sequence[Picture], slice_sho
 def _accuracies(fixed: Engine, dynamic: Engine) -> tuple[float, float, int] | None:
     """In how many percent of the same number of pictures each is right, from their cards."""
     one, other = (engine.checkpoint.card.measured for engine in (fixed, dynamic))
-    numbers = (one.get("top1"), other.get("top1"), one.get("n"))
-    if one.get("n") != other.get("n") or not all(isinstance(number, (int, float)) for number in numbers):
+    right, also_right, n = one.get("top1"), other.get("top1"), one.get("n")
+    if (
+        type(n) is not int
+        or not 1 <= n < 10**12
+        or n != other.get("n")
+        or not is_percent(right)
+        or not is_percent(also_right)
+    ):
         return None
-    return float(numbers[0]), float(numbers[1]), int(numbers[2])  # type: ignore[arg-type]  # as was checked
+    return float(right), float(also_right), n
 
 
 def _show_summary(record: Explanation, layer: str) -> None:

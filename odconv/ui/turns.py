@@ -36,6 +36,10 @@ class Turns:
             self._waiting.remove(mine)
             return False
 
+    def count_waiting(self) -> int:
+        """How many wait for their turn."""
+        return len(self._waiting)
+
     def release(self) -> None:
         """End the turn: it is at once that of who has waited longest."""
         with self._guard:

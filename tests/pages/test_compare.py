@@ -75,7 +75,7 @@ def test_a_link_restores_side_b(drawn):
     )
     assert whole(app)
     assert drawn["side_b"]["picture"]["title"] == "Grating, 30°"
-    assert drawn["side_b"]["caption"] == "ODConv, 1 kernel; temperature 2 on all heads"
+    assert drawn["side_b"]["caption"] == "ODConv, K = 1; temperature 2 on all heads"
     assert drawn["sides"]["titles"][1] == "B: layer3.0.conv1"
     assert app.selectbox(key="b_model").value == ONE_KERNEL
 
@@ -155,8 +155,8 @@ def test_an_offer_changes_one_thing_on_side_b_and_opens_where_that_makes_most_di
     offers = [button for button in app.button if button.key.startswith("sides_offer_")]
     assert [offer.label.replace("\\", "") for offer in offers] == [
         "the picture",
-        "ODConv, 1 kernel",
-        "Static: ordinary convolutions",
+        "ODConv, K = 1",
+        "Static convolutions",
         "temperature 30",
         "strongest kernel alone",
     ]
@@ -287,10 +287,10 @@ def test_every_network_here_says_what_it_sees_when_the_fold_is_opened(drawn):
     app.run()
     assert not app.exception
     assert [drawn[f"network_{i}"]["picture"]["title"] for i in range(4)] == [
-        "ODConv, 4 kernels, 200 classes",
-        "ODConv, 1 kernel",
-        "Static: ordinary convolutions",
-        "ODConv, 4 kernels, 1,000 classes",
+        "ODConv, K = 4, 200 classes",
+        "ODConv, K = 1",
+        "Static convolutions",
+        "ODConv, K = 4, 1,000 classes",
     ]
     assert all("of 10,000 validation pictures" in drawn[f"network_{i}"]["caption"] for i in range(3))
     assert "**All say espresso\\.**" in [one.value for one in app.main.markdown]

@@ -20,7 +20,7 @@ from odconv.backbones import resnet18
 from odconv.checkpoint import load_checkpoint, save_checkpoint
 from odconv.explain import explain
 from odconv.stimuli import STIMULI, draw
-from odconv.ui import engine, inference, sources, view
+from odconv.ui import asking, engine, inference, sources, view
 from odconv.ui.invitations import INVITATIONS
 from odconv.ui.link import View, change
 from odconv.ui.pictures import FOLDER
@@ -236,7 +236,7 @@ def test_a_static_network_explains_itself_and_opens_its_twin_with_the_same_pictu
     told = " ".join(text.value for text in app.markdown)
     for key in ("static.kernel", "static.nothing"):
         assert say("en", key) in told
-    assert "**ODConv, 4 kernels, 200 classes**" in told
+    assert "**ODConv, K \\= 4, 200 classes**" in told
     app.button(key="open-twin").click().run()
     assert works(app)
     assert app.session_state["view"].model == engine.LESSONS
@@ -262,13 +262,13 @@ def test_a_static_network_with_no_twin_here_is_compared_with_the_first_dynamic_o
 def test_models_are_called_by_what_they_are_and_the_file_is_in_the_details():
     app = opened()
     assert app.selectbox(key="model").options == [
-        "ODConv, 4 kernels, 200 classes",
-        "ODConv, 1 kernel",
-        "Static: ordinary convolutions",
-        "ODConv, 4 kernels, 1,000 classes",
+        "ODConv, K = 4, 200 classes",
+        "ODConv, K = 1",
+        "Static convolutions",
+        "ODConv, K = 4, 1,000 classes",
     ]
     assert f"File: {engine.LESSONS}" in [text.value for text in app.text]
-    assert "静态：普通卷积" in opened(lang="zh").selectbox(key="model").options
+    assert "静态卷积" in opened(lang="zh").selectbox(key="model").options
 
 
 def test_two_networks_of_a_kind_are_told_apart_by_their_files_and_what_is_unknown_by_its_file_alone(
@@ -281,11 +281,11 @@ def test_two_networks_of_a_kind_are_told_apart_by_their_files_and_what_is_unknow
     app = opened()
     assert works(app)
     assert set(app.selectbox(key="model").options) == {
-        "ODConv, 4 kernels, 200 classes",
-        "ODConv, 4 kernels, 1,000 classes",
-        "ODConv, 1 kernel",
-        "Static: ordinary convolutions (another.safetensors)",
-        f"Static: ordinary convolutions ({STATIC})",
+        "ODConv, K = 4, 200 classes",
+        "ODConv, K = 4, 1,000 classes",
+        "ODConv, K = 1",
+        "Static convolutions (another.safetensors)",
+        f"Static convolutions ({STATIC})",
         "authors.pth",
         "broken.safetensors",
     }
@@ -572,6 +572,31 @@ def test_a_busy_server_leaves_the_page_whole_says_one_sentence_and_is_asked_agai
     assert sentences(app) == []
     assert app.session_state["view"].settings.ablate == ("kernel",)
     assert app.session_state["answers-all"][1].now.settings.ablate == ("kernel",)
+
+
+@pytest.mark.parametrize("times", [2, 1000])
+def test_a_page_that_found_the_network_busy_asks_again_by_itself_but_not_for_ever(monkeypatch, times):
+    asked, ask_both = [], inference.ask_both
+
+    def be_busy(*arguments):
+        asked.append(arguments)
+        if len(asked) <= times:
+            raise inference.BusyError("busy.network")
+        return ask_both(*arguments)
+
+    app = opened("more", sample="rocket")
+    monkeypatch.setattr(inference, "ask_both", be_busy)
+    monkeypatch.setattr(asking, "AGAIN", 0)  # a browser has that part of the page run again after some seconds
+    app.button_group(key="ablate").set_value(["kernel"]).run()
+    assert works(app)
+    assert app.button_group(key="ablate").value == ["kernel"]
+    if times == 2:
+        assert sentences(app) == []
+        assert app.session_state["answers-stage"][1].now.settings.ablate == ("kernel",)
+    else:
+        assert len(asked) == asking.TRIES + 2  # once more for the page's last try, and for its foot
+        assert say("en", "busy.by_itself") not in captions(app)
+        assert app.button(key="again-stage").label == say("en", "busy.again")
 
 
 def test_while_others_keep_the_network_a_stimulus_keeps_its_knob_and_the_curve_comes_when_it_is_asked_for_again(

@@ -33,15 +33,19 @@ def test_both_sides_are_whole_and_marked(language):
     assert sentences(app) == []
     assert headings(app) == [say(language, "results.published"), say(language, "results.measured")]
     found = page.pairs()
-    for start in ("parent", "scratch"):
-        assert f"**{drawings.describe_start(language, found[start])}**" in texts(app)
-        assert drawings.describe_pairs(language, found[start]) in texts(app)
-    assert drawings.describe_gates(language, found["parent"]) in texts(app)
+    everything = "\n".join(texts(app))
+    for one in found.values():
+        assert f"**{drawings.describe_start(language, one)}**" in texts(app)
+        assert drawings.describe_pairs(language, one) in everything
+    assert f"**{say(language, 'results.verdict')}**" in texts(app)
+    narrow = found["parent", 16]
+    assert drawings.describe_controls(language, narrow) in texts(app)
+    assert drawings.describe_gates(language, narrow) in texts(app)
     assert any(
         say(language, "results.cost", kernels=4, parameters="3.90", multiply_adds="1.71") in one
         for one in captions(app)
     )
-    assert len(charts(app)) == 3
+    assert len(charts(app)) == 4
 
 
 def test_every_published_row_stands_there_with_its_gain_and_its_source():
@@ -74,7 +78,7 @@ def test_a_link_to_nothing_is_one_sentence():
     app = opened(against="<b>cost")
     assert not app.exception
     assert len(sentences(app)) == 1
-    assert len(charts(app)) == 3
+    assert len(charts(app)) == 4
 
 
 def test_the_bundled_networks_have_the_numbers_of_their_cards():

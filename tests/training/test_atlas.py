@@ -2,20 +2,23 @@
 
 import copy
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 
 from odconv import explain, load_checkpoint
-from odconv.atlas import FLOOR, atlas_beside, distances, fingerprint
+from odconv.atlas import FLOOR, atlas_beside, atlas_path, distances, fingerprint
+from odconv.attention import Heads
 from odconv.backbones import od_mobilenetv2, resnet18
 from odconv.checkpoint import CheckpointError, save_checkpoint
 from odconv.explain import spread
 from odconv.training import atlas as command
+from odconv.training import parts
 from odconv.training.atlas import survey, typical_head
-from odconv.training.data import Pictures, prepare_batch
-from tests.training.conftest import CARD, MEAN, STD, arguments
+from odconv.training.data import DataError, Pictures, prepare_batch
+from tests.training.conftest import CARD, MEAN, STD, arguments, refusal
 
 
 def test_every_number_is_what_loops_over_pictures_classes_and_entries_give(checkpoint, pictures):
@@ -61,6 +64,83 @@ def test_layers_without_a_head_are_there_without_it_and_a_network_without_attent
     assert found.layers["features.1.conv.1"].heads.spatial is None
     with pytest.raises(CheckpointError, match="three animals has no attention"):
         survey(load_checkpoint(tmp_path / "ResNet.safetensors"), pictures, "abc")
+
+
+@pytest.mark.parametrize("sizes", [(1, 29), (10, 10, 10), (7, 1, 1, 21)], ids=str)
+def test_sums_that_are_merged_are_those_over_all_pictures(sizes):
+    random = np.random.default_rng(0)
+    values = random.normal(1000, 1, (30, 3, 3))  # far from 0, where differences of squares would be lost
+    shares, labels = random.dirichlet([1, 1], 30), random.integers(0, 4, 30)
+    ends = np.cumsum((0, *sizes))
+    some = [
+        parts.add_up({"layer": Heads(values[a:b], None, None, shares[a:b])}, labels[a:b], 4) for a, b in pairwise(ends)
+    ]
+    merged = parts.merge_all([parts.unpack_sums(parts.pack_sums(one)) for one in some])
+    assert list(merged.means) == ["layer/spatial", "layer/kernel"]
+    for name, whole in (("layer/spatial", values), ("layer/kernel", shares)):
+        np.testing.assert_allclose(merged.means[name], whole.mean(0), rtol=1e-14)
+        np.testing.assert_allclose(merged.squares[name], ((whole - whole.mean(0)) ** 2).sum(0), rtol=1e-10)
+    for label in range(4):
+        assert merged.counts[label] == (labels == label).sum()
+        np.testing.assert_allclose(merged.kernels["layer/kernel"][label], shares[labels == label].sum(0), rtol=1e-14)
+
+
+def test_parts_of_different_networks_are_not_joined():
+    one, other = (
+        parts.add_up({name: Heads(None, np.ones((2, 3)), None, None)}, np.array([0, 1]), 2) for name in ("a", "b")
+    )
+    with pytest.raises(DataError, match="different networks"):
+        parts.merge(one, other)
+    for damaged in (parts.pack_sums(one)[:-30], b"", parts.pack({"counts": one.counts, "a/channel/mean": one.counts})):
+        with pytest.raises(DataError, match="damaged"):
+            parts.unpack_sums(damaged)
+
+
+@pytest.mark.parametrize("shards", [2, 5, 12])
+def test_an_atlas_in_shards_is_that_of_all_pictures_at_once(checkpoint, pictures, shards):
+    checkpoint = replace(checkpoint, model=copy.deepcopy(checkpoint.model).double())
+    whole, sharded = (survey(checkpoint, pictures, "abc", count) for count in (1, shards))
+    np.testing.assert_array_equal(sharded.counts, whole.counts)
+    for name, layer in whole.layers.items():
+        for ours, theirs in zip(sharded.layers[name].heads, layer.heads, strict=True):
+            assert (ours is None) == (theirs is None)
+            if theirs is not None:
+                np.testing.assert_allclose(ours.mean, theirs.mean, atol=2**-22)
+                np.testing.assert_allclose(ours.deviation, theirs.deviation, atol=2**-22)
+                rounding = 4 * np.finfo(np.float32).eps / FLOOR  # of a difference, in deviations
+                np.testing.assert_allclose(ours.distances, theirs.distances, rtol=1e-5, atol=rounding)
+        np.testing.assert_allclose(sharded.layers[name].kernel_by_class, layer.kernel_by_class, atol=2**-11)
+
+
+@pytest.mark.parametrize("count", [1, 9_999, 10_000, 10_001, 25_000])
+def test_every_picture_is_in_one_shard_and_no_shard_is_too_large(count):
+    found = command.bounds(count, None)
+    assert [i for start, end in found for i in range(start, end)] == list(range(count))
+    assert max(end - start for start, end in found) <= 10_000
+    for wrong in (0, count + 1):
+        with pytest.raises(DataError, match=f"{count} pictures cannot be divided into {wrong} shards"):
+            command.bounds(count, wrong)
+
+
+def test_shards_looked_at_by_several_machines_make_the_same_file_bit_for_bit(own_weights, animals, tmp_path, capsys):
+    common = {"weights": own_weights, "data": animals, "cache": tmp_path / "cache", "device": "cpu"}
+    command.main(arguments(**common, shards=3))
+    alone = atlas_path(own_weights).read_bytes()
+    atlas_path(own_weights).unlink()
+    apart = common | {"parts": tmp_path / "parts"}
+    for shard in (3, 1):
+        command.main(arguments(**apart, shard=f"{shard}/3"))
+    assert "those of 2/3" in capsys.readouterr().out
+    assert "There are no sums of 2/3" in refusal(command, arguments(**apart, merge=3))
+    command.main(arguments(**apart, shard="2/3"))
+    assert "Still to come: 1/3, 3/3." in capsys.readouterr().out
+    assert "There are no distances of 1/3, 3/3" in refusal(command, arguments(**apart, merge=3))
+    for shard in (1, 3):
+        command.main(arguments(**apart, shard=f"{shard}/3"))
+    assert "--merge 3 makes the atlas" in capsys.readouterr().out
+    assert "There are no sums of 1/2, 2/2" in refusal(command, arguments(**apart, merge=2))  # of another division
+    command.main(arguments(**apart, merge=3))
+    assert atlas_path(own_weights).read_bytes() == alone
 
 
 def test_the_command_writes_beside_the_weights(own_weights, animals, capsys):

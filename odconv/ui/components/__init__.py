@@ -8,6 +8,7 @@ A value that comes back from a browser is untrusted: callers check it.
 from __future__ import annotations
 
 import logging
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
@@ -450,4 +451,4 @@ def _pass_text(key: str, name: str, use: Callable[[str], None]) -> None:
     if isinstance(sent, str):
         use(sent)
     else:
-        log.warning("%s: ignored %.100r", key, sent)
+        log.warning("%s: ignored %s", key, reprlib.repr(sent))

@@ -20,6 +20,7 @@ const askRedraw = async ({ data, pace }, message) => {
   const reply = await fetch(data.redraw, options).catch(() => null);
   const figures = reply?.ok ? await reply.json().catch(() => null) : null;
   if (!figures) return missRedraw(pace, message.seq, NOT_YET.includes(reply?.status) ? AGAIN : PATIENCE);
+  pace.gap = Number(reply.headers.get("Odconv-Gap")) || LEAST_GAP;
   if (!hearRedraw(pace, message.seq)) return;
   follow(pace); // before the figures are redrawn: meanwhile the server computes the next ones
   for (const [key, figure] of Object.entries(figures)) redrawFigure(key, figure);

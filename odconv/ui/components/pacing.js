@@ -1,11 +1,11 @@
 // What a control sends while it is dragged. It sends only what it changed. The next change is sent when the last one has been
 // answered, so a slow machine gets fewer updates and never a queue; the release is always sent.
 
-const LEAST_GAP = 50; // ms between two changes while dragging
+const LEAST_GAP = 50; // ms between two changes while dragging, where the server does not ask for more
 const PATIENCE = 1500; // ms after which an unanswered change is called not computed yet, and the next one no longer waits
 
 // unsent: { changes, released } or null; sent: the same with its seq, and since when nothing was answered
-const newPace = () => ({ unsent: null, sent: null, seq: 0, redrawn: 0, lastAt: -Infinity });
+const newPace = () => ({ unsent: null, sent: null, seq: 0, redrawn: 0, lastAt: -Infinity, gap: LEAST_GAP });
 
 const merged = (older, newer) => ({
   changes: { ...older?.changes, ...newer?.changes },
@@ -58,7 +58,7 @@ const turn = (pace, changes, released) => {
 const follow = (pace) => {
   clearTimeout(pace.timer);
   const now = performance.now();
-  const wait = pace.lastAt + (pace.sent ? PATIENCE : LEAST_GAP) - now;
+  const wait = pace.lastAt + (pace.sent ? PATIENCE : pace.unsent?.released ? LEAST_GAP : pace.gap) - now;
   if (pace.unsent && wait <= 0) {
     const { changes, released } = merged(pace.sent, pace.unsent);
     pace.seq += 1;
