@@ -23,6 +23,9 @@ os.environ["ODCONV_MODEL"] = engine.LESSONS
 torch.set_num_threads(1)
 HAS_GPU = torch.cuda.is_available()
 
+# Reading a hundred test files makes a million objects and no garbage.
+gc.disable()
+
 
 def pytest_xdist_auto_num_workers(config):
     """Two processes for the whole suite; for the files that somebody names, none but this one, which is ready sooner."""
@@ -33,6 +36,7 @@ def pytest_collection_finish(session):
     """A million objects of torch, Streamlit and the tests themselves, which stay: no later search for garbage looks at them."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -1,10 +1,14 @@
 import re
 import subprocess
 import sys
+import time
 import urllib.request
+from collections import deque
 
 import pytest
+from google.protobuf import text_format
 from playwright.sync_api import expect
+from streamlit.proto.BackMsg_pb2 import BackMsg
 
 from tests.browser.explore import open_page
 from tests.browser.server import Server, chromium
@@ -27,13 +31,14 @@ GO_TO = """(link) => new Promise((done, fail) => {
   };
   look();
 })"""
+SENT = deque(maxlen=12)  # (time, message) of pages to the server, the last ones
 KEPT = 2  # seconds for which the server remembers a browser that is gone
 VIEWPORT = {"width": 1360, "height": 900}
 
 
 @pytest.fixture(scope="session")
 def browser_type_launch_args(browser_type_launch_args):
-    options = chromium()
+    options = chromium("chromium-headless-shell", "chromium")  # the first draws no window of a browser around the page
     if "executable_path" not in options:
         subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=True)
     return browser_type_launch_args | options
@@ -57,6 +62,20 @@ def profile(browser_type, browser_type_launch_args, tmp_path_factory):
         yield context
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Say with a failure what its pages sent: it tells a choice that never reached the server from one that it undid."""
+    report = yield
+    if report.failed and call.when == "call":
+        report.sections.append(("sent by pages", "\n".join(_describe(*sent, call.start) for sent in SENT)))
+    return report
+
+
+def _describe(sent_at, frame, start):
+    message = text_format.MessageToString(BackMsg.FromString(frame), as_one_line=True)
+    return f"{sent_at - start:+.2f} s {message[:4000]}"
+
+
 class Problems(list):
     """Console errors of pages that are watched, and requests of theirs that leave the machine."""
 
@@ -64,6 +83,7 @@ class Problems(list):
         page.on("console", self.hear)
         page.on("pageerror", lambda error: self.append(f"uncaught: {error}"))
         page.on("request", self.check)
+        page.on("websocket", lambda socket: socket.on("framesent", lambda frame: SENT.append((time.time(), frame))))
         return page
 
     def hear(self, message):

@@ -15,11 +15,12 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 
 
-def chromium() -> dict[str, Any]:
-    """Launch options: the system's Chromium where there is one, else Playwright's own."""
-    system = Path("/usr/bin/chromium")
+def chromium(*programs: str) -> dict[str, Any]:
+    """Launch options: the first of the system's ``programs`` that there is, else Playwright's own Chromium."""
     options: dict[str, Any] = {"args": ["--no-sandbox", "--disable-background-networking"]}
-    return options | ({"executable_path": str(system)} if system.exists() else {})
+    found = (path for name in programs or ("chromium",) if (path := Path("/usr/bin", name)).exists())
+    path = next(found, None)
+    return options | ({"executable_path": str(path)} if path else {})
 
 
 class Server:
