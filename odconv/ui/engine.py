@@ -178,8 +178,10 @@ class Engine:
 
     @cached_property
     def _normal(self) -> Callable[[Settings], Settings]:
-        # Each question asks for it several times, and it takes as long as a tenth of a pass.
-        return lru_cache(1000)(lambda settings: normalize(settings, self.checkpoint.model))
+        # Each question asks for it several times, and it takes as long as a tenth of a pass. Not by way of ``self``: a cycle would
+        # keep a visitor's own network in memory until garbage is collected.
+        model = self.checkpoint.model
+        return lru_cache(1000)(lambda settings: normalize(settings, model))
 
 
 def open_engine(name: str, device: str) -> Engine:

@@ -8,7 +8,7 @@ from odconv.ui import published
 from odconv.words import say
 from tests.browser.explore import query
 
-CHARTS = ("results_chart", "results_parent", "results_scratch")
+CHARTS = {"results_chart": 0, "results_parent": 4, "results_controls": 6, "results_scratch": 2}  # rows of pairs
 
 
 def test_charts_follow_the_switch_and_fit_a_phone_and_paper(visit):
@@ -16,13 +16,13 @@ def test_charts_follow_the_switch_and_fit_a_phone_and_paper(visit):
     chart = page.locator(".st-key-results_chart")
     expect(chart).to_contain_text(say("en", "results.axis_parameters"))
     expect(chart.locator(".scatterlayer .point")).to_have_count(len(published.imagenet()))
-    for key in CHARTS[1:]:  # two rows of six pairs, and their means
-        expect(page.locator(f".st-key-{key} .scatterlayer .point")).to_have_count(2 * 6 + 2)
+    for key, rows in list(CHARTS.items())[1:]:  # of six pairs each, and their means
+        expect(page.locator(f".st-key-{key} .scatterlayer .point")).to_have_count(rows * 6 + rows)
     page.get_by_text(say("en", "results.against_multiply_adds"), exact=True).click()
     page.wait_for_url(re.compile("against=multiply_adds"))
     assert query(page) == {"against": "multiply_adds"}
     expect(chart).to_contain_text(say("en", "results.axis_multiply_adds"))
-    left, right = (page.locator(f".st-key-{key}").bounding_box() for key in CHARTS[:2])
+    left, right = (page.locator(f".st-key-{key}").bounding_box() for key in list(CHARTS)[:2])
     assert left["x"] + left["width"] <= right["x"]  # beside each other, and apart
 
     page.set_viewport_size({"width": 390, "height": 844})
