@@ -137,9 +137,8 @@ def _explain_there(picture: Picture, settings: Settings, deadline: float, layer:
 Found = TypeVar("Found")
 Asked = ParamSpec("Asked")
 
-_kept_for_all: list[
-    tuple[float, Callable[[], None]]
-] = []  # for how many seconds answers are kept, and what forgets them
+# For how many seconds answers are kept, and what forgets them.
+_kept_for_all: list[tuple[float, Callable[[], None]]] = []
 
 
 def forget(longest: float) -> None:
