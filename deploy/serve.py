@@ -33,7 +33,7 @@ FIRST_PAGE = "/_stcore/script-health-check"
 HERE = ["localhost", "127.0.0.1", "::1"]
 LOOK = 0.2  # seconds between two looks at the processes
 OPENING = 180.0  # seconds that a process may take until its first page has run
-STOPPING = 10.0  # seconds that a process may take to end
+STOPPING = 10.0  # seconds that a process may take to end, and HAProxy to begin
 SHORT = 10.0  # a process that ended sooner is started again after as many seconds
 
 Command = Callable[[int], list[str]]  # a port -> what serves the app there
@@ -172,6 +172,13 @@ class Proxy:
         command = [find_haproxy(), "-db", "-f", str(self._config)]
         self._running = subprocess.Popen(command, env=environment, start_new_session=True)
 
+    def answers(self) -> bool:
+        """Whether it takes visitors: it listens to them before it answers here."""
+        try:
+            return bool(self._ask("show info"))
+        except OSError:
+            return False
+
     def tend(self) -> None:
         if self._running is not None and self._running.poll() is not None:
             raise RuntimeError(f"HAProxy ended with code {self._running.returncode}")
@@ -221,10 +228,11 @@ class Fleet:
             for process in self.processes:
                 process.start()
             for process in self.processes:
-                if not self._wait(process.has_run_a_page, OPENING):
-                    raise RuntimeError(f"{process.name}: its first page did not run within {OPENING:g} s")
+                self._open(f"the first page of {process.name}", process.has_run_a_page, OPENING)
             self.proxy.start()
-            log.info("%d processes serve", len(self.processes))
+            self._open("HAProxy", self.proxy.answers, STOPPING)
+            if not self._ending:
+                log.info("%d processes serve", len(self.processes))
             while not self._ending:
                 self._wait(lambda: self._renewing, 60.0)
                 if self._renewing:
@@ -234,6 +242,10 @@ class Fleet:
             self.proxy.stop()
             for process in self.processes:
                 process.stop()
+
+    def _open(self, what: str, until: Callable[[], bool], seconds: float) -> None:
+        if not self._wait(until, seconds) and not self._ending:
+            raise RuntimeError(f"{what} did not come within {seconds:g} s")
 
     def _renew(self) -> None:
         """Start all processes anew, one after the other, while the others serve."""

@@ -38,6 +38,7 @@ from pathlib import Path
 from deploy import serve
 logging.basicConfig(level=logging.INFO)
 serve.SHORT = 0
+serve.find_haproxy = lambda: {slow!r}
 command = lambda port: [sys.executable, "-S", "-c", {small!r}, str(port)]
 processes = [serve.Process(serve.server_name(i), command, {{}}) for i in range(3)]
 config = serve.proxy_config("127.0.0.1:{port}", [process.port for process in processes], None, False)
@@ -65,16 +66,21 @@ class Visitor:
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
-    """Three small processes behind HAProxy, as deploy/serve.py runs them: its own process, and the port."""
+    """Three small processes behind an HAProxy that is slow to begin, as deploy/serve.py runs them: its own process, and the port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    code = RUN.format(small=SMALL, port=port, folder=str(tmp_path_factory.mktemp("proxy")))
+    folder = tmp_path_factory.mktemp("proxy")
+    slow = folder / "slow"
+    slow.write_text(f'#!/bin/sh\nsleep 1\nexec {serve.find_haproxy()} "$@"\n')
+    slow.chmod(0o700)
+    code = RUN.format(small=SMALL, port=port, folder=str(folder), slow=str(slow))
     log = tmp_path_factory.mktemp("serve") / "log"
     with log.open("w") as output:
         running = subprocess.Popen([sys.executable, "-c", code], cwd=serve.ROOT, stdout=output, stderr=output)
     running.port, running.log = port, log
-    wait_until(lambda: answers(port))
+    wait_until(lambda: "3 processes serve" in log.read_text())
+    running.answered_at_once = answers(port)
     yield running
     running.send_signal(signal.SIGTERM)
     assert running.wait(20) == 0
@@ -98,6 +104,10 @@ def answers(port):
 def everybody(fleet):
     """The numbers of the processes that serve now."""
     return {Visitor(fleet.port).get()[1] for _ in range(12)}
+
+
+def test_who_comes_as_soon_as_it_is_said_that_all_serve_is_served(fleet):
+    assert fleet.answered_at_once
 
 
 def test_visitors_of_one_address_are_spread_and_each_stays_with_a_process(fleet):
