@@ -27,6 +27,7 @@ LIMIT = 60.0  # seconds after which an action is taken for lost
 # As in odconv/ui/components/pacing.js and dials.js, in seconds.
 LEAST_GAP, PATIENCE, AGAIN = 0.05, 1.5, 0.2
 NOT_YET = (404, 429, 503)
+TO_ITS_END = (ForwardMsg.FINISHED_SUCCESSFULLY, ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY)  # of a run
 FIGURES = ("prediction", "glance", "layer")  # of Explore, that follow a dial
 
 Notice = Callable[[str, Any], None]  # key of a figure, its data
@@ -232,7 +233,7 @@ class Visitor:
                 message.ParseFromString(await self.socket.recv())  # type: ignore[arg-type]
                 self._take(message)
                 if message.WhichOneof("type") == wanted and (
-                    wanted != "script_finished" or message.script_finished == ForwardMsg.FINISHED_SUCCESSFULLY
+                    wanted != "script_finished" or message.script_finished in TO_ITS_END
                 ):
                     return message
 
