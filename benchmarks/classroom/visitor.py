@@ -22,6 +22,8 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.asyncio.client import ClientConnection, connect
 
+from benchmarks.classroom.messages import Messages
+
 MOST_BUSY = 10  # times that a page says so, one after another
 LIMIT = 60.0  # seconds after which an action is taken for lost
 # As in odconv/ui/components/pacing.js and dials.js, in seconds.
@@ -51,12 +53,13 @@ class Visitor:
         self.address = urlsplit(url)
         self.http: http.client.HTTPConnection | None = None
         self.socket: ClientConnection | None = None
-        self.cookies: dict[str, str] = {}
+        self.cookies: dict[str, str] = {}  # which also keep this visitor at one of several processes
         self.session = self.page = self.query = ""
         self.elements: dict[str, Any] = {}  # key of a widget -> its message
         self.data: dict[str, Any] = {}  # key of a component -> what it was drawn from last
         self.fragments: dict[str, str] = {}  # key of a widget -> the part of the page that it runs
         self.states: dict[str, Callable[[Any], None]] = {}  # id of a widget -> what sets its state in a message
+        self.messages = Messages()
         self.seq, self.gap = 0, LEAST_GAP
         self.busy = 0  # how often the page said that it asks again by itself
 
@@ -78,6 +81,8 @@ class Visitor:
             compression=None,
             max_size=None,
         )
+        assert self.socket.response
+        self._keep_cookies(self.socket.response.headers.get_all("Set-Cookie"))
         await self._rerun()
 
     async def close(self) -> None:
@@ -125,7 +130,6 @@ class Visitor:
         headers = {
             "Content-Type": "multipart/form-data; boundary=odconv",
             "X-Xsrftoken": self.cookies.get("_streamlit_xsrf", ""),
-            "Cookie": self._cookie(),
         }
         status, _ = await self._request("PUT", urls.upload_url, body, headers)
         if status != 204:
@@ -198,6 +202,8 @@ class Visitor:
         message = BackMsg()
         client = message.rerun_script
         client.query_string, client.page_script_hash, client.fragment_id = self.query, self.page, fragment
+        client.cached_message_hashes.extend(self.messages.hashes)
+        self.messages.begin()
         client.context_info.timezone, client.context_info.locale, client.context_info.url = "UTC", "en", self.url
         for id, put in {**self.states, **(once or {})}.items():
             state = client.widget_states.widgets.add()
@@ -231,7 +237,7 @@ class Visitor:
             while True:
                 message = ForwardMsg()
                 message.ParseFromString(await self.socket.recv())  # type: ignore[arg-type]
-                self._take(message)
+                self._take(self.messages.take(message))
                 if message.WhichOneof("type") == wanted and (
                     wanted != "script_finished" or message.script_finished in TO_ITS_END
                 ):
@@ -277,8 +283,9 @@ class Visitor:
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, bytes]:
         """Status and body of an answer, over a connection that is kept."""
+        sent = {"Accept-Encoding": "gzip", **(headers or {}), **({"Cookie": self._cookie()} if self.cookies else {})}
         return await asyncio.get_running_loop().run_in_executor(
-            self.threads, self._request_now, method, path, body, {"Accept-Encoding": "gzip"} | dict(headers or {})
+            self.threads, self._request_now, method, path, body, sent
         )
 
     def _request_now(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
@@ -295,15 +302,17 @@ class Visitor:
             answer = kept.getresponse()
         data = answer.read()
         self.gap = float(answer.getheader("Odconv-Gap", 1e3 * LEAST_GAP)) / 1e3
-        for name, value in answer.getheaders():
-            if name.lower() == "set-cookie":
-                cookie, _, text = value.partition(";")[0].partition("=")
-                self.cookies[cookie] = text
+        self._keep_cookies(answer.headers.get_all("Set-Cookie", []))
         if self.http is None:
             self.http = kept
         else:
             kept.close()
         return answer.status, gzip.decompress(data) if answer.getheader("Content-Encoding") == "gzip" else data
+
+    def _keep_cookies(self, sent: Sequence[str]) -> None:
+        for cookie in sent:
+            name, _, value = cookie.partition(";")[0].partition("=")
+            self.cookies[name] = value
 
     def _cookie(self) -> str:
         return "; ".join(f"{name}={value}" for name, value in self.cookies.items())
