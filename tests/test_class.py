@@ -10,11 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
-from streamlit.runtime.forward_msg_cache import create_reference_msg
 
 from benchmarks.classroom.deployment import serve
-from benchmarks.classroom.messages import Messages
 from benchmarks.classroom.views import Asked, check
 from odconv.checkpoint import load_checkpoint
 from odconv.ui import engine
@@ -46,31 +43,17 @@ async def two_visits(url, measured, actions):
 
 
 @pytest.fixture(scope="module")
-def references():
-    """How many came instead of messages."""
-    return Counter()
-
-
-@pytest.fixture(scope="module")
-def visited(tmp_path_factory, references):
-    """What two visitors were shown, and their photos. The server sends references, which the app's own settings forbid."""
-    measured, take = Measured(), Messages.take
-
-    def count(messages, message):
-        references[message.WhichOneof("type") == "ref_hash"] += 1
-        return take(messages, message)
-
-    folder = tmp_path_factory.mktemp("class")
-    references_on = {"STREAMLIT_GLOBAL_MIN_CACHED_MESSAGE_SIZE": "10000"}
-    with serve(folder, 1, NETWORK.name, **references_on) as server, pytest.MonkeyPatch.context() as patch:
+def visited(tmp_path_factory):
+    """What two visitors were shown, and their photos."""
+    measured = Measured()
+    with serve(tmp_path_factory.mktemp("class"), 1, NETWORK.name) as server, pytest.MonkeyPatch.context() as patch:
         patch.setattr(benchmark, "DRAG", 0.3)
-        patch.setattr(Messages, "take", count)
         photos = finish(two_visits(server.url, measured, ("drag", "layer", "photo", "drag", "picture")))
     benchmark.read_log(server.log, measured.errors)
     return measured, photos
 
 
-def test_visitors_do_all_that_is_measured_and_see_what_a_serial_pass_gives(visited, references):
+def test_visitors_do_all_that_is_measured_and_see_what_a_serial_pass_gives(visited):
     measured, photos = visited
     assert measured.errors == {}
     assert set(measured.waits) == set(ROWS) - {"open"}  # which was not noted here
@@ -80,7 +63,6 @@ def test_visitors_do_all_that_is_measured_and_see_what_a_serial_pass_gives(visit
     assert ("layer", True, True) in seen
     assert len({view.asked.temperature for view in measured.views}) > 3  # steps of drags, too
     assert benchmark.check([measured], photos, NETWORK) == []
-    assert references[True] > 4 * len(measured.waits["release"])
 
 
 def test_visitors_at_two_processes_each_stay_with_their_own_and_all_processes_count(tmp_path):
@@ -109,80 +91,6 @@ def test_a_process_that_ended_is_an_error(tmp_path):
     log.write_text("serve: app1 is process 7 at port 8\nserve: app1 ended with code -9 and is started again\n")
     benchmark.read_log(log, errors)
     assert errors == {"server: serve: app1 ended with code -9 and is started again": 1}
-
-
-# --- messages that a browser has already -------------------------------------------------------------------------------------
-
-
-def figure(name, part=""):
-    """A message that the server calls cacheable; its hash is its ``name``."""
-    message = ForwardMsg(hash=name)
-    message.metadata.cacheable = True
-    message.delta.fragment_id = part
-    message.delta.new_element.text.body = f"of {name}"
-    return message
-
-
-def run(messages, *figures, parts=(), status=ForwardMsg.FINISHED_SUCCESSFULLY, began=True):
-    """The server runs the page after a click, and draws ``figures``. Returns those that the visitor sees."""
-    messages.begin()
-    if began:
-        first = ForwardMsg()
-        first.new_session.config.max_cached_message_age = 2
-        messages.take(first)
-    seen = [messages.take(one) for one in figures]
-    last = ForwardMsg(script_finished=status)
-    last.metadata.run.script_run_id = "a run"
-    last.metadata.run.fragment_ids.extend(parts)
-    messages.take(last)
-    return seen
-
-
-def test_a_reference_stands_for_the_message_at_the_place_where_it_is_now():
-    messages, there = Messages(), figure("a")
-    run(messages, there, ForwardMsg(hash="small"))
-    assert messages.hashes == ["a"]
-    moved = figure("a")
-    moved.metadata.delta_path.extend([0, 3])
-    (seen,) = run(messages, create_reference_msg(moved))
-    assert seen.delta == figure("a").delta
-    assert list(seen.metadata.delta_path) == [0, 3]
-    with pytest.raises(KeyError):
-        run(messages, create_reference_msg(figure("b")))
-
-
-def test_a_message_goes_when_two_runs_have_ended_without_it():
-    messages = Messages()
-    run(messages, figure("a"), figure("b"))
-    run(messages, create_reference_msg(figure("a")))
-    assert messages.hashes == ["a", "b"]
-    run(messages)
-    assert messages.hashes == ["a"]
-    run(messages)
-    assert messages.hashes == []
-
-
-@pytest.mark.parametrize(
-    "quick",
-    [{"status": ForwardMsg.FINISHED_EARLY_FOR_RERUN}, {"began": False}],
-    ids=["ended early", "before the click"],
-)
-def test_runs_that_no_visitor_waited_for_do_not_count(quick):
-    messages = Messages()
-    run(messages, figure("a"))
-    for _ in range(9):
-        run(messages, **quick)
-    assert messages.hashes == ["a"]
-
-
-def test_a_run_of_a_part_of_the_page_lets_go_of_its_messages_alone():
-    messages = Messages()
-    run(messages, figure("page"), figure("part", "p"), figure("other", "o"))
-    for _ in range(9):
-        run(messages, parts=["p"])
-    assert messages.hashes == ["page", "other"]
-    run(messages)
-    assert messages.hashes == []
 
 
 # --- wrong numbers ---------------------------------------------------------------------------------------------------------

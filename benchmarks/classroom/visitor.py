@@ -22,8 +22,6 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.asyncio.client import ClientConnection, connect
 
-from benchmarks.classroom.messages import Messages
-
 MOST_BUSY = 10  # times that a page says so, one after another
 LIMIT = 60.0  # seconds after which an action is taken for lost
 # As in odconv/ui/components/pacing.js and dials.js, in seconds.
@@ -59,7 +57,6 @@ class Visitor:
         self.data: dict[str, Any] = {}  # key of a component -> what it was drawn from last
         self.fragments: dict[str, str] = {}  # key of a widget -> the part of the page that it runs
         self.states: dict[str, Callable[[Any], None]] = {}  # id of a widget -> what sets its state in a message
-        self.messages = Messages()
         self.seq, self.gap = 0, LEAST_GAP
         self.busy = 0  # how often the page said that it asks again by itself
 
@@ -202,8 +199,6 @@ class Visitor:
         message = BackMsg()
         client = message.rerun_script
         client.query_string, client.page_script_hash, client.fragment_id = self.query, self.page, fragment
-        client.cached_message_hashes.extend(self.messages.hashes)
-        self.messages.begin()
         client.context_info.timezone, client.context_info.locale, client.context_info.url = "UTC", "en", self.url
         for id, put in {**self.states, **(once or {})}.items():
             state = client.widget_states.widgets.add()
@@ -237,7 +232,7 @@ class Visitor:
             while True:
                 message = ForwardMsg()
                 message.ParseFromString(await self.socket.recv())  # type: ignore[arg-type]
-                self._take(self.messages.take(message))
+                self._take(message)
                 if message.WhichOneof("type") == wanted and (
                     wanted != "script_finished" or message.script_finished in TO_ITS_END
                 ):
