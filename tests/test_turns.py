@@ -6,11 +6,11 @@ import time
 from odconv.ui.turns import Turns
 
 
-def wait_in(turns, number, got, seconds=10):
+def wait_in(turns, number, got, seconds=10, first=False):
     """A thread that waits for its turn, notes it, and ends it."""
 
     def work():
-        if turns.acquire(seconds):
+        if turns.acquire(seconds, first):
             got.append(number)
             turns.release()
 
@@ -34,6 +34,17 @@ def test_turns_come_in_the_order_of_asking_and_who_has_had_one_asks_behind_the_o
     for thread in threads:
         thread.join()
     assert turns.count_waiting() == 0
+
+
+def test_who_goes_on_with_what_was_begun_comes_before_all_who_wait():
+    turns, got = Turns(), []
+    assert turns.acquire(0)
+    threads = [wait_in(turns, number, got) for number in range(3)]
+    threads.append(wait_in(turns, "first", got, first=True))
+    turns.release()
+    for thread in threads:
+        thread.join()
+    assert got == ["first", 0, 1, 2]
 
 
 def test_where_there_are_two_places_the_third_waits_until_one_is_free():

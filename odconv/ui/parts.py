@@ -13,6 +13,7 @@ from functools import wraps
 from typing import Any
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from odconv.ui.turns import Turns
 
@@ -20,16 +21,27 @@ AT_ONCE = 2  # pages: while one waits for the network, another is drawn
 LONGEST = 3.0  # seconds for which a page waits. Then it is run beside the others, which may have something long to do
 
 _turns = Turns(AT_ONCE)
-_running = threading.local()  # whether this thread has its turn: a page runs in one thread, and parts of it within that
+
+
+class _Running(threading.local):
+    """What this thread runs: a page runs in one thread, and parts of it within that."""
+
+    has_turn = False
+    parts: object = None  # the list of those that are run one after another, with a turn each
+
+
+_running = _Running()
 
 
 @contextmanager
 def turn() -> Iterator[None]:
-    """Run a page, or a part of it, when its turn has come."""
-    if getattr(_running, "has_turn", False):
+    """Run a page, or a part of it, when its turn has come. The second part of a run comes before what others begin."""
+    if _running.has_turn:
         yield
         return
-    came = _turns.acquire(LONGEST)
+    context = get_script_run_ctx()
+    before, _running.parts = _running.parts, context.fragment_ids_this_run if context else None
+    came = _turns.acquire(LONGEST, first=before is not None and before is _running.parts)
     _running.has_turn = True
     try:
         yield

@@ -19,8 +19,11 @@ class Turns:
         self._free = places
         self._waiting: deque[threading.Event] = deque()
 
-    def acquire(self, timeout: float) -> bool:
-        """Wait for a turn; False where it has not come after ``timeout`` seconds. 0: only where nobody need be waited for."""
+    def acquire(self, timeout: float, first: bool = False) -> bool:
+        """Wait for a turn; False where it has not come after ``timeout`` seconds. 0: only where nobody need be waited for.
+
+        ``first``: before all who wait, for who goes on with what was begun.
+        """
         with self._guard:
             if self._free:
                 self._free -= 1
@@ -28,7 +31,7 @@ class Turns:
             if timeout <= 0:
                 return False
             mine = threading.Event()
-            self._waiting.append(mine)
+            (self._waiting.appendleft if first else self._waiting.append)(mine)
         if mine.wait(timeout):
             return True
         with self._guard:
