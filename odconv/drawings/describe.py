@@ -86,17 +86,19 @@ def describe_head(language: str, head: str, values: np.ndarray) -> str:
             share=f"{values[best]:.2f}",
             **_effective(values),
         )
-    if np.ptp(values) < SAME:
+    high, low = int(values.argmax()), int(values.argmin())
+    most, least = values.flat[high], values.flat[low]
+    if most - least < SAME:
         return say(language, "layer.uniform", head=head_name(language, head), mean=f"{values.mean():.2f}")
-    extremes = {"high": f"{values.max():.2f}", "low": f"{values.min():.2f}"}
+    extremes = {"high": f"{most:.2f}", "low": f"{least:.2f}"}
     if head == "spatial":
         return say(language, "layer.spatial_range", **extremes, **_places_of_extremes(values))
     return say(
         language,
         "layer.gate_range",
         head=head_name(language, head),
-        high_channel=int(values.argmax()),
-        low_channel=int(values.argmin()),
+        high_channel=high,
+        low_channel=low,
         mean=f"{values.mean():.2f}",
         **extremes,
     )

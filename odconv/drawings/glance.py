@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from odconv.drawings.colours import DIVERGING
 from odconv.drawings.describe import describe_furthest, describe_layer, head_name, join_list, join_sentences, tone_words
 from odconv.drawings.differences import Typical, scale_end_of, subtract_typical
 from odconv.drawings.names import clean_name
-from odconv.drawings.numbers import json_arrays
+from odconv.drawings.numbers import json_arrays, json_numbers
 from odconv.explain import Explanation, effective_kernels
 from odconv.words import say, texts
 
@@ -118,27 +118,45 @@ def _most_kernels(record: Explanation) -> int:
 def _columns(
     record: Explanation, typical: Mapping[str, Typical] | None, span: float | None
 ) -> tuple[dict[str, Heads[np.ndarray]], dict[str, dict[str, Any]]]:
-    """Name of every layer -> what is drawn of it, attention or differences; and -> its cells."""
-    drawn: dict[str, Heads[np.ndarray]] = {}
-    small: dict[tuple[str, str], np.ndarray | None] = {}  # a few numbers each, which are made fit for JSON all at once
-    for name, layer in record.layers.items():
-        now = drawn[name] = subtract_typical(layer.attention, None if typical is None else typical[name])
-        small |= {(name, "spatial"): now.spatial, (name, "kernel"): now.kernel}
-        kernel = layer.attention.kernel
-        small[name, "effective"] = None if kernel is None else effective_kernels(kernel)
-    there = {key: values for key, values in small.items() if values is not None}
-    numbers = dict(zip(there, json_arrays(list(there.values())), strict=True))
-    cells = {}
+    """Name of every layer -> what is drawn of it, attention or differences; and -> its cells.
+
+    Numbers of all layers are worked on at once: each call of NumPy takes as long as hundreds of numbers.
+    """
+    drawn = {
+        name: subtract_typical(layer.attention, None if typical is None else typical[name])
+        for name, layer in record.layers.items()
+    }
+    small: dict[tuple[str, str], np.ndarray] = {}
+    gates: dict[tuple[str, str], np.ndarray] = {}
     for name, now in drawn.items():
-        effective = numbers.get((name, "effective"))
-        cells[name] = {
-            "spatial": numbers.get((name, "spatial")),
-            "channel": None if now.channel is None else _strip(now.channel[0], span),
-            "filter": None if now.filter is None else _strip(now.filter[0], span),
-            "kernel": numbers.get((name, "kernel")),
-            "effective": None if effective is None else effective[0],
+        small |= {(name, head): values for head in ("spatial", "kernel") if (values := getattr(now, head)) is not None}
+        gates |= {
+            (name, head): values[0] for head in ("channel", "filter") if (values := getattr(now, head)) is not None
         }
+    numbers = dict(zip(small, json_arrays(list(small.values())), strict=True))
+    effective = _effective_kernels(record)
+    strips = dict(zip(gates, _strips(list(gates.values()), span), strict=True))
+    cells = {
+        name: {
+            "spatial": numbers.get((name, "spatial")),
+            "channel": strips.get((name, "channel")),
+            "filter": strips.get((name, "filter")),
+            "kernel": numbers.get((name, "kernel")),
+            "effective": effective.get(name),
+        }
+        for name in drawn
+    }
     return drawn, cells
+
+
+def _effective_kernels(record: Explanation) -> dict[str, float]:
+    """Name of every layer with kernel attention -> its effective kernels."""
+    shares = {name: layer.attention.kernel for name, layer in record.layers.items()}
+    found: dict[str, float] = {}
+    for count in {len(kernel[0]) for kernel in shares.values() if kernel is not None}:
+        alike = {name: kernel for name, kernel in shares.items() if kernel is not None and len(kernel[0]) == count}
+        found |= zip(alike, json_numbers(effective_kernels(np.concatenate(list(alike.values())))), strict=True)
+    return found
 
 
 def _pool(channels: int) -> int:
@@ -146,20 +164,31 @@ def _pool(channels: int) -> int:
     return math.ceil(channels / (STRIP_ROWS * STRIP_COLUMNS))
 
 
-def _strip(gates: np.ndarray, span: float | None) -> dict[str, Any]:
-    """A strip of cells in channel order, row by row, ``columns`` side by side.
+def _strips(gates: Sequence[np.ndarray], span: float | None) -> list[dict[str, Any]]:
+    """For each (C,) of ``gates`` a strip of cells in channel order, row by row, ``columns`` side by side.
 
     ``levels``: a byte a cell in base64, 0 to 255 for 0 to 1, or for minus to plus ``span``: tones need no more digits, and
     a redraw is small.
     """
-    pool = _pool(len(gates))
-    starts = np.arange(0, len(gates), pool)
-    means = np.add.reduceat(np.nan_to_num(gates, posinf=0, neginf=0), starts) / np.minimum(pool, len(gates) - starts)
+    if not gates:
+        return []
+    sizes = [len(one) for one in gates]
+    pools = [_pool(size) for size in sizes]
+    starts = [np.arange(0, size, pool) for size, pool in zip(sizes, pools, strict=True)]
+    counts = [np.minimum(pool, size - first) for size, pool, first in zip(sizes, pools, starts, strict=True)]
+    offsets = np.cumsum([0, *sizes[:-1]])
+    joined = np.nan_to_num(np.concatenate(gates), posinf=0, neginf=0)
+    begins = np.concatenate([first + offset for first, offset in zip(starts, offsets, strict=True)])
+    means = np.add.reduceat(joined, begins) / np.concatenate(counts)
     shares = means if span is None else (means / span + 1) / 2
-    levels = np.round(255 * np.clip(shares, 0, 1)).astype(np.uint8)
-    return {
-        "levels": base64.b64encode(levels.tobytes()).decode("ascii"),
-        "columns": math.ceil(len(levels) / STRIP_ROWS),
-        "pool": pool,
-        "count": len(gates),
-    }
+    levels = np.round(255 * np.clip(shares, 0, 1)).astype(np.uint8).tobytes()
+    ends = np.cumsum([len(first) for first in starts]).tolist()
+    return [
+        {
+            "levels": base64.b64encode(levels[end - len(first) : end]).decode("ascii"),
+            "columns": math.ceil(len(first) / STRIP_ROWS),
+            "pool": pool,
+            "count": size,
+        }
+        for size, pool, first, end in zip(sizes, pools, starts, ends, strict=True)
+    ]

@@ -48,7 +48,6 @@ LESSONS = "od_resnet18_w32_4x_tiny_imagenet.safetensors"
 DEVICES = {"auto": "Auto", "cpu": "CPU", "cuda": "NVIDIA GPU (CUDA)", "mps": "Apple GPU (MPS)"}
 
 Versions = tuple[Hashable, ...]  # see ``file_versions``
-Identity = tuple[Versions, str]  # versions of weights, card and atlas; the device
 
 
 # --- what there is to open --------------------------------------------------------------------------------------------
@@ -128,7 +127,7 @@ class Engine:
 
     checkpoint: Checkpoint
     device: str  # "cpu", "cuda" or "mps"
-    identity: Identity  # names it in cache keys: the versions of its files when it was opened, and its device
+    identity: str  # names it in cache keys: the versions of its files when it was opened, and its device
     path: Path  # of the weights; of a visitor's own only its name is there
     own: Own | None = None  # where a visitor brought it
 
@@ -230,7 +229,7 @@ def _load(path: Path, versions: Versions, device: str) -> Engine:
     set_up_torch()
     checkpoint = load_checkpoint(path)
     checkpoint.model.to(device)
-    return Engine(checkpoint, device, (versions, device), path)
+    return Engine(checkpoint, device, f"{versions} {device}", path)
 
 
 @cache

@@ -34,7 +34,7 @@ from odconv.response import LayerResponse, draw_sweep, respond
 from odconv.switches import Attentions, Pass
 from odconv.tempering import Reading, take_reading
 from odconv.ui import cluster
-from odconv.ui.engine import BUNDLED, DEVICES, Engine, Identity, load_atlas_for, open_on, set_up_torch
+from odconv.ui.engine import BUNDLED, DEVICES, Engine, load_atlas_for, open_on, set_up_torch
 from odconv.ui.pictures import Picture
 from odconv.ui.turns import Turns
 from odconv.words import SayableError
@@ -158,7 +158,8 @@ def _keep(seconds: float, **most: Any) -> Callable[[Callable[Asked, Found]], Cal
     """
 
     def decorate(compute: Callable[Asked, Found]) -> Callable[Asked, Found]:
-        shared = st.cache_data(ttl=seconds, show_spinner=False, **most)(compute)
+        # Streamlit takes a quarter of a millisecond to look at settings, and a page asks a dozen times.
+        shared = st.cache_data(ttl=seconds, show_spinner=False, hash_funcs={Settings: repr}, **most)(compute)
         _kept_for_all.append((seconds, shared.clear))
         signature = inspect.signature(compute)
 
@@ -195,7 +196,7 @@ def _else_on_cpu(engine: Engine, compute: Callable[[Engine], Found]) -> tuple[Fo
 # them, too.
 @_keep(HOUR, max_size=ANSWERS)
 def _explain(
-    identity: Identity,
+    identity: str,
     digest: str,
     settings: Settings,
     _engine: Engine,
@@ -225,7 +226,7 @@ def _explain(
 # The next three keep a photo's feature maps, so only for a short time.
 @_keep(MINUTE, max_size=VIEWS)
 def _input(
-    identity: Identity,
+    identity: str,
     digest: str,
     settings: Settings,
     layer: str,
@@ -260,7 +261,7 @@ def _pass(engine: Engine, picture: Picture, settings: Settings, **more: Any) -> 
 
 
 @_keep(MINUTE, max_size=VIEWS)
-def _begin(identity: Identity, digest: str, _engine: Engine, _picture: Picture) -> np.ndarray:
+def _begin(identity: str, digest: str, _engine: Engine, _picture: Picture) -> np.ndarray:
     model = _engine.checkpoint.model
     assert isinstance(model, EfficientNetLite)
     parameter = next(model.parameters())
@@ -389,7 +390,7 @@ def _module(engine: Engine, layer: str) -> ODConv2d:
 
 @st.cache_resource(max_entries=1000, show_spinner=False)
 def _typical(
-    identity: Identity, layer: str, _engine: Engine, _record: Callable[[], Explanation]
+    identity: str, layer: str, _engine: Engine, _record: Callable[[], Explanation]
 ) -> Heads[np.ndarray] | None:
     """The typical picture's attention in one layer, N = 1, where there is an atlas that fits the network's record."""
     found = load_atlas_for(_engine, _record())
@@ -400,7 +401,7 @@ def _typical(
 
 @_keep(HOUR, max_entries=1000)
 def _pick(
-    identity: Identity,
+    identity: str,
     pair: tuple[str, str | None],
     layer: str,
     filter: int | None,
@@ -413,7 +414,7 @@ def _pick(
 
 @_keep(MINUTE, max_size=VIEWS)
 def _view_kernel(
-    identity: Identity,
+    identity: str,
     pair: tuple[str, str | None],
     settings: Settings,
     where: tuple[str, int, int],
@@ -430,7 +431,7 @@ def _view_kernel(
 
 @_keep(MINUTE, max_size=VIEWS)
 def _forge_layer(
-    identity: Identity,
+    identity: str,
     digest: str,
     settings: Settings,
     layer: str,
@@ -484,7 +485,7 @@ def ask_response(engine: Engine, stimulus: str, photo: Picture | None, settings:
 
 @_keep(HOUR, max_size=RESPONSES)
 def _respond(
-    identity: Identity,
+    identity: str,
     stimulus: str,
     digest: str | None,
     settings: Settings,
@@ -519,7 +520,7 @@ def _read_under(picture: Picture, settings: Settings, engine: Engine) -> Reading
 
 @_keep(HOUR, max_size=READINGS)
 def _read(
-    identity: Identity, digest: str, settings: Settings, _engine: Engine, _picture: Picture, _deadline: float
+    identity: str, digest: str, settings: Settings, _engine: Engine, _picture: Picture, _deadline: float
 ) -> Reading:
     image = images.prepare(_picture.image, _engine.checkpoint.card)
     with _wait_for_device(_engine.device, _deadline):
@@ -577,7 +578,7 @@ def _digest(given: Attentions) -> str:
 
 @_keep(HOUR, max_size=SWITCHED)
 def _switch(
-    identity: Identity,
+    identity: str,
     digest: str,
     settings: Settings,
     key: str,
@@ -592,7 +593,7 @@ def _switch(
 
 @_keep(HOUR, max_size=LOGITS)
 def _logits(
-    identity: Identity,
+    identity: str,
     digest: str,
     settings: Settings,
     key: str,
@@ -624,7 +625,7 @@ def ask_shuffle(engine: Engine, picture: Picture, layer: str) -> tuple[Heads[flo
 
 @_keep(HOUR, max_entries=1000)
 def _shuffle(
-    identity: Identity, digest: str, layer: str, _engine: Engine, _picture: Picture, _deadline: float
+    identity: str, digest: str, layer: str, _engine: Engine, _picture: Picture, _deadline: float
 ) -> tuple[Heads[float], float]:
     with _wait_for_device(_engine.device, _deadline):
         record = _pass(_engine, _picture, Settings(), keep_input_of=layer).layers[layer]

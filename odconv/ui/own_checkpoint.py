@@ -94,7 +94,7 @@ def _open(parcel: Parcel, most: int) -> Engine:
     parcel.share.resize(size + ANSWERS, TOGETHER * most)
     mine = Own(fingerprint(parcel.weights), classes, size / MIB, Memo(ANSWERS), parcel.share)
     # No other network has this identity: not the one that the same visitor brought before, either.
-    identity = ((OWN, secrets.token_hex(8)), "cpu")
+    identity = f"{OWN} {secrets.token_hex(8)}"
     engine = Engine(checkpoint, "cpu", identity, Path(parcel.weights.name), mine)
     if sum(layer.multiply_adds for layer in engine.costs.values()) > MOST_MULTIPLY_ADDS:
         raise SayableError("mine.slow", most=f"{MOST_MULTIPLY_ADDS / 1e9:g}", size=checkpoint.card.image_size)
