@@ -205,7 +205,7 @@ def test_the_rates_are_those_of_the_schedule_for_every_group(data, parent, tmp_p
 
 @pytest.mark.parametrize("start", ["parent", "scratch"])
 def test_a_run_that_was_interrupted_ends_with_the_very_weights_of_one_that_was_not(start, data, parent, tmp_path):
-    plan = replace(PLAN, start=start, epochs=3, temperature_share=0.5)
+    plan = replace(PLAN, start=start, epochs=3, temperature_share=0.5, batch=12)
     given = parent if start == "parent" else None
     whole = Training(Task(1, "od4"), plan, data, tmp_path / "whole", given)
     (tmp_path / "whole").mkdir()
