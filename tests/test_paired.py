@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 from benchmarks import paired
-from benchmarks.pairs import report, statistics
+from benchmarks.pairs import arms, report, statistics
 from benchmarks.pairs.arms import ARMS, PARENT, TEACHER, build, kernel_step, parent_of, size
 from benchmarks.pairs.pictures import Data, Normalize, Split, crop, load
 from benchmarks.pairs.plan import Plan
@@ -163,7 +164,8 @@ def test_with_heads_that_stay_at_0_the_kernels_go_exactly_where_the_twins_go(arm
 
 
 @pytest.mark.parametrize(("arm", "what"), [("wider", "multiply_adds"), ("more", "parameters")])
-def test_a_wider_arm_costs_what_odconv_costs_and_starts_from_a_parent_of_its_width(arm, what):
+def test_a_wider_arm_costs_what_odconv_costs_and_starts_from_a_parent_of_its_width(arm, what, monkeypatch):
+    monkeypatch.setattr(arms, "_width_of_equal", cache(arms._width_of_equal))  # the search for it takes a second
     dynamic, wide, parent = (build(name, PLAN, CLASSES, 0) for name in ("od4", arm, parent_of(arm)))
     apart = abs(size(wide, SIDE)[what] - size(dynamic, SIDE)[what])
     for step in (-1, 1):
