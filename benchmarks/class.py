@@ -2,6 +2,7 @@
 
     python benchmarks/class.py                          30 visitors, 5 minutes, an action every 5 s
     python benchmarks/class.py --visitors 10 --minutes 1 --pace 2
+    python benchmarks/class.py --processes 2            behind HAProxy, as deploy/serve.py starts them
     python benchmarks/class.py --floors                 exits 1 where a floor is missed
     python benchmarks/class.py --table                  writes the table into docs/scaling.md, too
 
@@ -44,16 +45,16 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 from benchmarks.classroom import views  # noqa: E402
+from benchmarks.classroom.deployment import Deployment, serve  # noqa: E402
 from benchmarks.classroom.views import Asked, Views, Wrong  # noqa: E402
 from benchmarks.classroom.visitor import Visitor  # noqa: E402
 from benchmarks.lessons import percentile  # noqa: E402
 from odconv.checkpoint import load_checkpoint  # noqa: E402
-from tests.browser.server import Server  # noqa: E402
 
 CYCLE = ("drag", "picture", "drag", "layer", "drag", "drag", "photo", "drag", "picture", "drag")
 DRAG = 1.0  # s
 PHOTOS = 3  # of each visitor's own, brought in turn
-MOST_VISITORS, MOST_MINUTES = 100, 60
+MOST_VISITORS, MOST_MINUTES, MOST_PROCESSES = 100, 60, 16
 NETWORK = ROOT / "assets" / "weights" / "od_efficientnet_lite0_4x_imagenet.safetensors"
 SAMPLES = {
     sample["id"]: ROOT / "assets" / "samples" / sample["file"]
@@ -81,8 +82,9 @@ class Measured:
     rates: list[float] = field(default_factory=list)  # redraws a second, of each drag
     errors: Counter[str] = field(default_factory=Counter)
     views: Views = field(default_factory=Counter)
-    memory: list[tuple[float, float]] = field(default_factory=list)  # s since it began, MiB of the server
-    server: float = 0.0  # s of its processors' time
+    visitors: Counter[str] = field(default_factory=Counter)  # at each of several processes
+    memory: list[tuple[float, float]] = field(default_factory=list)  # s since it began, MiB of the server's processes
+    server: float = 0.0  # s of their processors' time
     clients: float = 0.0  # s of this process's
     seconds: float = 0.0
 
@@ -119,6 +121,7 @@ class Member:
                 break
             due = max(due + pace, time.perf_counter())
             await self.act(CYCLE[turn % len(CYCLE)])
+        self.measured.visitors[self.visitor.cookies.get("odconv-process", "")] += 1
         await self.visitor.close()
 
     async def act(self, action: str) -> None:
@@ -221,34 +224,28 @@ def draw_photo(number: int, turn: int) -> bytes:
 
 
 async def visit(
-    server: Server, numbers: Sequence[int], opening: float, seconds: float, pace: float
+    server: Deployment, numbers: Sequence[int], opening: float, seconds: float, pace: float
 ) -> tuple[Measured, dict[str, bytes]]:
     """Let visitors of these ``numbers`` come evenly within ``opening`` seconds, and act. Also their photos, by name."""
     measured = Measured()
     with ThreadPoolExecutor(len(numbers)) as threads:
         members = [Member(number, server.url, threads, measured) for number in numbers]
-        began, clients, server_began = time.perf_counter(), time.process_time(), _processor_seconds(server)
+        began, clients, server_began = time.perf_counter(), time.process_time(), server.processor_seconds()
         watch = asyncio.create_task(_watch_memory(server, measured.memory))
         waits = [opening * i / len(members) for i in range(len(members))]
         await asyncio.gather(*(one.run(wait, seconds, pace) for one, wait in zip(members, waits, strict=True)))
         watch.cancel()
     measured.seconds = time.perf_counter() - began
-    measured.server = _processor_seconds(server) - server_began
+    measured.server = server.processor_seconds() - server_began
     measured.clients = time.process_time() - clients
     return measured, {name: photo for one in members for name, photo in one.photos.items()}
 
 
-async def _watch_memory(server: Server, noted: list[tuple[float, float]]) -> None:
+async def _watch_memory(server: Deployment, noted: list[tuple[float, float]]) -> None:
     began = time.perf_counter()
     while True:
         noted.append((time.perf_counter() - began, server.resident_megabytes()))
         await asyncio.sleep(1)
-
-
-def _processor_seconds(server: Server) -> float:
-    """What the server's process has taken of the processors until now (Linux)."""
-    fields = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def check(measured: Iterable[Measured], photos: Mapping[str, bytes], network: Path = NETWORK) -> list[Wrong]:
@@ -326,6 +323,8 @@ def report(alone: Measured, together: Measured, wrong: Sequence[Wrong], conditio
             f" {group.server / group.seconds:.2f} s a second, {1e3 * group.server / max(actions, 1):.0f} ms an action;"
             f" the visitors {group.clients / group.seconds:.2f} s a second"
         )
+    if len(together.visitors) > 1:
+        lines.append(f"* visitors at each process: {', '.join(map(str, sorted(together.visitors.values())))}")
     minutes = ", ".join(f"{mebibytes:.0f}" for mebibytes in by_minute(together.memory)) or "less than a minute"
     lines.append(f"* the server's resident memory, MiB, by minute: {minutes}")
     errors = together.errors + alone.errors
@@ -342,9 +341,10 @@ def describe(options: argparse.Namespace) -> str:
     """Where and how it was measured."""
     processor = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "streamlit"))
+    processes = "one process" if options.processes == 1 else f"{options.processes} processes behind HAProxy"
     return (
         f"{processor[1] if processor else platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()},"
-        f" {packages}, {date.today()}; {options.visitors} visitors, one process, {options.minutes:g} minutes,"
+        f" {packages}, {date.today()}; {options.visitors} visitors, {processes}, {options.minutes:g} minutes,"
         f" an action every {options.pace:g} s; all opened within {options.opening:g} s; load before:"
         f" {os.getloadavg()[0]:.1f}"
     )
@@ -359,14 +359,17 @@ def write_table(path: Path, text: str) -> None:
 
 
 def read_log(log: Path, errors: Counter[str]) -> None:
-    """Count what the server itself calls an error."""
-    for line in re.findall(r"^\w*(?:Error|Exception)\b.*", log.read_text(encoding="utf-8"), re.MULTILINE):
+    """Count what the server itself calls an error, and its processes that ended."""
+    for line in re.findall(
+        r"^\w*(?:Error|Exception)\b.*|^serve: .* ended with code .*", log.read_text(encoding="utf-8"), re.MULTILINE
+    ):
         errors[f"server: {line[:150]}"] += 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--visitors", type=int, default=30)
+    parser.add_argument("--processes", type=int, default=1, help="of the app; behind HAProxy where there are several")
     parser.add_argument("--minutes", type=float, default=5.0, help="that the class takes, opening included")
     parser.add_argument("--pace", type=float, default=5.0, help="seconds from one action of a visitor to the next")
     parser.add_argument("--opening", type=float, default=30.0, help="seconds within which the class opens")
@@ -376,8 +379,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not (1 <= options.visitors <= MOST_VISITORS and 0 < options.minutes <= MOST_MINUTES and options.pace > 0):
         parser.error(f"1 to {MOST_VISITORS} visitors, up to {MOST_MINUTES} minutes")
+    if not 1 <= options.processes <= MOST_PROCESSES:
+        parser.error(f"1 to {MOST_PROCESSES} processes")
     conditions = describe(options)
-    with tempfile.TemporaryDirectory() as folder, Server(Path(folder) / "log", ODCONV_MODEL=NETWORK.name) as server:
+    with tempfile.TemporaryDirectory() as folder, serve(Path(folder), options.processes, NETWORK.name) as server:
         alone, together, photos = asyncio.run(measure(server, options))
         read_log(server.log, together.errors)
     torch.set_num_threads(1)  # two threads wait for each other at every layer where the cores have other work
@@ -391,9 +396,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if options.floors and found else 0
 
 
-async def measure(server: Server, options: argparse.Namespace) -> tuple[Measured, Measured, dict[str, bytes]]:
+async def measure(server: Deployment, options: argparse.Namespace) -> tuple[Measured, Measured, dict[str, bytes]]:
     """What one visitor meets with, what the class does, and the photos that they bring."""
-    await visit(server, [2000], 0, 0, 1)  # the first one opens the network
+    await visit(server, range(2000, 2000 + options.processes), 0, 0, 1)  # the first ones open the network
     alone, photos = await visit(server, [1000], 0, options.alone, 2.0)
     for number in range(1001, 1006):  # a page is opened once by each: for a median it takes several
         opened, _ = await visit(server, [number], 0, 0, 1)

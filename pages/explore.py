@@ -12,6 +12,7 @@ from odconv.ui import (
     knob,
     layer,
     on_release,
+    parts,
     photo,
     scene,
     several,
@@ -19,16 +20,16 @@ from odconv.ui import (
 )
 from odconv.ui import static_network as static
 from odconv.ui.engine import PHOTOS, Engine
-from odconv.ui.pictures import Picture
 
 bootstrap()
 engine, pictures = beginning.begin("page.title", "page.intro", PHOTOS)
 invitations.show(pictures)
 
 
-@st.fragment(key="stage")
-def stage(engine: Engine, pictures: list[Picture]) -> None:
+@parts.part("stage")
+def stage(engine: Engine) -> None:
     """What follows a knob while it is dragged; everything in it keeps its identity and place and is redrawn."""
+    pictures = photo.all_looked_at(engine)
     picture = photo.choose(engine, pictures)
     shown = scene.current(engine, picture)
     reply = asking.ask(engine, [picture], "stage", layer=scene.layer_to_look_into(engine, shown.layer))
@@ -54,6 +55,7 @@ def stage(engine: Engine, pictures: list[Picture]) -> None:
 
 if engine and pictures:
     several.choose_layer(engine, pictures)
-    stage(engine, pictures)
-    on_release.show(engine, pictures)
+    stage(engine)
+    on_release.show(engine)
+    parts.follow("stage", on_release.KEY)
 view.write_link()

@@ -1,8 +1,6 @@
 """What does dividing the logits do?"""
 
-import streamlit as st
-
-from odconv.ui import asking, beginning, bootstrap, layer, photo, several, temperatures, tempering, view
+from odconv.ui import asking, beginning, bootstrap, layer, parts, photo, several, temperatures, tempering, view
 from odconv.ui import static_network as static
 from odconv.ui.engine import Engine
 from odconv.ui.pictures import Picture
@@ -11,7 +9,7 @@ bootstrap()
 engine, pictures = beginning.begin("temper.title", "temper.intro")
 
 
-@st.fragment(key="stage")
+@parts.part("stage")
 def stage(engine: Engine, pictures: list[Picture]) -> None:
     """What follows a dial while it is dragged; everything in it keeps its identity and place and is redrawn."""
     picture = photo.choose(engine, pictures)

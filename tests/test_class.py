@@ -6,15 +6,17 @@ import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.classroom.deployment import serve
 from benchmarks.classroom.views import Asked, check
 from odconv.checkpoint import load_checkpoint
 from odconv.ui import engine
 from odconv.ui.dials import STOPS
-from tests.browser.server import ROOT, Server
+from tests.browser.server import ROOT
 from tests.door import finish
 
 benchmark = importlib.import_module("benchmarks.class")  # its name is a keyword
@@ -24,15 +26,16 @@ ROWS = list(benchmark.ROWS)
 BLOCK = re.compile("<!-- class -->(.*?)<!-- end -->", re.DOTALL)
 
 
-async def two_visits(url, measured):
-    """Two visitors at once, who do each thing of a class."""
+async def two_visits(url, measured, actions):
+    """Two visitors at once, who do these things of a class."""
     with ThreadPoolExecutor(4) as threads:
         members = [Member(number, url, threads, measured) for number in range(2)]
 
         async def visit(member):
             await member.open()
-            for action in ("drag", "layer", "photo", "drag", "picture"):
+            for action in actions:
                 await member.act(action)
+            measured.visitors[member.visitor.cookies.get("odconv-process")] += 1
             await member.visitor.close()
 
         await asyncio.gather(*map(visit, members))
@@ -42,11 +45,11 @@ async def two_visits(url, measured):
 @pytest.fixture(scope="module")
 def visited(tmp_path_factory):
     """What two visitors were shown, and their photos."""
-    measured, log = Measured(), tmp_path_factory.mktemp("class") / "log"
-    with Server(log, ODCONV_MODEL=NETWORK.name) as server, pytest.MonkeyPatch.context() as patch:
+    measured = Measured()
+    with serve(tmp_path_factory.mktemp("class"), 1, NETWORK.name) as server, pytest.MonkeyPatch.context() as patch:
         patch.setattr(benchmark, "DRAG", 0.3)
-        photos = finish(two_visits(server.url, measured))
-    benchmark.read_log(log, measured.errors)
+        photos = finish(two_visits(server.url, measured, ("drag", "layer", "photo", "drag", "picture")))
+    benchmark.read_log(server.log, measured.errors)
     return measured, photos
 
 
@@ -60,6 +63,37 @@ def test_visitors_do_all_that_is_measured_and_see_what_a_serial_pass_gives(visit
     assert ("layer", True, True) in seen
     assert len({view.asked.temperature for view in measured.views}) > 3  # steps of drags, too
     assert benchmark.check([measured], photos, NETWORK) == []
+
+
+def test_visitors_at_two_processes_each_stay_with_their_own_and_all_processes_count(tmp_path):
+    measured = Measured()
+    with serve(tmp_path, 2, NETWORK.name) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(benchmark, "DRAG", 0.3)
+        before = server.processor_seconds()
+        photos = finish(two_visits(server.url, measured, ("photo", "drag")))
+        assert server.processor_seconds() - before > 0.1
+        sizes = [resident(pid) for pid in re.findall(r"is process (\d+) at port", server.log.read_text())]
+        assert server.resident_megabytes() == pytest.approx(sum(sizes), rel=0.05)
+    benchmark.read_log(server.log, measured.errors)
+    assert measured.errors == {}  # a photo that came to the other process would be one
+    assert sorted(measured.visitors.values()) == [1, 1]
+    assert len(measured.waits["release"]) == len(measured.waits["photo"]) == 2
+    assert benchmark.check([measured], photos, NETWORK) == []
+
+
+def resident(pid):
+    """MiB, as Linux tells people."""
+    return int(re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1]) / 1024
+
+
+def test_a_process_that_ended_is_an_error(tmp_path):
+    log, errors = tmp_path / "log", Counter()
+    log.write_text("serve: app1 is process 7 at port 8\nserve: app1 ended with code -9 and is started again\n")
+    benchmark.read_log(log, errors)
+    assert errors == {"server: serve: app1 ended with code -9 and is started again": 1}
+
+
+# --- wrong numbers ---------------------------------------------------------------------------------------------------------
 
 
 @cache
@@ -148,6 +182,12 @@ def test_a_figure_that_nobody_should_have_been_shown_misses_a_floor(visited):
     (sentence,) = benchmark.missed(good(), good(), [wrong])
     assert sentence.startswith("3 figures")
     assert "3 of " in benchmark.report(good(), good(views=measured.views), [wrong], "here")
+
+
+def test_the_report_says_how_many_visitors_each_of_several_processes_had():
+    split = good(visitors=Counter({"a cookie": 12, "another": 18}))
+    assert "visitors at each process: 12, 18" in benchmark.report(good(), split, [], "here")
+    assert "visitors at each process" not in benchmark.report(good(), good(), [], "here")
 
 
 def test_memory_is_averaged_over_whole_minutes():

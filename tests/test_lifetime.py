@@ -1,5 +1,8 @@
 """What a gone visitor left is freed, whoever else comes or not."""
 
+import platform
+import subprocess
+import sys
 import tomllib
 import urllib.request
 import weakref
@@ -144,3 +147,31 @@ def test_the_server_listens_on_this_machine_alone_unless_told_otherwise_and_asks
         assert listening(server.port) == addresses
     asked = record.read_text() if record.exists() else ""
     assert [line for line in asked.splitlines() if "127.0.0.1" not in line and "localhost" not in line] == []
+
+
+TAKE_MEMORY = """
+import ctypes, threading
+from odconv.ui import lifetime
+lifetime.share_arenas()
+all_there = threading.Barrier(32)
+def take():
+    held = [bytes(1000) for _ in range(1000)]
+    all_there.wait()
+threads = [threading.Thread(target=take) for _ in range(32)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+libc = ctypes.CDLL("libc.so.6")
+libc.fdopen.restype = ctypes.c_void_p
+libc.malloc_info.argtypes = [ctypes.c_int, ctypes.c_void_p]
+libc.fflush.argtypes = [ctypes.c_void_p]
+out = libc.fdopen(1, b"w")
+libc.malloc_info(0, out)
+libc.fflush(out)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has no arenas")
+def test_many_threads_take_memory_from_few_arenas():
+    command = [sys.executable, "-c", TAKE_MEMORY]
+    said = subprocess.run(command, cwd=CONFIG.parents[1], capture_output=True, text=True, check=True).stdout
+    assert 1 <= said.count("<heap nr=") <= lifetime.ARENAS

@@ -36,6 +36,21 @@ def test_turns_come_in_the_order_of_asking_and_who_has_had_one_asks_behind_the_o
     assert turns.count_waiting() == 0
 
 
+def test_where_there_are_two_places_the_third_waits_until_one_is_free():
+    turns, got = Turns(2), []
+    assert turns.acquire(0)
+    assert turns.acquire(0)
+    assert not turns.acquire(0)
+    third = wait_in(turns, 3, got)
+    turns.release()
+    third.join()
+    assert got == [3]
+    turns.release()
+    assert turns.acquire(0)
+    assert turns.acquire(0)
+    assert not turns.acquire(0)
+
+
 def test_who_gives_up_is_passed_over_and_leaves_the_turn_to_others():
     turns, got = Turns(), []
     assert turns.acquire(0)

@@ -27,6 +27,7 @@ LIMIT = 60.0  # seconds after which an action is taken for lost
 # As in odconv/ui/components/pacing.js and dials.js, in seconds.
 LEAST_GAP, PATIENCE, AGAIN = 0.05, 1.5, 0.2
 NOT_YET = (404, 429, 503)
+TO_ITS_END = (ForwardMsg.FINISHED_SUCCESSFULLY, ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY)  # of a run
 FIGURES = ("prediction", "glance", "layer")  # of Explore, that follow a dial
 
 Notice = Callable[[str, Any], None]  # key of a figure, its data
@@ -50,7 +51,7 @@ class Visitor:
         self.address = urlsplit(url)
         self.http: http.client.HTTPConnection | None = None
         self.socket: ClientConnection | None = None
-        self.cookies: dict[str, str] = {}
+        self.cookies: dict[str, str] = {}  # which also keep this visitor at one of several processes
         self.session = self.page = self.query = ""
         self.elements: dict[str, Any] = {}  # key of a widget -> its message
         self.data: dict[str, Any] = {}  # key of a component -> what it was drawn from last
@@ -77,6 +78,8 @@ class Visitor:
             compression=None,
             max_size=None,
         )
+        assert self.socket.response
+        self._keep_cookies(self.socket.response.headers.get_all("Set-Cookie"))
         await self._rerun()
 
     async def close(self) -> None:
@@ -124,7 +127,6 @@ class Visitor:
         headers = {
             "Content-Type": "multipart/form-data; boundary=odconv",
             "X-Xsrftoken": self.cookies.get("_streamlit_xsrf", ""),
-            "Cookie": self._cookie(),
         }
         status, _ = await self._request("PUT", urls.upload_url, body, headers)
         if status != 204:
@@ -232,7 +234,7 @@ class Visitor:
                 message.ParseFromString(await self.socket.recv())  # type: ignore[arg-type]
                 self._take(message)
                 if message.WhichOneof("type") == wanted and (
-                    wanted != "script_finished" or message.script_finished == ForwardMsg.FINISHED_SUCCESSFULLY
+                    wanted != "script_finished" or message.script_finished in TO_ITS_END
                 ):
                     return message
 
@@ -276,8 +278,9 @@ class Visitor:
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, bytes]:
         """Status and body of an answer, over a connection that is kept."""
+        sent = {"Accept-Encoding": "gzip", **(headers or {}), **({"Cookie": self._cookie()} if self.cookies else {})}
         return await asyncio.get_running_loop().run_in_executor(
-            self.threads, self._request_now, method, path, body, {"Accept-Encoding": "gzip"} | dict(headers or {})
+            self.threads, self._request_now, method, path, body, sent
         )
 
     def _request_now(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
@@ -294,15 +297,17 @@ class Visitor:
             answer = kept.getresponse()
         data = answer.read()
         self.gap = float(answer.getheader("Odconv-Gap", 1e3 * LEAST_GAP)) / 1e3
-        for name, value in answer.getheaders():
-            if name.lower() == "set-cookie":
-                cookie, _, text = value.partition(";")[0].partition("=")
-                self.cookies[cookie] = text
+        self._keep_cookies(answer.headers.get_all("Set-Cookie", []))
         if self.http is None:
             self.http = kept
         else:
             kept.close()
         return answer.status, gzip.decompress(data) if answer.getheader("Content-Encoding") == "gzip" else data
+
+    def _keep_cookies(self, sent: Sequence[str]) -> None:
+        for cookie in sent:
+            name, _, value = cookie.partition(";")[0].partition("=")
+            self.cookies[name] = value
 
     def _cookie(self) -> str:
         return "; ".join(f"{name}={value}" for name, value in self.cookies.items())

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import streamlit as st
 
 from odconv.attention import Settings
-from odconv.ui import inference, text, view
+from odconv.ui import inference, parts, text, view
 from odconv.ui.engine import Engine
 from odconv.ui.inference import Answers, BusyError
 from odconv.ui.pictures import Picture
@@ -60,7 +60,7 @@ def show_busy(reply: Reply, part: str) -> None:
         tries = tries + 1 if now - last < inference.PATIENCE + 3 * AGAIN else 1
         st.session_state[f"tries-{part}"] = (tries, now)
         if tries <= TRIES:
-            st.fragment(_ask_again, run_every=AGAIN)(now)
+            parts.fragment(_ask_again, run_every=AGAIN)(now)
 
 
 def _ask_again(shown: float) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 import streamlit as st
 
 from odconv.attention import HEADS, Settings
-from odconv.ui import components, dials, redraw, scene, view
+from odconv.ui import components, dials, parts, redraw, scene, view
 from odconv.ui.engine import Engine
 from odconv.ui.scene import Scene
 from odconv.ui.text import say
@@ -89,11 +89,11 @@ def show_rare(engine: Engine, chosen: Settings, change: Callable[..., None], pre
 
 
 def change_and_rerun(**settings: object) -> None:
-    """Change the view and run the whole page again, so that comparison and downloads follow, too."""
+    """Change the view and run all that follows it, such as comparison and downloads."""
     view.change(**settings)
-    st.rerun()
+    parts.rerun()
 
 
 def _reset() -> None:
     view.reset_settings()
-    st.rerun()
+    parts.rerun()

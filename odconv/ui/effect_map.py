@@ -10,7 +10,20 @@ import streamlit as st
 from odconv import drawings
 from odconv.attention import HEADS
 from odconv.switches import MAPPED, Cell, Choice, Effect, cells_of, find_effect, switch_of, to_pass
-from odconv.ui import asking, components, controls, editing, inference, live, photo, scene, switching, text, view
+from odconv.ui import (
+    asking,
+    components,
+    controls,
+    editing,
+    inference,
+    live,
+    parts,
+    photo,
+    scene,
+    switching,
+    text,
+    view,
+)
 from odconv.ui.asking import Reply
 from odconv.ui.engine import Engine
 from odconv.ui.inference import BusyError
@@ -25,7 +38,7 @@ PART = "map_part"
 def show(engine: Engine) -> None:
     """Draw the map of effects of the picture that is looked into, or what there is of it so far."""
     running = bool(_state().get("running"))
-    st.fragment(_show, key=PART, run_every=PAUSE if running else None)(engine, running)
+    parts.fragment(_show, key=PART, run_every=PAUSE if running else None)(engine, running)
 
 
 def _state() -> dict[str, Any]:

@@ -93,8 +93,9 @@ def _peek(versions: Versions, _path: Path) -> Architecture | None:
     return peek_architecture(_path)
 
 
+@cache
 def devices() -> list[str]:
-    """The devices that this machine has, ``"auto"`` first."""
+    """The devices that this machine has, ``"auto"`` first. Every run of a page asks, and it takes milliseconds to look."""
     present = {"auto": True, "cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     return [name for name in DEVICES if present[name]]
 

@@ -10,7 +10,7 @@ from odconv import drawings
 from odconv.attention import Settings
 from odconv.explain import Explanation
 from odconv.forging_view import STEPS
-from odconv.ui import asking, components, inference, kernel, layer, photo, questions, text, view
+from odconv.ui import asking, components, inference, kernel, layer, parts, photo, questions, text, view
 from odconv.ui import engine as engines
 from odconv.ui.engine import Engine
 from odconv.ui.inference import BusyError
@@ -21,7 +21,7 @@ from odconv.ui.text import say
 PART = "forging_part"
 
 
-@st.fragment(key=PART)
+@parts.part(PART)
 def show(engine: Engine, pictures: Sequence[Picture]) -> None:
     """Draw the choice of layer, filter and channel, the steps, and a question. ``engine``: of a dynamic network."""
     picture, other = photo.choose(engine, pictures), kernel.other_picture(pictures)

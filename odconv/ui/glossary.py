@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from odconv.glossary import find_terms, meaning, terms
-from odconv.ui import text
+from odconv.ui import parts, text
 from odconv.ui.text import language, say
 
 BIBTEX = """@inproceedings{li2022odconv,
@@ -48,7 +48,7 @@ def explain(key: str, /, **values: Any) -> str:
     return said
 
 
-@st.fragment(key="foot_part")
+@parts.part("foot_part")
 def show() -> None:
     """Draw the fold at the foot of a page; what is in it is drawn when it is opened, since all that is there slows a drag."""
     written = terms(language())

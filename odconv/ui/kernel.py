@@ -12,7 +12,7 @@ from odconv import drawings
 from odconv.explain import Explanation
 from odconv.kernel_use import kernel_use
 from odconv.kernel_view import KernelView
-from odconv.ui import components, inference, layer, text, view
+from odconv.ui import components, inference, layer, parts, text, view
 from odconv.ui import engine as engines
 from odconv.ui.engine import Engine
 from odconv.ui.inference import Answers, BusyError
@@ -20,7 +20,7 @@ from odconv.ui.pictures import Picture
 from odconv.ui.text import say
 
 
-@st.fragment(key="kernel_part")
+@parts.part("kernel_part")
 def show(engine: Engine, pictures: Sequence[Picture], answers: Answers) -> None:
     """Draw one slice of the chosen layer's kernel for the picture that is shown, and for the next one or the typical one.
 

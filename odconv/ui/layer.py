@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 
 from odconv.explain import Explanation
-from odconv.ui import components, controls, live, scene, text, view
+from odconv.ui import components, controls, live, parts, scene, text, view
 from odconv.ui import engine as engines
 from odconv.ui.inference import Answers
 from odconv.ui.scene import Scene
@@ -70,4 +70,4 @@ def choose(name: object) -> None:
     """A layer was chosen; ``name`` comes from a browser. Whether there is such a layer is checked by ``chosen``."""
     if isinstance(name, str) and name.isprintable() and len(name) <= 100:
         view.choose_layer(name)
-        st.rerun()
+        parts.rerun()

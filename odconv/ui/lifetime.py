@@ -27,11 +27,14 @@ log = logging.getLogger(__name__)
 
 SWEEPS = 5  # within the time that a session is kept
 LEAST_GAP = 2.0  # seconds between two: a file that a click has made is fetched within them
+ARENAS = 2  # of glibc's memory: Python code takes memory on one thread at a time
+M_ARENA_MAX = -8  # of malloc.h
 
 
 @asynccontextmanager
 async def sweeping(_app: object) -> AsyncIterator[None]:
     """Look for what is overdue as long as the server runs: its ``lifespan``."""
+    share_arenas()
     task = asyncio.create_task(_sweep_on(Runtime.instance()), name="odconv.lifetime")
     try:
         yield
@@ -68,11 +71,24 @@ def sweep(runtime: Runtime) -> int:
     return ended
 
 
+def share_arenas() -> None:
+    """Have all threads take memory from few arenas; to be called before there are many threads.
+
+    Else glibc makes eight for each core, and what a page's thread frees in one is no use to the next page's in another: with
+    ten visitors on two cores, 340 MB lay idle after 80 s and still grew, instead of 90 to 180 MB that did not.
+    """
+    _call_glibc("mallopt", M_ARENA_MAX, ARENAS)
+
+
 def _return_memory() -> None:
     """Give what was freed back to the system: of threads that have ended, glibc keeps all (90 MB after 500 photos)."""
+    _call_glibc("malloc_trim", 0)
+
+
+def _call_glibc(name: str, *numbers: int) -> None:
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # another C library
-            ctypes.CDLL("libc.so.6").malloc_trim(0)
+            getattr(ctypes.CDLL("libc.so.6"), name)(*numbers)
 
 
 def _end_overdue(runtime: Runtime) -> int:

@@ -386,10 +386,10 @@ def change(view: View, **changes: Any) -> View:
 
 def to_query(view: View) -> dict[str, str]:
     """The parameters of a link to ``view``; fields that have their default are left out."""
-    query = {}
+    query, plain = {}, View()
     for parameter in PARAMETERS:
         value = _value(view, parameter.field)
-        if value != _value(View(), parameter.field):
+        if value != _value(plain, parameter.field):
             query[parameter.name] = parameter.format(value)
     return query
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import streamlit as st
 
-from odconv.ui import components, connection, view
+from odconv.ui import components, connection, parts, view
 from odconv.ui.text import say
 
 log = logging.getLogger(__name__)
@@ -130,4 +130,4 @@ def receive(sent: object, parse: Parse, key: str) -> None:
     st.session_state["dragging"] = "" if turn.released else key
     view.change(**turn.changes)
     if turn.released:
-        st.rerun()
+        parts.rerun()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
-from odconv.ui import glossary, view
+from odconv.ui import glossary, parts, view
 from odconv.ui.text import say
 
 # File in ``pages/`` -> its path in the address, in the order of the bar. The first one is what ``/`` shows. A file of its
@@ -34,9 +34,10 @@ def run() -> None:
     # Known for each visitor: what another one's run has declared says nothing of a run that was under way.
     st.session_state["joined"] = True
     page = _declare_pages()
-    page.run()
-    if page.url_path not in APART:
-        glossary.show()
+    with parts.turn():
+        page.run()
+        if page.url_path not in APART:
+            glossary.show()
 
 
 def join_app() -> None:

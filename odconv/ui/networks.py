@@ -8,7 +8,7 @@ from odconv import drawings
 from odconv.attention import Settings
 from odconv.checkpoint import CheckpointError
 from odconv.drawings import Side
-from odconv.ui import components, inference, sidebar, sources, text, view
+from odconv.ui import components, inference, parts, sidebar, sources, text, view
 from odconv.ui import engine as engines
 from odconv.ui.engine import Engine
 from odconv.ui.inference import BusyError
@@ -17,7 +17,7 @@ from odconv.ui.text import language, say
 MOST = 4  # as many stay open, see ``engine``
 
 
-@st.fragment(key="networks_part")
+@parts.part("networks_part")
 def show(engine: Engine) -> None:
     """Draw, in a fold, what every network here says to side A's picture, as trained; they are opened when the fold is."""
     names = [engine.name, *(name for name in engines.offered() if name != engine.name)][:MOST]

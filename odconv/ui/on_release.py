@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import streamlit as st
 
-from odconv.ui import asking, kernel, photo, questions, several, takeaway
+from odconv.ui import asking, kernel, parts, photo, questions, several, takeaway, view
 from odconv.ui.engine import Engine
-from odconv.ui.pictures import Picture
+
+KEY = "on_release"
 
 
-def show(engine: Engine, pictures: Sequence[Picture]) -> None:
-    """Draw what is said of all ``pictures``; of a static network, only the files."""
+@parts.part(KEY)
+def show(engine: Engine) -> None:
+    """Draw what is said of all pictures; of a static network, only the files."""
+    pictures = photo.all_looked_at(engine)
     reply = asking.ask(engine, pictures, "all")
     if len(pictures) > 1:
         asking.show_busy(reply, "all")
@@ -25,3 +26,4 @@ def show(engine: Engine, pictures: Sequence[Picture]) -> None:
         questions.show(engine, photo.looked_at(engine), questions.EXPLORE)
     with st.container(key="takeaway"):
         takeaway.show(engine, pictures, reply.answers)
+    view.write_link()

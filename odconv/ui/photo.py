@@ -54,6 +54,11 @@ def looked_at(engine: Engine) -> Picture:
     return sources.picture(sources.shown_member(chosen), chosen, engine.checkpoint.card.resize)
 
 
+def all_looked_at(engine: Engine) -> list[Picture]:
+    """All chosen pictures, a stimulus with its knob where it stands now."""
+    return sources.pictures(view.current(), engine.checkpoint.card.resize)
+
+
 def _with(act: Callable[[Member], None]) -> Callable[[str], None]:
     """``act`` on the picture whose key a browser sent, if it is among those that are looked into, and run the whole page."""
 

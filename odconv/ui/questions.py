@@ -16,7 +16,7 @@ from odconv.explain import Explanation
 from odconv.kernel_use import kernel_use
 from odconv.tasks import LIKED, TASKS, Finding
 from odconv.tempering import FIRST_TEMPERATURE, GATES, Alone
-from odconv.ui import asking, familiar, inference, layer, tasks, text, view
+from odconv.ui import asking, familiar, inference, layer, parts, tasks, text, view
 from odconv.ui import engine as engines
 from odconv.ui.asking import Reply
 from odconv.ui.engine import Engine
@@ -38,7 +38,7 @@ class Question(NamedTuple):
     find: Callable[[], Finding]
 
 
-@st.fragment(key="question_part")
+@parts.part("question_part")
 def show_one(engine: Engine, picture: Picture, id: str) -> None:
     """Draw one task, open, where every network with attention can be asked it."""
     try:
@@ -50,7 +50,7 @@ def show_one(engine: Engine, picture: Picture, id: str) -> None:
     view.write_link()
 
 
-@st.fragment(key="questions_part")
+@parts.part("questions_part")
 def show(engine: Engine, picture: Picture, ids: Sequence[str]) -> None:
     """Draw the fold with those of the tasks ``ids`` that can be asked of this network. ``engine``: of a dynamic network."""
     fold = st.expander(

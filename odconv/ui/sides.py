@@ -24,6 +24,7 @@ from odconv.ui import (
     inference,
     offers,
     other,
+    parts,
     photo,
     scene,
     several,
@@ -86,7 +87,7 @@ def _half_b(engine: Engine) -> Half:
     return Half(engine, other.picture(chosen, engine.checkpoint.card.resize), other_settings(chosen))
 
 
-@st.fragment(key=PART)
+@parts.part(PART)
 def show(engine: Engine, beside: Engine, pictures: Sequence[Picture]) -> None:
     """Draw both sides and how they differ; it follows a dial while that is dragged.
 

@@ -65,6 +65,11 @@ def picture(member: Member, view: View, size: int, kept: str = "drawn") -> Pictu
     return sample_picture(member.id) if member.source == "samples" else uploads.own_pictures(member.source)[member.id]
 
 
+def pictures(view: View, size: int) -> list[Picture]:
+    """All pictures that are looked into, as ``members`` has them; ``size`` as in ``picture``."""
+    return [picture(member, view, size) for member in members(view)]
+
+
 def knob(view: View) -> float:
     """Where the knob of the stimulus stands."""
     return clamp_knob(view.stimulus, view.knob)
@@ -123,7 +128,7 @@ def choose(view: View, size: int) -> list[Picture]:
         _offer_uploads(view)  # in no link: where such a picture is asked for, each visitor brings one
     elif not view.fixed:
         (_offer_samples if view.source == "samples" else _offer_stimuli)(view)
-    return [picture(member, view, size) for member in members(view)]
+    return pictures(view, size)
 
 
 def _choose_source(view: View) -> None:

@@ -17,7 +17,7 @@ from odconv.kernel_view import pick_slice
 from odconv.layer import ODConv2d
 from odconv.start import CLUE, LAYER, TEMPERATURES, TURN, Case
 from odconv.tasks import MOST_KERNELS, TASKS, Finding
-from odconv.ui import components, glossary, inference, knob, sources, tasks, text, view
+from odconv.ui import components, glossary, inference, knob, parts, sources, tasks, text, view
 from odconv.ui import engine as engines
 from odconv.ui import static_network as static
 from odconv.ui.engine import Engine
@@ -194,7 +194,7 @@ def _find_temperature(
     return start.find_temperature(cases, held, flat, means, _names(engine), layer)
 
 
-@st.fragment(key="grating_part")
+@parts.part("grating_part")
 def _show_grating(engine: Engine) -> None:
     """A fragment, so that the curve follows a drag."""
     response = inference.ask_response(engine, GRATING, None, Settings())

@@ -43,6 +43,7 @@ from odconv.ui import (
     layer,
     live,
     other,
+    parts,
     photo,
     text,
     view,
@@ -134,7 +135,7 @@ def note_what_is_left_aside() -> None:
         st.info(text.markdown("switches.aside", settings=drawings.describe_settings(language(), settings)))
 
 
-@st.fragment(key=PART)
+@parts.part(PART)
 def show(engine: Engine, pictures: Sequence[Picture]) -> None:
     """Draw the picture, the prediction and the switches. ``engine``: of a dynamic network."""
     plain = photo.choose(engine, pictures)

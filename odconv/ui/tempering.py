@@ -18,6 +18,7 @@ from odconv.ui import (
     knob,
     layer,
     live,
+    parts,
     photo,
     questions,
     scene,
@@ -87,7 +88,9 @@ def show_curves(engine: Engine, picture: Picture, name: str) -> None:
     A sweep takes a second or many. It is made piece by piece, in runs of a fragment that others' wishes come between.
     """
     complete = len(_known(engine, picture)) == len({*FREE.values(), *KEPT.values()})
-    st.fragment(_show_curves, key="curves_part", run_every=None if complete else PAUSE)(engine, picture, name, complete)
+    parts.fragment(_show_curves, key="curves_part", run_every=None if complete else PAUSE)(
+        engine, picture, name, complete
+    )
 
 
 def _show_curves(engine: Engine, picture: Picture, name: str, was_complete: bool) -> None:

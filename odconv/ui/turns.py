@@ -13,16 +13,17 @@ class Turns:
     before anybody who waits has woken up, and keeps it until the last one is made.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, places: int = 1) -> None:
+        """``places``: how many can have a turn at once."""
         self._guard = threading.Lock()
-        self._taken = False
+        self._free = places
         self._waiting: deque[threading.Event] = deque()
 
     def acquire(self, timeout: float) -> bool:
-        """Wait for a turn; False where it has not come after ``timeout`` seconds. 0: only where nobody has it."""
+        """Wait for a turn; False where it has not come after ``timeout`` seconds. 0: only where nobody need be waited for."""
         with self._guard:
-            if not self._taken:
-                self._taken = True
+            if self._free:
+                self._free -= 1
                 return True
             if timeout <= 0:
                 return False
@@ -46,4 +47,4 @@ class Turns:
             if self._waiting:
                 self._waiting.popleft().set()
             else:
-                self._taken = False
+                self._free += 1

@@ -23,6 +23,7 @@ def start(offer: Offer) -> None:
     # A drag runs no page, or a part of one: now that all of it runs, its release came or was lost.
     session["dragging"] = ""
     session.pop("redraw", None)
+    session.pop("following", None)
     if "view" in session and turned and not query:  # by the bar, whose links name a page and nothing of the view
         session["seen"], session["written"], session["rewritten"] = query, link.to_query(current()), True
         return

@@ -74,7 +74,9 @@ def test_what_is_seen_follows_the_knob_while_it_is_dragged_and_nothing_moves(vis
     expect(response).not_to_have_attribute("aria-busy", "true")
     page.mouse.up()
     page.wait_for_url(re.compile(rf"[?&]knob={hue[:-1]}(&|$)"))
-    expect(page.locator(".st-key-kernel")).not_to_have_attribute("aria-busy", "true")
+    kernel = page.locator(".st-key-kernel")
+    expect(kernel).not_to_have_attribute("aria-busy", "true")
+    expect(kernel).to_contain_text(f"One colour, {hue}")
     assert page.evaluate("history.length") == steps + 1
 
     knob.press("ArrowRight")

@@ -20,7 +20,7 @@ from odconv.backbones import resnet18
 from odconv.checkpoint import load_checkpoint, save_checkpoint
 from odconv.explain import explain
 from odconv.stimuli import STIMULI, draw
-from odconv.ui import asking, engine, inference, sources, view
+from odconv.ui import asking, engine, inference, layer, sidebar, sources, takeaway, view
 from odconv.ui.invitations import INVITATIONS
 from odconv.ui.link import View, change
 from odconv.ui.pictures import FOLDER
@@ -192,6 +192,25 @@ def test_one_sample_is_not_compared():
     app = opened(sample="rocket")
     assert not any("pictures in" in heading for heading in headings(app))
     assert not app.get("plotly_chart")
+
+
+def test_a_choice_runs_the_parts_that_follow_it_and_leaves_the_rest_of_the_page_as_it_is(monkeypatch):
+    ran = []
+
+    def note(name, module, show):
+        shown = getattr(module, show)
+        monkeypatch.setattr(module, show, lambda *asked: ran.append(name) or shown(*asked))
+
+    note("sidebar", sidebar, "describe")
+    note("glance", layer, "show_glance")
+    note("files", takeaway, "show")
+    app = opened(sample="rocket,espresso")
+    assert sorted(set(ran)) == ["files", "glance", "sidebar"]
+    ran.clear()
+    app.button_group(key="difference").set_value(True).run()
+    assert works(app)
+    assert ran == ["glance", "files"]
+    assert dict(app.query_params)["show"] == "difference"
 
 
 @pytest.mark.parametrize("name", list(STIMULI))

@@ -10,7 +10,7 @@ const watchConnection = (root, data, act) => {
   if (data.address) rewriteAddress(data.address);
   const app = document.querySelector("[data-testid=stApp]");
   connection.judge = () => judge(root, data, act, app);
-  connection.dragging = ""; // the whole page has been drawn
+  endDrag(); // the whole page has been drawn
   connection.run = data.run;
   connection.mark = () => {
     const late = [...connection.late].some((key) => document.querySelector(`.st-key-${key}`)); // not of what is gone
@@ -43,7 +43,14 @@ const rewriteAddress = ({ names, query }) => {
   history.replaceState(history.state, "", url);
 };
 
+// What followed only the release of a widget, and not its drag, has followed.
+const endDrag = () => {
+  connection.dragging = "";
+  connection.released = false;
+};
+
 const judge = (root, data, act, app) => {
+  if (connection.released && app.dataset.testScriptState === "notRunning") endDrag(); // all parts that follow have been drawn
   const connected = app.dataset.testConnectionState === "CONNECTED";
   if (!connected) {
     if (connection.open) connection.lostAt = performance.now();

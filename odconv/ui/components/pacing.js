@@ -19,7 +19,11 @@ const hear = (pace, { key, session, answered }, send, show) => {
     pace.unsent = merged(pace.sent, pace.unsent);
     pace.sent = null;
   }
-  if (pace.sent && answered >= pace.sent.seq) pace.sent = null;
+  if (pace.sent && answered >= pace.sent.seq) {
+    connection.released ||= pace.sent.released;
+    pace.sent = null;
+    queueMicrotask(() => connection.judge?.()); // the run may have ended before this was drawn
+  }
   pace.seq = Math.max(pace.seq, answered);
   Object.assign(pace, { key, session, send, show });
 };

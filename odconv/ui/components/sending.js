@@ -1,7 +1,7 @@
 // What a widget sends. While the server does not answer, the last thing that was done with each widget is kept, and sent
 // when the page has been drawn in full again. All widgets of a page share one record.
 
-const connection = (window.odconvConnection ??= { open: true, late: new Set(), dragging: "", functions: {}, kept: new Map(), mark: () => {} });
+const connection = (window.odconvConnection ??= { open: true, late: new Set(), dragging: "", released: false, functions: {}, kept: new Map(), mark: () => {} });
 
 // For the widget of the key `name`: send(how, key, value), where how is "setStateValue" or "setTriggerValue".
 const sender = (name, functions) => {
