@@ -102,16 +102,22 @@ class Architecture:
             return self.build()
 
 
+_INITIALISERS = {Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_, nn.init.kaiming_uniform_} | {
+    nn.init.normal_,
+    nn.init.uniform_,
+}
+
+
 class SkipInit(TorchFunctionMode):
     """While it is active, weights are not initialised: for the meta device, where tensors have no numbers.
 
     PyTorch skips it there by itself, but imports its compiler to do so, which takes two seconds, 90 MB and a temporary
-    folder that can be written to.
+    folder that can be written to; and what it does to skip takes as long as all else that builds a network.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func in (Tensor.normal_, nn.init.normal_):
+        if func in _INITIALISERS:
             return args[0] if args else kwargs["tensor"]
         return func(*args, **kwargs)
 

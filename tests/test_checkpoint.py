@@ -58,6 +58,18 @@ def state(tiny):
     return dict(tiny.state_dict())
 
 
+@pytest.fixture(scope="module")
+def plain_tiny(shake):
+    """A static network: a third of the tensors, for what is no matter of attention."""
+    torch.manual_seed(0)
+    return shake(nets.resnet18(5, width=4, stem="small")).eval().requires_grad_(False)
+
+
+@pytest.fixture
+def plain(plain_tiny):
+    return dict(plain_tiny.state_dict())
+
+
 def save(content, path):
     """By the ending: safetensors, the zip format of today (.pth, .pt) or the one before it (.tar)."""
     if path.suffix == ".safetensors":
@@ -266,10 +278,10 @@ def test_many_problems_are_counted_and_not_all_listed(tmp_path, state):
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("name", ["layer2.0.conv1.weight", "layer2.0.bn1.running_mean"])
-def test_weights_that_are_not_finite_are_refused_by_name(tmp_path, state, name, bad):
-    state[name] = state[name].clone()
-    state[name].view(-1)[-1] = bad
-    message = refusal(save(state, tmp_path / "weights.pth"))
+def test_weights_that_are_not_finite_are_refused_by_name(tmp_path, plain, name, bad):
+    plain[name] = plain[name].clone()
+    plain[name].view(-1)[-1] = bad
+    message = refusal(save(plain, tmp_path / "weights.pth"))
     assert "finite" in message
     assert name in message
 
@@ -283,14 +295,14 @@ def test_a_variance_below_0_is_refused_by_name(tmp_path, state, name):
     assert name in message
 
 
-def test_a_variance_of_0_and_a_mean_below_it_load(tmp_path, state):
-    state["bn1.running_var"], state["bn1.running_mean"] = torch.zeros(4), -torch.ones(4)
-    assert load_checkpoint(save(state, tmp_path / "weights.pth")).model.bn1.running_mean.tolist() == [-1] * 4
+def test_a_variance_of_0_and_a_mean_below_it_load(tmp_path, plain):
+    plain["bn1.running_var"], plain["bn1.running_mean"] = torch.zeros(4), -torch.ones(4)
+    assert load_checkpoint(save(plain, tmp_path / "weights.pth")).model.bn1.running_mean.tolist() == [-1] * 4
 
 
-def test_names_of_tensors_are_shown_printable_and_short(tmp_path, state):
-    state["fc\u202e\ud800\n" + "x" * 1000] = torch.zeros(1)
-    message = refusal(save(state, tmp_path / "weights.pth"))
+def test_names_of_tensors_are_shown_printable_and_short(tmp_path, plain):
+    plain["fc\u202e\ud800\n" + "x" * 1000] = torch.zeros(1)
+    message = refusal(save(plain, tmp_path / "weights.pth"))
     assert "not known: fc���xxx" in message
     assert len(message) < 300
 
@@ -367,12 +379,12 @@ class Intruder:
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("ending", [".pth", ".tar", ".pt"])
 @pytest.mark.parametrize("inside", ["weights", "beside", "optimizer"])
-def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(tmp_path, state, ending, inside):
+def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(tmp_path, plain, ending, inside):
     witness = tmp_path / "witness"
     content = {
-        "weights": {"state_dict": {**state, "fc.bias": Intruder(witness)}},
-        "beside": {"state_dict": state, "acc": Intruder(witness)},
-        "optimizer": {"state_dict": state, "optimizer": {"state": [Intruder(witness)]}},
+        "weights": {"state_dict": {**plain, "fc.bias": Intruder(witness)}},
+        "beside": {"state_dict": plain, "acc": Intruder(witness)},
+        "optimizer": {"state_dict": plain, "optimizer": {"state": [Intruder(witness)]}},
     }[inside]
     path = save(content, tmp_path / f"weights{ending}")
     assert "could run code" in refusal(path)
@@ -399,8 +411,8 @@ def test_a_file_of_something_else_is_refused(tmp_path, ending, content):
 
 
 @pytest.mark.parametrize("ending", [".pth", ".tar", ".safetensors"])
-def test_a_truncated_file_is_refused(tmp_path, state, ending):
-    whole = save(state, tmp_path / f"whole{ending}").read_bytes()
+def test_a_truncated_file_is_refused(tmp_path, plain, ending):
+    whole = save(plain, tmp_path / f"whole{ending}").read_bytes()
     cut = tmp_path / f"cut{ending}"
     for length in (1, 7, 64, 512, 4096, len(whole) // 3, len(whole) // 2, len(whole) - 1000, len(whole) - 1):
         cut.write_bytes(whole[:length])
@@ -409,8 +421,8 @@ def test_a_truncated_file_is_refused(tmp_path, state, ending):
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("ending", [".pth", ".tar", ".safetensors"])
-def test_a_damaged_file_loads_or_is_refused_but_never_fails_otherwise(tmp_path, state, ending):
-    whole = save(state, tmp_path / f"whole{ending}").read_bytes()
+def test_a_damaged_file_loads_or_is_refused_but_never_fails_otherwise(tmp_path, plain, ending):
+    whole = save(plain, tmp_path / f"whole{ending}").read_bytes()
     damaged = tmp_path / f"damaged{ending}"
     chance = random.Random(1)
     for _ in range(60):
@@ -444,14 +456,14 @@ def test_a_file_without_a_state_dict_is_refused(tmp_path, content):
     assert "state dict" in refusal(save(content, tmp_path / "weights.pth"))
 
 
-def test_something_that_is_no_tensor_is_named(tmp_path, state):
-    state["layer1.0.bn1.bias"] = 3.0
-    assert "no tensor: layer1.0.bn1.bias" in refusal(save(state, tmp_path / "weights.pth"))
+def test_something_that_is_no_tensor_is_named(tmp_path, plain):
+    plain["layer1.0.bn1.bias"] = 3.0
+    assert "no tensor: layer1.0.bn1.bias" in refusal(save(plain, tmp_path / "weights.pth"))
 
 
 @pytest.mark.parametrize("name", ["weights.bin", "weights", "weights.pth.zip", "weights.json", "weights.py"])
-def test_another_ending_is_refused_and_the_allowed_ones_are_named(tmp_path, state, name):
-    torch.save(state, tmp_path / name)
+def test_another_ending_is_refused_and_the_allowed_ones_are_named(tmp_path, plain, name):
+    torch.save(plain, tmp_path / name)
     assert ".safetensors, .pth, .pt, .tar" in refusal(tmp_path / name)
 
 
@@ -476,15 +488,15 @@ def test_a_file_that_is_too_large_is_refused_unread(tmp_path, monkeypatch):
 FAMILIAR = {"score": "energy", "threshold": 4.5, "false_alarms": 5, "n": 100, "caught": 40.5, "strangers": 60}
 
 
-def with_card(folder, state, **changes):
+def with_card(folder, plain, **changes):
     """The tiny network's weights with a card beside them; a change to ``...`` leaves the field out."""
     card = {name: value for name, value in {**CARD, **changes}.items() if value is not ...}
     (folder / "weights.json").write_text(json.dumps(card))
-    return save(state, folder / "weights.safetensors")
+    return save(plain, folder / "weights.safetensors")
 
 
-def test_a_card_is_read_from_beside_the_weights(tmp_path, state):
-    card = load_checkpoint(with_card(tmp_path, state)).card
+def test_a_card_is_read_from_beside_the_weights(tmp_path, plain):
+    card = load_checkpoint(with_card(tmp_path, plain)).card
     assert card.name == "five things"
     assert card.classes == ("a", "b", "c", "d", "e")
     assert (card.image_size, card.resize) == (32, 32)
@@ -494,14 +506,14 @@ def test_a_card_is_read_from_beside_the_weights(tmp_path, state):
     assert card.familiar is None
 
 
-def test_a_card_can_say_below_what_score_a_picture_is_unfamiliar(tmp_path, state):
-    card = load_checkpoint(with_card(tmp_path, state, familiar=FAMILIAR | {"what": "conditions"})).card
+def test_a_card_can_say_below_what_score_a_picture_is_unfamiliar(tmp_path, plain):
+    card = load_checkpoint(with_card(tmp_path, plain, familiar=FAMILIAR | {"what": "conditions"})).card
     assert card.familiar == Familiarity("energy", 4.5, 5.0, 100, 40.5, 60)
 
 
-def test_what_a_card_may_leave_out_is_filled_in(tmp_path, state):
+def test_what_a_card_may_leave_out_is_filled_in(tmp_path, plain):
     left_out = dict.fromkeys(["name", "stem", "data", "recipe", "measured"], ...)
-    card = load_checkpoint(with_card(tmp_path, state, resize=36, **left_out)).card
+    card = load_checkpoint(with_card(tmp_path, plain, resize=36, **left_out)).card
     assert (card.name, card.stem, card.resize, card.data, card.measured) == ("weights", "small", 36, "", {})
 
 
@@ -575,21 +587,21 @@ def test_without_a_card_the_authors_preprocessing_holds(tmp_path):
         ("known_weaknesses", "r" * 8001),
     ],
 )
-def test_a_bad_field_of_a_card_is_refused_by_name(tmp_path, state, field, value):
-    message = refusal(with_card(tmp_path, state, **{field: value}))
+def test_a_bad_field_of_a_card_is_refused_by_name(tmp_path, plain, field, value):
+    message = refusal(with_card(tmp_path, plain, **{field: value}))
     assert "weights.json" in message
     assert field in message
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1, 2]", "3", '"card"', "null", "\x00", "[" * 100_000])
-def test_a_card_that_is_no_json_object_is_refused(tmp_path, state, text):
-    path = with_card(tmp_path, state)
+def test_a_card_that_is_no_json_object_is_refused(tmp_path, plain, text):
+    path = with_card(tmp_path, plain)
     (tmp_path / "weights.json").write_text(text)
     assert "weights.json" in refusal(path)
 
 
-def test_a_card_in_another_encoding_is_refused(tmp_path, state):
-    path = with_card(tmp_path, state)
+def test_a_card_in_another_encoding_is_refused(tmp_path, plain):
+    path = with_card(tmp_path, plain)
     (tmp_path / "weights.json").write_bytes(json.dumps(CARD).encode("utf-16"))
     assert "not readable JSON" in refusal(path)
 
@@ -599,20 +611,20 @@ def test_a_card_in_another_encoding_is_refused(tmp_path, state):
     [{"classes": ["a", "b", "c", "d", "\ud800"]}, {"recipe": "\udc80"}, {"measured": {"\ud800": 1}}],
     ids=["a class", "the recipe", "what is measured"],
 )
-def test_a_card_with_half_of_a_character_is_refused(tmp_path, state, change):
-    message = refusal(with_card(tmp_path, state, **change))
+def test_a_card_with_half_of_a_character_is_refused(tmp_path, plain, change):
+    message = refusal(with_card(tmp_path, plain, **change))
     assert "half of a character" in message
 
 
-def test_control_characters_and_marks_of_direction_in_a_card_become_visible(tmp_path, state):
+def test_control_characters_and_marks_of_direction_in_a_card_become_visible(tmp_path, plain):
     changes = {"classes": ["a\u202eb", "b\x00", "猫", "ma\u0301", "می‌خواهم"], "recipe": "one\r\ntwo\x1b[31m"}
-    card = load_checkpoint(with_card(tmp_path, state, **changes)).card
+    card = load_checkpoint(with_card(tmp_path, plain, **changes)).card
     assert card.classes == ("a�b", "b�", "猫", "ma\u0301", "می‌خواهم")
     assert card.recipe == "one\ntwo�[31m"
 
 
-def test_a_card_that_is_too_large_is_refused_unparsed(tmp_path, state, monkeypatch):
-    path = with_card(tmp_path, state, note="n" * 5 * 2**20)
+def test_a_card_that_is_too_large_is_refused_unparsed(tmp_path, plain, monkeypatch):
+    path = with_card(tmp_path, plain, note="n" * 5 * 2**20)
     monkeypatch.setattr(card, "json", None)  # nothing to parse with
     assert "more than 4 MiB" in refusal(path)
 

@@ -19,6 +19,7 @@ ROUND = (0.1, 0.2, 0.3, 0.5, 1, 2, 3, 5, 10, 15, 20, 30)
 anything = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
 )
 
 

@@ -50,11 +50,19 @@ def _as_it_was():
         flags.allow_tf32 = allowed
 
 
+@pytest.fixture(scope="module")
+def saved(small_model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("saved") / NAME
+    save_checkpoint(small_model, CARD | {"classes": list("abcde")}, path)
+    return path
+
+
 @pytest.fixture
-def folder(tmp_path, monkeypatch, small_model):
+def folder(tmp_path, monkeypatch, saved):
     """A folder of weights that the picker offers: ``NAME``, five classes, a card and no atlas."""
     monkeypatch.setenv("ODCONV_WEIGHTS", str(tmp_path))
-    save_checkpoint(small_model, CARD | {"classes": list("abcde")}, tmp_path / NAME)
+    for file in (saved, saved.with_suffix(".json")):
+        shutil.copy(file, tmp_path)
     return tmp_path
 
 

@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 from benchmarks import paired
-from benchmarks.pairs import report, statistics
+from benchmarks.pairs import arms, report, statistics
 from benchmarks.pairs.arms import ARMS, PARENT, TEACHER, build, kernel_step, parent_of, size
 from benchmarks.pairs.pictures import Data, Normalize, Split, crop, load
 from benchmarks.pairs.plan import Plan
@@ -163,7 +164,8 @@ def test_with_heads_that_stay_at_0_the_kernels_go_exactly_where_the_twins_go(arm
 
 
 @pytest.mark.parametrize(("arm", "what"), [("wider", "multiply_adds"), ("more", "parameters")])
-def test_a_wider_arm_costs_what_odconv_costs_and_starts_from_a_parent_of_its_width(arm, what):
+def test_a_wider_arm_costs_what_odconv_costs_and_starts_from_a_parent_of_its_width(arm, what, monkeypatch):
+    monkeypatch.setattr(arms, "_width_of_equal", cache(arms._width_of_equal))  # the search for it takes a second
     dynamic, wide, parent = (build(name, PLAN, CLASSES, 0) for name in ("od4", arm, parent_of(arm)))
     apart = abs(size(wide, SIDE)[what] - size(dynamic, SIDE)[what])
     for step in (-1, 1):
@@ -205,7 +207,7 @@ def test_the_rates_are_those_of_the_schedule_for_every_group(data, parent, tmp_p
 
 @pytest.mark.parametrize("start", ["parent", "scratch"])
 def test_a_run_that_was_interrupted_ends_with_the_very_weights_of_one_that_was_not(start, data, parent, tmp_path):
-    plan = replace(PLAN, start=start, epochs=3, temperature_share=0.5)
+    plan = replace(PLAN, start=start, epochs=3, temperature_share=0.5, batch=12)
     given = parent if start == "parent" else None
     whole = Training(Task(1, "od4"), plan, data, tmp_path / "whole", given)
     (tmp_path / "whole").mkdir()

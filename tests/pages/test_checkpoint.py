@@ -77,8 +77,8 @@ def test_the_page_says_what_is_taken_and_lists_the_authors_twelve_checkpoints():
 
 
 @pytest.mark.parametrize(("setting", "why"), [("0", "turned them off"), ("yes", "not a whole number of MiB")])
-def test_a_server_that_takes_none_says_why_and_how_to_change_it(monkeypatch, setting, why):
-    monkeypatch.setenv(own_checkpoint.SETTING, setting)
+def test_a_server_that_takes_none_says_why_and_how_to_change_it(environment, setting, why):
+    environment.setenv(own_checkpoint.SETTING, setting)
     app = opened()
     assert not app.exception
     (sentence,) = sentences(app)

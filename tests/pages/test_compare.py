@@ -6,15 +6,12 @@ import pytest
 import streamlit as st
 
 from odconv.attention import Settings
-from odconv.backbones import od_mobilenetv2, od_resnet18, od_resnet50, resnet18
-from odconv.checkpoint import save_checkpoint
 from odconv.ui import components, engine, inference, sides
 from odconv.ui.link import MOST_KERNELS, OWN, SAME, Other, View, other_settings
 from odconv.words import say
 from tests.browser.explore import photo
 from tests.pages import test_explore
 from tests.pages.test_explore import STATIC, _fresh_caches, captions, sentences  # noqa: F401
-from tests.pages.test_kernel import CARD
 
 opened = partial(test_explore.opened, page="compare")
 ONE_KERNEL = "od_resnet18_w32_1x_tiny_imagenet.safetensors"
@@ -229,27 +226,18 @@ def test_a_layer_that_is_not_there_is_named(name):
     assert any("no layer conv9" in one for one in sentences(app))
 
 
-@pytest.mark.parametrize(
-    ("model", "stem"),
-    [
-        (lambda: od_resnet50(5, width=8, num_kernels=2, stem="small"), "small"),  # 1x1, other layers
-        (lambda: od_mobilenetv2(5, width_mult=0.35, num_kernels=2), None),  # depth-wise, no layer in common
-        (lambda: od_resnet18(5, width=8, num_kernels=2, stem="small"), "small"),  # the same layers, other sizes
-        (lambda: resnet18(5, width=8, stem="small"), "small"),
-    ],
-    ids=["1x1", "depth-wise", "narrow", "static"],
-)
-def test_a_network_of_another_kind_and_other_classes_stands_on_either_side(tmp_path, monkeypatch, drawn, model, stem):
-    monkeypatch.setenv("ODCONV_WEIGHTS", str(tmp_path))
-    save_checkpoint(model().eval(), CARD | ({"stem": stem} if stem else {}), tmp_path / "own.safetensors")
+# Of the second no layer is in common, of the third all layers are, in other sizes.
+@pytest.mark.parametrize("network", ["1x1", "depth-wise", "two kernels", "static"])
+def test_a_network_of_another_kind_and_other_classes_stands_on_either_side(folder_of, environment, drawn, network):
+    environment.setenv("ODCONV_WEIGHTS", str(folder_of(network)))
     for query in ({"b-model": "own.safetensors"}, {"model": "own.safetensors", "b-model": engine.LESSONS}):
         app = opened(**query)
         assert whole(app)
         assert drawn["side_a"]["prediction"]["note"] == say("en", "sides.other_classes", side="B")
 
 
-def test_weights_that_cannot_be_used_are_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setenv("ODCONV_WEIGHTS", str(tmp_path))
+def test_weights_that_cannot_be_used_are_one_sentence(tmp_path, environment):
+    environment.setenv("ODCONV_WEIGHTS", str(tmp_path))
     (tmp_path / "bad.safetensors").write_bytes(b"nothing")
     app = opened(**{"b-model": "bad.safetensors"})
     assert not app.exception

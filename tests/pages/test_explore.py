@@ -91,9 +91,9 @@ def test_the_page_opens_on_the_first_layer_and_says_nothing_alarming():
 
 
 def test_explore_opens_with_a_thousand_classes_and_lessons_with_the_network_whose_layers_have_all_four_heads(
-    monkeypatch,
+    environment,
 ):
-    monkeypatch.delenv("ODCONV_MODEL")
+    environment.delenv("ODCONV_MODEL")
     app = opened(sample="espresso")
     assert works(app)
     assert app.selectbox(key="model").value == engine.PHOTOS
@@ -104,11 +104,11 @@ def test_explore_opens_with_a_thousand_classes_and_lessons_with_the_network_whos
     assert opened(page="forge").selectbox(key="model").value == engine.LESSONS
 
 
-def test_a_server_can_say_what_all_pages_open_with(monkeypatch):
-    monkeypatch.setenv("ODCONV_MODEL", STATIC)
+def test_a_server_can_say_what_all_pages_open_with(environment):
+    environment.setenv("ODCONV_MODEL", STATIC)
     for page in ("explore", "forge"):
         assert opened(page=page).selectbox(key="model").value == STATIC
-    monkeypatch.setenv("ODCONV_MODEL", "gone.safetensors")
+    environment.setenv("ODCONV_MODEL", "gone.safetensors")
     assert opened(page="forge").selectbox(key="model").value == engine.LESSONS
 
 
@@ -148,10 +148,10 @@ def test_every_bundled_network_opens_on_several_pictures(name):
 def test_a_bad_link_is_harmless_and_one_sentence_says_so(query):
     app = opened(**query)
     assert works(app)
-    assert len(sentences(app)) == 1
-    assert "default" in sentences(app)[0] or "layer1.0.conv1 is shown" in sentences(app)[0]
-    again = sentences(app.run())
-    assert again == ([] if "default" in sentences(opened(**query))[0] else sentences(app))
+    first = sentences(app)
+    assert len(first) == 1
+    assert "default" in first[0] or "layer1.0.conv1 is shown" in first[0]
+    assert sentences(app.run()) == ([] if "default" in first[0] else first)
 
 
 @pytest.mark.parametrize(
@@ -263,8 +263,8 @@ def test_a_static_network_explains_itself_and_opens_its_twin_with_the_same_pictu
     assert app.session_state["view"].settings == Settings(temperature=3)
 
 
-def test_a_static_network_with_no_twin_here_is_compared_with_the_first_dynamic_one(tmp_path, monkeypatch):
-    monkeypatch.setenv("ODCONV_WEIGHTS", str(tmp_path))
+def test_a_static_network_with_no_twin_here_is_compared_with_the_first_dynamic_one(tmp_path, environment):
+    environment.setenv("ODCONV_WEIGHTS", str(tmp_path))
     card = {"name": "static", "classes": list("abcdefghij"), "image_size": 64, "resize": 64, "stem": "small"}
     card |= {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
     save_checkpoint(resnet18(10, width=8, stem="small"), card, tmp_path / "static.safetensors")
@@ -291,9 +291,9 @@ def test_models_are_called_by_what_they_are_and_the_file_is_in_the_details():
 
 
 def test_two_networks_of_a_kind_are_told_apart_by_their_files_and_what_is_unknown_by_its_file_alone(
-    tmp_path, monkeypatch
+    tmp_path, environment
 ):
-    monkeypatch.setenv("ODCONV_WEIGHTS", str(tmp_path))
+    environment.setenv("ODCONV_WEIGHTS", str(tmp_path))
     shutil.copy(engine.BUNDLED / STATIC, tmp_path / "another.safetensors")
     (tmp_path / "authors.pth").write_bytes(b"\x80\x02")
     (tmp_path / "broken.safetensors").write_bytes(b"\xff" * 500)
@@ -356,9 +356,9 @@ def test_an_invitation_sets_everything_that_it_promises(name):
     ],
 )
 def test_the_page_says_how_often_a_network_is_right_where_its_card_has_the_numbers(
-    tmp_path, monkeypatch, measured, right
+    tmp_path, environment, measured, right
 ):
-    monkeypatch.setenv("ODCONV_WEIGHTS", str(tmp_path))
+    environment.setenv("ODCONV_WEIGHTS", str(tmp_path))
     card = {"classes": list("abcdefghij"), "image_size": 64, "resize": 64, "stem": "small", "measured": measured}
     card |= {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
     save_checkpoint(resnet18(10, width=8, stem="small"), card, tmp_path / "static.safetensors")
@@ -368,8 +368,8 @@ def test_the_page_says_how_often_a_network_is_right_where_its_card_has_the_numbe
     assert [text.value for text in app.text if text.value.startswith("Right in")] == ([sentence] if right else [])
 
 
-def test_a_broken_checkpoint_gives_one_sentence_and_the_other_models_still_work(tmp_path, monkeypatch):
-    monkeypatch.setenv("ODCONV_WEIGHTS", str(tmp_path))
+def test_a_broken_checkpoint_gives_one_sentence_and_the_other_models_still_work(tmp_path, environment):
+    environment.setenv("ODCONV_WEIGHTS", str(tmp_path))
     (tmp_path / "broken.safetensors").write_bytes(b"\xff" * 500)
     app = opened(model="broken.safetensors")
     assert not app.exception
@@ -467,8 +467,8 @@ def test_a_link_to_a_difference_works_under_other_settings():
     assert works(opened(sample="dahlia,espresso", show="difference", t="3", kernels="2"))
 
 
-def test_without_an_atlas_a_link_to_a_difference_says_so_and_shows_attention(tmp_path, monkeypatch):
-    monkeypatch.setenv("ODCONV_WEIGHTS", str(tmp_path))
+def test_without_an_atlas_a_link_to_a_difference_says_so_and_shows_attention(tmp_path, environment):
+    environment.setenv("ODCONV_WEIGHTS", str(tmp_path))
     bundled = next(iter(engine.weights().values()))
     for ending in (".safetensors", ".json"):
         shutil.copy(bundled.with_suffix(ending), tmp_path / f"other{ending}")
@@ -478,8 +478,8 @@ def test_without_an_atlas_a_link_to_a_difference_says_so_and_shows_attention(tmp
     assert not any(group.label == "Attention shown" for group in app.button_group)
 
 
-def test_an_atlas_of_other_weights_is_logged_and_not_used(tmp_path, monkeypatch, caplog):
-    monkeypatch.setenv("ODCONV_WEIGHTS", str(tmp_path))
+def test_an_atlas_of_other_weights_is_logged_and_not_used(tmp_path, environment, caplog):
+    environment.setenv("ODCONV_WEIGHTS", str(tmp_path))
     bundled = next(iter(engine.weights().values()))
     for ending in (".safetensors", ".json", ".atlas.npz"):
         shutil.copy(bundled.with_suffix(ending), tmp_path / f"other{ending}")
@@ -493,8 +493,8 @@ def test_an_atlas_of_other_weights_is_logged_and_not_used(tmp_path, monkeypatch,
     assert "other.atlas.npz was made from other weights" in caplog.text
 
 
-def test_an_atlas_with_other_layers_is_logged_and_not_used(tmp_path, monkeypatch, caplog):
-    monkeypatch.setenv("ODCONV_WEIGHTS", str(tmp_path))
+def test_an_atlas_with_other_layers_is_logged_and_not_used(tmp_path, environment, caplog):
+    environment.setenv("ODCONV_WEIGHTS", str(tmp_path))
     bundled = next(iter(engine.weights().values()))
     for ending in (".safetensors", ".json"):
         shutil.copy(bundled.with_suffix(ending), tmp_path / f"other{ending}")

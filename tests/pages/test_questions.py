@@ -2,11 +2,9 @@
 
 import pytest
 
-from odconv.backbones import od_resnet50
 from odconv.tasks import TASKS
 from odconv.ui import questions
 from tests.pages.test_explore import _fresh_caches, opened, sentences  # noqa: F401
-from tests.pages.test_kernel import shown  # noqa: F401
 
 
 def unfolded(app):
@@ -39,7 +37,7 @@ def test_every_question_is_answered(id):
     assert sentences(app) == []
 
 
-def test_a_network_is_asked_only_what_it_can_answer(shown):  # noqa: F811
-    app = shown(od_resnet50(5, width=8, num_kernels=1, stem="small"), question="likes", answers="likes.espresso")
+def test_a_network_is_asked_only_what_it_can_answer(shown):
+    app = shown("1x1, one kernel", question="likes", answers="likes.espresso")
     assert not app.exception
     assert len(asked(app).options) == 1  # its first layer is 1x1, it has one kernel and no atlas

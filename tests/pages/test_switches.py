@@ -7,8 +7,6 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from odconv.attention import HEADS, Heads, Settings
-from odconv.backbones import od_mobilenetv2, od_resnet18, od_resnet50, resnet18
-from odconv.checkpoint import save_checkpoint
 from odconv.switches import AS_LEARNED, Pass, attentions_of, set_by_hand
 from odconv.ui import effect_map, inference
 from odconv.ui.engine import LESSONS, open_engine
@@ -16,21 +14,14 @@ from odconv.ui.pictures import sample_picture
 from odconv.words import say
 from tests.pages import test_explore
 from tests.pages.test_explore import _fresh_caches, sentences  # noqa: F401
-from tests.pages.test_kernel import CARD
 
 opened = partial(test_explore.opened, page="switches")
 
 
 @pytest.fixture
-def shown(tmp_path, monkeypatch):
-    """The lesson, opened on a model that a card calls small or not."""
-    monkeypatch.setenv("ODCONV_WEIGHTS", str(tmp_path))
-
-    def show(model, stem="small", **query):
-        save_checkpoint(model.eval(), CARD | ({"stem": stem} if stem else {}), tmp_path / "own.safetensors")
-        return opened(model="own.safetensors", **query)
-
-    return show
+def shown(shown):
+    """The lesson, opened on a tiny network."""
+    return partial(shown, page="switches")
 
 
 def view(app):
@@ -41,21 +32,9 @@ def whole(app):
     return not app.exception and say("en", "switches.map") in [heading.value for heading in app.main.subheader]
 
 
-KINDS = pytest.mark.parametrize(
-    ("model", "stem"),
-    [
-        (lambda: od_resnet18(5, width=8, stem="small"), "small"),
-        (lambda: od_resnet18(5, width=8, num_kernels=1, stem="small"), "small"),
-        (lambda: od_resnet50(5, width=8, num_kernels=2, stem="small"), "small"),  # 1x1: no taps
-        (lambda: od_mobilenetv2(5, width_mult=0.35, num_kernels=2), None),  # depth-wise: no filter gate
-    ],
-    ids=["all heads", "one kernel", "1x1", "depth-wise"],
-)
-
-
-@KINDS
-def test_the_lesson_is_whole_on_every_kind_of_network(shown, model, stem):
-    app = shown(model(), stem, switch="mean,uniform,argmax,shuffled")
+@pytest.mark.parametrize("network", ["all heads", "one kernel", "1x1", "depth-wise"])
+def test_the_lesson_is_whole_on_every_kind_of_network(shown, network):
+    app = shown(network, switch="mean,uniform,argmax,shuffled")
     assert whole(app)
     assert sentences(app) == []
     app.button_group(key="switches_where").set_value("one").run()
@@ -64,13 +43,13 @@ def test_the_lesson_is_whole_on_every_kind_of_network(shown, model, stem):
 
 
 def test_a_static_network_has_no_switches(shown):
-    app = shown(resnet18(5, width=8, stem="small"))
+    app = shown("static")
     assert not app.exception
     assert [heading.value for heading in app.main.subheader] == [say("en", "static.title")]
 
 
 def test_without_an_atlas_the_own_mean_stands_for_the_typical_and_that_is_said(shown):
-    app = shown(od_resnet18(5, width=8, stem="small"), switch="typical,learned,learned,learned")
+    app = shown("all heads", switch="typical,learned,learned,learned")
     assert whole(app)
     assert sentences(app) == [say("en", "switches.no_typical")]
     assert app.selectbox(key="map_of").options[0] == "own mean: all entries alike"
@@ -81,7 +60,7 @@ def test_without_an_atlas_the_own_mean_stands_for_the_typical_and_that_is_said(s
 
 
 def test_switches_go_into_the_link_and_back_and_all_can_be_learned_again(shown):
-    app = shown(od_resnet18(5, width=8, stem="small"), switch="shuffled,learned,transplanted,learned", seed="999")
+    app = shown("all heads", switch="shuffled,learned,transplanted,learned", seed="999")
     assert whole(app)
     assert view(app).switches == Heads("shuffled", "learned", "transplanted", "learned")
     app.button(key="switches_seed").click().run()
@@ -94,14 +73,14 @@ def test_switches_go_into_the_link_and_back_and_all_can_be_learned_again(shown):
 
 
 def test_settings_of_other_pages_are_left_aside_and_that_is_said(shown):
-    app = shown(od_resnet18(5, width=8, stem="small"), t="3")
+    app = shown("all heads", t="3")
     assert whole(app)
     assert sentences(app)[0].startswith("Only the switches act on this page. Left aside, for Explore: temperature 3")
     assert app.query_params["t"] == "3"
 
 
 def test_an_edited_picture_is_what_every_part_of_the_page_is_about_and_undone_at_once(shown):
-    app = shown(od_resnet18(5, width=8, stem="small"), turn="90", grey="1", brush="500:500:160", blur="2")
+    app = shown("all heads", turn="90", grey="1", brush="500:500:160", blur="2")
     assert whole(app)
     assert any("Edited: " in one.value.replace("\\", "") for one in app.main.markdown)
     app.button(key="map_start").click().run()
@@ -116,9 +95,7 @@ def test_an_edited_picture_is_what_every_part_of_the_page_is_about_and_undone_at
 
 
 def test_entries_that_a_link_sets_by_hand_and_the_layer_does_not_have_are_left_out(shown):
-    app = shown(
-        od_resnet18(5, width=8, stem="small"), switch="hand,hand,learned,hand", hand="spatial:4:0.1,channel:9999:1"
-    )
+    app = shown("all heads", switch="hand,hand,learned,hand", hand="spatial:4:0.1,channel:9999:1")
     assert whole(app)
     assert app.query_params["hand"] == "spatial:4:0.1,channel:9999:1"
     app.selectbox(key="switches_layer").set_value("layer2.0.conv1").run()
@@ -127,7 +104,7 @@ def test_entries_that_a_link_sets_by_hand_and_the_layer_does_not_have_are_left_o
 
 def test_the_map_is_computed_piece_by_piece_can_be_cancelled_and_goes_on(shown, monkeypatch):
     monkeypatch.setattr(effect_map, "AT_A_TIME", -1.0)  # one pass in a run
-    app = shown(od_resnet18(5, width=8, stem="small"))
+    app = shown("all heads")
     done = lambda: len(app.session_state["effect_map"]["effects"])  # noqa: E731
     assert done() == 0
     app.button(key="map_start").click().run()
@@ -213,6 +190,6 @@ def test_passes_with_other_attention_given_are_kept_apart_and_the_same_ones_aske
 
 
 def test_the_lesson_speaks_chinese(shown):
-    app = shown(od_resnet18(5, width=8, stem="small"), lang="zh", switch=",".join(["mean"] * len(HEADS)))
+    app = shown("all heads", lang="zh", switch=",".join(["mean"] * len(HEADS)))
     assert not app.exception
     assert [heading.value for heading in app.main.subheader][-1] == say("zh", "switches.map")

@@ -5,33 +5,24 @@ from functools import partial
 import pytest
 
 from odconv.attention import HEADS, Heads, Settings
-from odconv.backbones import od_mobilenetv2, od_resnet18, od_resnet50, resnet18
-from odconv.checkpoint import save_checkpoint
 from odconv.ui import inference, tempering
 from odconv.words import say
 from tests.pages import test_explore
 from tests.pages.test_explore import _fresh_caches, captions, in_force, sentences  # noqa: F401
-from tests.pages.test_kernel import CARD
 
 opened = partial(test_explore.opened, page="temperature")
 
 
 @pytest.fixture
-def shown(tmp_path, monkeypatch):
-    """The lesson, opened on a model that a card calls small or not, with curves of three temperatures read in one run."""
-    monkeypatch.setenv("ODCONV_WEIGHTS", str(tmp_path))
+def shown(shown):
+    """The lesson, opened on a tiny network, with curves of three temperatures read in one run."""
     few = (0.1, 1.0, 30.0)
-    monkeypatch.setattr(tempering, "CURVE", few)
-    monkeypatch.setattr(tempering, "FREE", {t: Settings(t) for t in few})
-    monkeypatch.setattr(tempering, "KEPT", {t: Settings(t, compensate=True) for t in few})
-    monkeypatch.setattr(tempering, "AT_A_TIME", 60.0)
-
-    def show(model, stem="small", **query):
-        card = CARD | ({"stem": stem} if stem else {})
-        save_checkpoint(model.eval(), card, tmp_path / "own.safetensors")
-        return opened(model="own.safetensors", **query)
-
-    return show
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempering, "CURVE", few)
+        patch.setattr(tempering, "FREE", {t: Settings(t) for t in few})
+        patch.setattr(tempering, "KEPT", {t: Settings(t, compensate=True) for t in few})
+        patch.setattr(tempering, "AT_A_TIME", 60.0)
+        yield partial(shown, page="temperature")
 
 
 def headings(app):
@@ -43,17 +34,11 @@ def whole(app):
 
 
 @pytest.mark.parametrize(
-    ("model", "stem", "heads"),
-    [
-        (lambda: od_resnet18(5, width=8, stem="small"), "small", HEADS),
-        (lambda: od_resnet18(5, width=8, num_kernels=1, stem="small"), "small", HEADS[:3]),
-        (lambda: od_resnet50(5, width=8, num_kernels=2, stem="small"), "small", HEADS),  # 1x1: no taps
-        (lambda: od_mobilenetv2(5, width_mult=0.35, num_kernels=2), None, HEADS),  # depth-wise: no filter gate
-    ],
-    ids=["all heads", "one kernel", "1x1", "depth-wise"],
+    ("network", "heads"),
+    [("all heads", HEADS), ("one kernel", HEADS[:3]), ("1x1", HEADS), ("depth-wise", HEADS)],
 )
-def test_the_lesson_is_whole_on_every_kind_of_network_and_asks_about_its_heads(shown, model, stem, heads):
-    app = shown(model(), stem, t="30", answers="suffers.channel")
+def test_the_lesson_is_whole_on_every_kind_of_network_and_asks_about_its_heads(shown, network, heads):
+    app = shown(network, t="30", answers="suffers.channel")
     assert whole(app)
     assert sentences(app) == []
     guess = app.button_group(key="task-suffers")
@@ -62,14 +47,14 @@ def test_the_lesson_is_whole_on_every_kind_of_network_and_asks_about_its_heads(s
 
 
 def test_a_static_network_has_nothing_to_temper(shown):
-    app = shown(resnet18(5, width=8, stem="small"))
+    app = shown("static")
     assert not app.exception
     assert [heading.value for heading in app.main.subheader] == [say("en", "static.title")]
 
 
 def test_a_sweep_is_read_piece_by_piece_and_lost_by_another_picture(shown, monkeypatch):
     monkeypatch.setattr(tempering, "AT_A_TIME", -1.0)  # one reading in a run
-    app = shown(od_resnet18(5, width=8, stem="small"))
+    app = shown("all heads")
     assert headings(app)[-1] == "Over all temperatures"
     for _ in range(10):
         if whole(app):
@@ -84,7 +69,7 @@ def test_a_sweep_is_read_piece_by_piece_and_lost_by_another_picture(shown, monke
 
 
 def test_four_temperatures_in_a_link_have_four_dials_and_one_takes_the_furthest_from_1(shown):
-    app = shown(od_resnet18(5, width=8, stem="small"), t="20,1,1,0.1")
+    app = shown("all heads", t="20,1,1,0.1")
     assert app.session_state["view"].settings.temperature == Heads(20.0, 1.0, 1.0, 0.1)
     assert app.button_group(key="temper_dials").value == "four"
     app.button_group(key="temper_dials").set_value("one").run()
@@ -106,7 +91,7 @@ def test_explore_shows_four_temperatures_that_it_has_no_dials_for():
 
 
 def test_settings_of_other_pages_are_left_aside_and_that_is_said(shown):
-    app = shown(od_resnet18(5, width=8, stem="small"), kernels="2", ablate="channel", t="3")
+    app = shown("all heads", kernels="2", ablate="channel", t="3")
     assert whole(app)
     assert sentences(app) == [
         "Only the temperature acts on this page. Left aside, for Explore: "
@@ -116,7 +101,7 @@ def test_settings_of_other_pages_are_left_aside_and_that_is_said(shown):
 
 
 def test_a_guess_goes_into_the_link_and_another_one_takes_its_place(shown):
-    app = shown(od_resnet18(5, width=8, stem="small"))
+    app = shown("all heads")
     assert app.button_group(key="task-suffers").value is None
     for guess in ("filter", "spatial"):
         app.button_group(key="task-suffers").set_value(guess).run()
@@ -125,7 +110,7 @@ def test_a_guess_goes_into_the_link_and_another_one_takes_its_place(shown):
 
 
 def test_what_the_network_met_in_training_comes_from_its_card(shown):
-    app = shown(od_resnet18(5, width=8, stem="small"))
+    app = shown("all heads")
     assert not any("from its card" in caption for caption in captions(app))
     shipped = opened()
     assert any("temperature 30 to 1 over 6 epochs (geometric)" in caption for caption in captions(shipped))
@@ -144,6 +129,6 @@ def test_while_others_keep_the_network_the_page_says_so_and_asks_again(monkeypat
 
 
 def test_the_lesson_speaks_chinese(shown):
-    app = shown(od_resnet18(5, width=8, stem="small"), lang="zh", answers="suffers.spatial")
+    app = shown("all heads", lang="zh", answers="suffers.spatial")
     assert not app.exception
     assert headings(app)[-1] == say("zh", "temper.trap")
