@@ -41,7 +41,7 @@ def stage(engine: Engine) -> None:
         knob.show(engine, reply.answers)
     with right:
         if engine.checkpoint.dynamic:
-            controls.show_dials(shown)
+            controls.show_dials(shown, reply.answers)
             layer.show_glance(shown, reply.answers)
         else:
             static.show(engine, pictures)

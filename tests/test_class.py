@@ -226,9 +226,10 @@ def test_what_the_document_concludes_follows_from_its_table():
         int(re.search(r"class: .*, (\d+) ms an action", table)[1]) / 1000 / 5
     )  # cores that a visitor takes, acting every 5 s
     answered = int(actions.replace(",", "")) / int(seconds)
-    assert f"answered {answered:.1f} of the {30 / 5:.0f} actions a second" in words
+    sources = int(re.search(r"another source of pictures .*?\| (\d+) \| [\d.]+ \| [\d.]+ \|$", table, re.MULTILINE)[1])
+    assert f"answered {answered:.1f} actions a second, {sources / int(seconds):.1f} of which only turned" in words
     assert f"{cost:.2f} s of a core" in words
-    assert (round(1 / cost), round(30 * cost), round(300 * cost, -1)) == (16, 2, 20)
-    assert "full with sixteen, and thirty want two cores of their own, 300 twenty" in words
+    assert (round(1 / cost), round(30 * cost), round(300 * cost, -1)) == (19, 2, 20)
+    assert "full with nineteen, and thirty want two cores of their own, 300 twenty" in words
     memory = int(re.search(r"by minute: .*?(\d+)$", table, re.MULTILINE)[1])
     assert f"{memory / 1000:.1f} GB for thirty" in words

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from streamlit.testing.v1 import AppTest
 
 from odconv import Settings, images
-from odconv.ui import engine, redraw, scene
+from odconv.ui import engine, inference, redraw, scene
 from odconv.ui.inference import BusyError
 from odconv.ui.pacing import QUICKEST, SHARE, SLOWEST, Pacing
 from odconv.ui.pictures import Picture
@@ -56,7 +56,8 @@ def test_the_figures_are_those_that_the_page_draws_under_the_same_settings(offer
     rocket = Picture("the rocket's", "Rocket", "a rocket", images.decode(sample("rocket")))
     opened = engine.open_on(engine.BUNDLED / engine.LESSONS, "cpu")
     shown = Scene(opened, rocket, Settings(kernels=3), "layer2.0.conv1", False, "en")
-    message = offered(partial(scene.redraw, shown))
+    trained = inference.ask(opened, rocket, Settings()).explanation
+    message = offered(partial(scene.redraw, shown, trained))
     status, body = post(message | {"changes": {"temperature": 3.0}})
     figures = json.loads(body)
     assert status == 200
@@ -72,7 +73,7 @@ def test_the_figures_are_those_that_the_page_draws_under_the_same_settings(offer
 )
 def test_what_no_dial_sends_is_refused(offered, changes, caplog):
     shown = SimpleNamespace(engine=SimpleNamespace(num_kernels=4))
-    assert post(offered(partial(scene.redraw, shown)) | {"changes": changes})[0] == 400
+    assert post(offered(partial(scene.redraw, shown, None)) | {"changes": changes})[0] == 400
     assert "redraw: ignored" in caplog.text
 
 

@@ -10,14 +10,19 @@ import streamlit as st
 from odconv.attention import HEADS, Settings
 from odconv.ui import components, dials, parts, redraw, scene, view
 from odconv.ui.engine import Engine
+from odconv.ui.inference import Answers
 from odconv.ui.scene import Scene
 from odconv.ui.text import say
 
 
-def show_dials(shown: Scene) -> None:
-    """Draw the dials, Reset, all settings that are in force, and what the temperature does."""
+def show_dials(shown: Scene, answers: Answers | None) -> None:
+    """Draw the dials, Reset, all settings that are in force, and what the temperature does.
+
+    ``answers``: of the picture that is shown; while there are none yet, each step of a drag runs the page's figures.
+    """
+    address = redraw.offer(partial(scene.redraw, shown, answers.trained)) if answers else ""
     with st.container(key="controls", horizontal=True, vertical_alignment="center", gap="small"):
-        dials.show(shown.settings, shown.engine.num_kernels, "dials", redraw.offer(partial(scene.redraw, shown)))
+        dials.show(shown.settings, shown.engine.num_kernels, "dials", address)
         # Never disabled: a button that is takes the keyboard's focus with it.
         st.button(say("setting.reset"), key="reset", on_click=_reset)
     components.in_force(scene.in_force(shown))

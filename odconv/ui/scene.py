@@ -38,8 +38,10 @@ def current(engine: Engine, picture: Picture) -> Scene:
     return Scene(engine, picture, chosen.settings, view.wanted_layer(), chosen.difference, text.language())
 
 
-def redraw(scene: Scene, sent: object) -> dict[str, Any]:
+def redraw(scene: Scene, trained: Explanation, sent: object) -> dict[str, Any]:
     """What follows a dial while it is dragged: key of a figure -> its data, under the settings that a browser sent.
+
+    ``trained``: what the network makes of the picture as trained, which no dial changes.
 
     Raises:
         BusyError: others have kept the device for too long.
@@ -47,9 +49,10 @@ def redraw(scene: Scene, sent: object) -> dict[str, Any]:
     """
     turn = dials.parse_turn(sent, scene.engine.num_kernels)
     scene = replace(scene, settings=replace(scene.settings, **turn.changes))
-    answers = inference.ask_both(
+    now = inference.ask_all(
         scene.engine, [scene.picture], scene.settings, layer_to_look_into(scene.engine, scene.layer)
     )
+    answers = Answers(now.explanation, trained, now.note)
     return {
         "prediction": prediction(scene, answers),
         "glance": glance(scene, answers),
