@@ -34,6 +34,7 @@ def answer_all(page, phase, choose):
         expect(radio).to_have_count(1)
         id = TEXTS[page.locator(".st-key-study [data-testid=stMarkdown] strong").inner_text()]
         expect(page.locator(f".st-key-quiz-{phase}-{id}")).to_be_visible()
+        expect(radio.locator("label p")).to_have_count(len(answers_of(id)) + 1)  # they are drawn one by one
         texts = radio.locator("label p").all_inner_texts()
         texts = [text for text in texts if text != say("en", f"quiz.{id}")]  # the label of all, which is hidden
         offered = [answers_of(id)[text] for text in texts]
