@@ -129,10 +129,13 @@ values = st.one_of(
 )
 
 
+MOST_TIMES = 300  # in all, that a part is repeated: parts of parts would else make hundreds of megabytes
+
+
 @st.composite
 def changed_json(draw: Any, seeds: Sequence[Any]) -> Any:
     """One of ``seeds`` with up to four of its parts replaced, left out, or there twice."""
-    value = [copy.deepcopy(draw(st.sampled_from(seeds)))]
+    value, room = [copy.deepcopy(draw(st.sampled_from(seeds)))], MOST_TIMES
     for _ in range(draw(st.integers(0, 4))):
         holder, key = draw(st.sampled_from(_parts(value)))
         act = draw(st.sampled_from(("replace", "replace", "remove", "repeat", "another")))
@@ -144,7 +147,9 @@ def changed_json(draw: Any, seeds: Sequence[Any]) -> Any:
             if act == "remove":
                 del holder[key]
             elif isinstance(holder, list):
-                holder[key:key] = [holder[key]] * draw(st.sampled_from((1, 10, 300)))
+                times = min(draw(st.sampled_from((1, 10, MOST_TIMES))), room)
+                room //= times
+                holder[key:key] = [holder[key]] * times
             else:
                 holder[draw(st.text(letters, max_size=8))] = holder[key]
     return value[0]
