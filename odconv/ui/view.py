@@ -131,6 +131,9 @@ def write_link() -> None:
         st.query_params.from_dict(query)
 
 
+NAMES = 10  # that a bound widget has one after another: when the first comes again, no browser remembers it
+
+
 def bind(
     widget: Callable[..., Any],
     label: str,
@@ -143,12 +146,14 @@ def bind(
 ) -> Any:
     """Draw a streamlit widget that shows ``value`` and passes every change to ``then``.
 
-    So the view alone keeps state.
+    So the view alone keeps state. Where something else than the widget has changed the value, such as Back or a link, another
+    widget takes its place, which begins with that. To be told another value in its place, a browser needs two steps: if it
+    draws the page anew or is clicked between them, then the click is lost, or the next message brings the old value again.
 
     Args:
         widget: such as ``st.pills``.
         label: its first argument.
-        key: names it in the session and as CSS class.
+        key: names it as CSS class, and in the session, there with spaces at its end that tell it from the one before.
         value: what it shows.
         then: called with the new value when the visitor changes it.
         options: value -> label, as Markdown; None for a widget without options. A browser can send anything: a value
@@ -156,20 +161,31 @@ def bind(
         more: further arguments of the widget.
     """
 
+    bound, page = st.session_state.setdefault("bound", {}), st.session_state.get("page")
+    drawn_on, name = bound.get(key, (page, key))
+    if key in bound and (drawn_on != page or name not in st.session_state or not _alike(st.session_state[name], value)):
+        name = key + " " * ((len(name) - len(key) + 1) % NAMES)
+    bound[key] = page, name
+
     def changed() -> None:
-        chosen = st.session_state[key]
+        chosen = st.session_state[name]
         if options is None or _offered(chosen, options):
             then(chosen)
 
-    # Set only where it is another one: what is set overwrites in the browser what may just have been clicked there. On
-    # another page it is another widget, which knows nothing of the value.
-    drawn_on, page = st.session_state.setdefault("drawn_on", {}), st.session_state.get("page")
-    if drawn_on.get(key) != page or key not in st.session_state or st.session_state[key] != value:
-        st.session_state[key] = value
-    drawn_on[key] = page
     if options is not None:
         more |= {"options": list(options), "format_func": options.__getitem__}
-    return widget(label, key=key, on_change=changed, **more)
+    if widget in (st.selectbox, st.radio):
+        more["index"] = None if options is None or value not in options else list(options).index(value)
+    else:
+        more["default" if widget in (st.pills, st.segmented_control) else "value"] = value
+    return widget(label, key=name, on_change=changed, **more)
+
+
+def _alike(one: object, other: object) -> bool:
+    """Whether a widget shows both alike: of several options the order does not matter."""
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(entry in other for entry in one)
+    return one == other
 
 
 def _offered(chosen: object, options: Mapping[Any, str]) -> bool:

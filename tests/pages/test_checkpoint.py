@@ -14,6 +14,7 @@ from odconv.words import say
 from tests.door import bring
 from tests.pages import test_explore
 from tests.pages.test_explore import _fresh_caches, captions, headings, sentences, works  # noqa: F401
+from tests.pages.widgets import find
 
 opened = partial(test_explore.opened, page="checkpoint")
 CARD = {"image_size": 32, "resize": 32, "stem": "small", "mean": [0.5] * 3, "std": [0.25] * 3, "classes": list("abcde")}
@@ -110,10 +111,10 @@ def test_what_was_brought_is_recognised_offered_and_looked_into(small):
     assert found["Attention heads"] == "all four in all 16 layers"
     assert found["Classes"] == "5: a, b, c, d, e"
     assert found["Pictures"] == "32 px, cut from a shorter side of 32 px"
-    assert app.selectbox(key="model").options[-1] == "Yours: small.pth"
+    assert find(app.selectbox, "model").options[-1] == "Yours: small.pth"
     app.button(key="mine_open").click().run()
     assert works(app)
-    assert app.selectbox(key="model").value == "own"
+    assert find(app.selectbox, "model").value == "own"
     assert app.session_state["view"].model == "own"
     assert sentences(app) == []
     assert any("of 5 classes" in one.value for one in app.main.markdown)
@@ -126,11 +127,11 @@ def test_nobody_else_reaches_it(small):
         other = test_explore.opened(model=guess)
         assert works(other)
         assert sentences(other) == [say("en", "page.bad_link", names="model")]
-        assert not any("Yours" in option for option in other.selectbox(key="model").options)
-        assert other.selectbox(key="model").value != "own"
+        assert not any("Yours" in option for option in find(other.selectbox, "model").options)
+        assert find(other.selectbox, "model").value != "own"
     beside = test_explore.opened(page="compare", **{"b-model": "own"})
     assert sentences(beside) == [say("en", "page.bad_link", names="b-model")]
-    assert app.run().selectbox(key="model").value == "own"
+    assert find(app.run().selectbox, "model").value == "own"
 
 
 def test_removed_it_is_gone_from_the_picker_the_view_and_the_memory(small):
@@ -144,7 +145,7 @@ def test_removed_it_is_gone_from_the_picker_the_view_and_the_memory(small):
     assert not app.exception
     assert app.session_state["view"].model == ""
     assert app.session_state["view"].b.model is None
-    assert not any("Yours" in option for option in app.selectbox(key="model").options)
+    assert not any("Yours" in option for option in find(app.selectbox, "model").options)
     assert sum(one.numel() for one in network.checkpoint.model.state_dict().values()) == 0
     assert taken - BUDGET.taken > network.own.megabytes * 2**20
 
@@ -153,7 +154,7 @@ def test_removed_it_is_gone_from_the_picker_the_view_and_the_memory(small):
 def test_every_page_looks_into_it(small, lesson):
     app = go(with_network(small), lesson, model="own", sample="dahlia")
     assert not app.exception
-    assert app.selectbox(key="model").value == "own"
+    assert find(app.selectbox, "model").value == "own"
     assert not [sentence for sentence in sentences(app) if "not here" in sentence]
 
 
@@ -189,7 +190,7 @@ def test_networks_that_nobody_here_has_trained_open(tmp_path, odd):
 def test_a_name_is_shown_as_it_is_and_a_refusal_leaves_what_was_there(small, tmp_path):
     app = with_network(small, HOSTILE)
     assert facts(app)["File"] == "example.org)__ _img src=x_ net�htp.pth"
-    assert app.selectbox(key="model").options[-1] == "Yours: example.org)__ _img src=x_ net�htp.pth"
+    assert find(app.selectbox, "model").options[-1] == "Yours: example.org)__ _img src=x_ net�htp.pth"
     damaged = tmp_path / "damaged.pth"
     damaged.write_bytes(small.read_bytes()[:5000])
     assert bring(session(app), damaged, "*net*" + HOSTILE) == ""

@@ -12,6 +12,7 @@ from odconv.words import say
 from tests.browser.explore import photo
 from tests.pages import test_explore
 from tests.pages.test_explore import STATIC, _fresh_caches, captions, sentences  # noqa: F401
+from tests.pages.widgets import find
 
 opened = partial(test_explore.opened, page="compare")
 ONE_KERNEL = "od_resnet18_w32_1x_tiny_imagenet.safetensors"
@@ -198,7 +199,7 @@ def test_picture_network_and_layer_of_side_b_are_chosen(drawn):
     assert view(app).b == Other(picture="checkerboard", model=ONE_KERNEL, layer="layer1.0.conv2")
     app.selectbox(key="b_picture").set_value(SAME).run()
     assert titles(drawn) == [say("en", "sample.tabby_cat")] * 2
-    app.selectbox(key="a_layer").set_value("layer1.1.conv2").run()
+    find(app.selectbox, "a_layer").set_value("layer1.1.conv2").run()
     assert drawn["sides"]["titles"][:2] == ["A: layer1.1.conv2", "B: layer1.0.conv2"]
 
 

@@ -11,6 +11,7 @@ from odconv.ui import plugging as page
 from odconv.words import say
 from tests.pages.test_explore import _fresh_caches, headings, sentences  # noqa: F401
 from tests.pages.test_explore import opened as opened_page
+from tests.pages.widgets import find
 
 SMALL = {"plug-network": "own", "plug-side": "16"}
 
@@ -61,13 +62,13 @@ def test_every_choice_goes_into_the_link_the_totals_and_the_lines_and_reset_take
 def test_rows_are_changed_added_and_taken_away():
     app = opened(**SMALL, **{"plug-rows": "8:3:2:none:1,8:3:1:depthwise:1"})
     assert whole(app)
-    app.number_input(key="plug_channels_0").set_value(12).run()
-    assert app.number_input(key="plug_channels_1").disabled
-    assert app.number_input(key="plug_channels_1").value == 12  # depth-wise, it puts out what it gets
-    app.selectbox(key="plug_depthwise_1").set_value(False).run()
-    app.selectbox(key="plug_kernel_size_1").set_value(5).run()
+    find(app.number_input, "plug_channels_0").set_value(12).run()
+    assert find(app.number_input, "plug_channels_1").disabled
+    assert find(app.number_input, "plug_channels_1").value == 12  # depth-wise, it puts out what it gets
+    find(app.selectbox, "plug_depthwise_1").set_value(False).run()
+    find(app.selectbox, "plug_kernel_size_1").set_value(5).run()
     app.button(key="plug_add").click().run()
-    app.selectbox(key="plug_dilation_2").set_value(3).run()
+    find(app.selectbox, "plug_dilation_2").set_value(3).run()
     assert whole(app)
     assert plan(app).rows == (Row(12, stride=2), Row(8, 5), Row(8, 5, dilation=3))
     assert app.query_params["plug-rows"] == "12:3:2:none:1,8:5:1:none:1,8:5:1:none:3"
@@ -105,7 +106,7 @@ def test_other_networks_are_shown_whole(network):
 
 
 def test_what_takes_too_much_is_one_sentence_and_the_lines_stay(monkeypatch):
-    monkeypatch.setattr(inference, "_plug_in", None)  # nothing is built
+    monkeypatch.setattr(inference.plugging, "plug_in", None)  # nothing is built
     app = opened(**{"plug-network": "resnet50", "plug-kernels": "8"})
     assert not app.exception
     assert len(sentences(app, "warning")) == 1

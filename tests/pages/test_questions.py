@@ -5,6 +5,7 @@ import pytest
 from odconv.tasks import TASKS
 from odconv.ui import questions
 from tests.pages.test_explore import _fresh_caches, opened, sentences  # noqa: F401
+from tests.pages.widgets import find
 
 
 def unfolded(app):
@@ -13,7 +14,7 @@ def unfolded(app):
 
 
 def asked(app):
-    return app.selectbox(key="question")
+    return find(app.selectbox, "question")
 
 
 def test_explore_asks_of_the_bundled_network_all_that_it_has():
