@@ -268,6 +268,8 @@ def kept_kernels(logits: Tensor, settings: Settings) -> Tensor:
     """Which of the K kernels stay for each picture: (N, K) of bool, from raw kernel logits (N, K)."""
     total = logits.shape[1]
     count = total if settings.kernels is None else min(settings.kernels, total)
+    if count == total:
+        return torch.ones_like(logits, dtype=torch.bool)
     if settings.keep == "first":
         return (torch.arange(total, device=logits.device) < count).expand_as(logits)
     order = logits.argsort(dim=1, descending=True, stable=True)  # stable: ties go to the lower index

@@ -45,13 +45,13 @@ def _select(heads: Heads[np.ndarray], index: int) -> Heads[np.ndarray]:
     return Heads(*(None if head is None else head[[index]] for head in heads))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays are not equal or unequal; a record is equal to itself
 class Explanation:
     """What a network made of N pictures under some settings."""
 
     settings: Settings
     logits: np.ndarray  # (N, classes)
-    layers: dict[str, LayerRecord]  # in execution order
+    layers: Mapping[str, LayerRecord]  # in execution order
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -60,6 +60,8 @@ class Explanation:
 
     def picture(self, index: int) -> Explanation:
         """The explanation of one of the pictures, N = 1."""
+        if len(self.logits) == 1 and index in (0, -1):
+            return self
         layers = {name: layer.picture(index) for name, layer in self.layers.items()}
         return Explanation(self.settings, self.logits[[index]], layers)
 
@@ -89,11 +91,10 @@ def explain(
     put = {name: _tensors(heads) for name, heads in (given or {}).items()}
     with torch.inference_mode(), probe(model, settings, keep_input_of=keep_input_of, given=put) as trace:
         logits = (forward or model)(_to_model(images, model))
-    modules = dict(model.named_modules())
     layers = {}
     for name, record in trace.items():
         base = name.partition("#")[0]
-        layers[name] = _record(modules[base], record, _kept(record.logits.kernel, settings.for_layer(base)))
+        layers[name] = _record(model.get_submodule(base), record, _kept(record.logits.kernel, settings.for_layer(base)))
     return Explanation(settings, logits.float().cpu().numpy(), layers)
 
 
@@ -116,11 +117,10 @@ def explain_each(model: nn.Module, images: Tensor, settings: Sequence[Settings])
         return [together.picture(i) for i in range(len(images))]
     with torch.inference_mode(), probe(model, settings) as trace:
         logits = model(_to_model(images, model)).float().cpu().numpy()
-    modules = dict(model.named_modules())
     layers: list[dict[str, LayerRecord]] = [{} for _ in settings]
     for name, record in trace.items():
         base, kernel = name.partition("#")[0], record.logits.kernel
-        whole = _record(modules[base], record, None)
+        whole = _record(model.get_submodule(base), record, None)
         for i, own in enumerate(settings):
             kept = _kept(None if kernel is None else kernel[i : i + 1], own.for_layer(base))
             layers[i][name] = replace(whole.picture(i), kept=kept)

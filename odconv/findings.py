@@ -42,7 +42,7 @@ def shuffle_input(layer: ODConv2d, x: np.ndarray, seed: int = 0) -> tuple[Heads[
     places = x.shape[2] * x.shape[3]
     order = torch.randperm(places, generator=torch.Generator().manual_seed(seed))
     parameter = next(layer.parameters())
-    before = torch.from_numpy(x).to(parameter.device, parameter.dtype)
+    before = torch.tensor(x).to(parameter.device, parameter.dtype)
     after = before.flatten(2)[:, :, order.to(parameter.device)].view_as(before)
     attentions, outputs = [], []
     with torch.inference_mode():

@@ -72,7 +72,7 @@ def forge_layer(layer: ODConv2d, x: np.ndarray, output: np.ndarray, settings: Se
     """
     where = _where(layer)
     branch = copy.deepcopy(layer.attention).cpu().double()
-    taken = torch.from_numpy(x).double()
+    taken = torch.tensor(x, dtype=torch.float64)
     with torch.inference_mode():
         weight = layer.weight.detach().cpu().double()
         steps = squeeze_steps(branch, taken)
@@ -92,7 +92,7 @@ def forge_layer(layer: ODConv2d, x: np.ndarray, output: np.ndarray, settings: Se
             logits=_arrays(steps.logits),
             attention=_arrays(attention),
             kept=None if kernels is None else kept_kernels(kernels, settings)[0].numpy(),
-            difference=float((made - torch.from_numpy(output)).abs().max()),
+            difference=float((made - torch.tensor(output)).abs().max()),
             order_difference=float((made - gated).abs().max()),
         )
 
@@ -117,7 +117,7 @@ def view_forging(
     kernel = view_kernel(layer, x, made.attention, None, filter, channel)
     first = kernel.input_channel - channel
     with torch.inference_mode():
-        seen = torch.from_numpy(x[:, first : first + kernel.channels])
+        seen = torch.tensor(x[:, first : first + kernel.channels])
         weight = layer.weight[:, [filter]].detach().cpu().double()
         heads = attention_of_filter(made.attention, filter, slice(first, first + kernel.channels), seen.dtype)
         forged = forge(weight, heads)[0]

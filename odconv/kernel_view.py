@@ -73,7 +73,7 @@ def view_kernel(
     if not 0 <= filter < filters:
         raise IndexError(f"filter={filter}: the layer has {filters}, counted from 0")
     first = filter // (filters // layer.groups) * channels
-    seen = torch.from_numpy(x[:, first : first + channels])
+    seen = torch.tensor(x[:, first : first + channels])
     weight = layer.weight[:, [filter]].detach().cpu().to(seen.dtype)  # (K, 1, C_in / groups, k, k)
 
     def forged_slice(attention: Heads[np.ndarray]) -> ForgedSlice:
@@ -142,4 +142,4 @@ def attention_of_filter(attention: Heads[np.ndarray], filter: int, seen: slice, 
 
 
 def _tensors(attention: Heads[np.ndarray], dtype: torch.dtype) -> Heads[Tensor]:
-    return Heads(*(None if head is None else torch.from_numpy(head).to(dtype) for head in attention))
+    return Heads(*(None if head is None else torch.tensor(head).to(dtype) for head in attention))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
+from functools import partial
 
 from torch import nn
 
 from odconv.attention import HEADS, Heads, Rule, Settings, fewest_temperatures
 from odconv.layer import ODConv2d
 
-Sizes = dict[str, int]  # head -> number of entries that it attends over; heads that a layer has
+Sizes = dict[str, int]  # heads that a layer has -> number of entries that it attends over, but of gates no more than 2
 
 
 def normalize(settings: Settings, model: nn.Module) -> Settings:
@@ -27,12 +28,22 @@ def normalize(settings: Settings, model: nn.Module) -> Settings:
         >>> normalize(Settings(kernels=64, keep="first", compensate=True), od_resnet18(num_kernels=4))
         Settings(temperature=1.0, tempered=('spatial', 'channel', 'filter', 'kernel'), kernels=None, ...)
     """
+    return normalizer(model)(settings)
+
+
+def normalizer(model: nn.Module) -> Callable[[Settings], Settings]:
+    """``normalize`` for one network, whose layers are looked at once: they take longer than the rest. It does not keep ``model``."""
+    return partial(_normalize, _layers(model))
+
+
+def _normalize(layers: dict[str, Sizes], settings: Settings) -> Settings:
     if settings == Settings():
         return Settings()
-    layers = _layers(model)
     chosen = {name: sizes for name, sizes in layers.items() if settings.layers is None or name in settings.layers}
     narrow = _narrow(replace(settings, layers=None), chosen.values())
-    changed = [name for name, sizes in layers.items() if _narrow(narrow, [sizes]) != Settings()]
+    alike = {name: tuple(sizes.items()) for name, sizes in layers.items()}  # what changes one of them changes each
+    effective = {kind: _narrow(narrow, [dict(kind)]) != Settings() for kind in set(alike.values())}
+    changed = [name for name in layers if effective[alike[name]]]
     if all(name in chosen for name in changed):
         return _widen(narrow, layers.values())
     changed = [name for name in changed if name in chosen]
@@ -67,7 +78,8 @@ def _sizes(layer: ODConv2d) -> Sizes:
         "filter": branch.filter_fc,
         "kernel": branch.kernel_fc,
     }
-    return {head: fc.out_channels for head, fc in maps.items() if fc is not None}
+    found = {head: fc.out_channels for head, fc in maps.items() if fc is not None}
+    return {head: count if head == "kernel" else min(count, 2) for head, count in found.items()}
 
 
 def _narrow(settings: Settings, layers: Collection[Sizes]) -> Settings:

@@ -58,7 +58,7 @@ def forge_slice(layer: nn.Module, attention: Heads[np.ndarray], filter: int, cha
     if isinstance(layer, nn.Conv2d):
         return layer.weight[filter, channel].detach().float().cpu().numpy()
     assert isinstance(layer, ODConv2d)
-    heads = Heads(*(None if head is None else torch.from_numpy(head) for head in attention))
+    heads = Heads(*(None if head is None else torch.tensor(head) for head in attention))
     weight = layer.weight.detach().float().cpu()
     return forge_steps(weight, heads, filter, channel, layer.groups).forged.numpy()
 

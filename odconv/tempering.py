@@ -112,5 +112,5 @@ def _mean_gates(attention: Heads[np.ndarray]) -> dict[str, float]:
 
 def _norm(layer: ODConv2d, attention: Heads[np.ndarray]) -> float:
     weight = layer.weight.detach().float()
-    heads = Heads(*(None if head is None else torch.from_numpy(head).to(weight.device) for head in attention))
+    heads = Heads(*(None if head is None else torch.tensor(head).to(weight.device) for head in attention))
     return float(torch.linalg.vector_norm(forge(weight, heads, layer.groups), dtype=torch.float64))

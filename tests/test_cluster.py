@@ -14,6 +14,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -86,10 +87,10 @@ def _fresh(monkeypatch, folder):
     threads = torch.get_num_threads()
     monkeypatch.setattr(cluster, "_resting", {})
     monkeypatch.setenv("ODCONV_WEIGHTS", str(folder))
-    for forget in (st.cache_data.clear, st.cache_resource.clear):
+    for forget in (partial(inference.forget, inference.HOUR), st.cache_resource.clear):
         forget()
     yield
-    for forget in (st.cache_data.clear, st.cache_resource.clear):
+    for forget in (partial(inference.forget, inference.HOUR), st.cache_resource.clear):
         forget()
     torch.set_num_threads(threads)
 

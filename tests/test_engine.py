@@ -10,6 +10,7 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,10 +26,11 @@ from odconv.backbones import od_efficientnet_lite0, od_resnet18, resnet18
 from odconv.checkpoint import CheckpointError, save_checkpoint
 from odconv.images import prepare
 from odconv.ui import engine as engines
-from odconv.ui import inference
+from odconv.ui import inference, parts
 from odconv.ui.engine import load_atlas_for, open_engine
 from odconv.ui.inference import BusyError, ask, ask_all
 from odconv.ui.pictures import Picture
+from odconv.ui.turns import Turns
 from odconv.words import say
 
 CARD = {"image_size": 32, "resize": 32, "stem": "small", "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
@@ -40,10 +42,18 @@ def _as_it_was():
     """Fresh caches, and the process's own settings put back."""
     threads = torch.get_num_threads()
     tf32 = [(flags, flags.allow_tf32) for flags in (torch.backends.cudnn, torch.backends.cuda.matmul)]
-    for forget in (st.cache_data.clear, st.cache_resource.clear, engines.set_up_torch.cache_clear):
+    for forget in (
+        partial(inference.forget, inference.HOUR),
+        st.cache_resource.clear,
+        engines.set_up_torch.cache_clear,
+    ):
         forget()
     yield
-    for forget in (st.cache_data.clear, st.cache_resource.clear, engines.set_up_torch.cache_clear):
+    for forget in (
+        partial(inference.forget, inference.HOUR),
+        st.cache_resource.clear,
+        engines.set_up_torch.cache_clear,
+    ):
         forget()
     torch.set_num_threads(threads)
     for flags, allowed in tf32:
@@ -124,6 +134,31 @@ def test_what_comes_before_the_first_dynamic_layer_runs_once_for_a_picture_and_c
     assert len(begun) == 2
 
 
+def test_who_waits_for_the_device_or_for_an_answer_that_is_being_computed_leaves_the_turn_to_others(
+    folder, monkeypatch
+):
+    turns = Turns()
+    monkeypatch.setattr(parts, "_turns", turns)
+    engine, got = open_engine(NAME, "cpu"), []
+
+    def draw():
+        with parts.turn(parts.PAGE):
+            got.append(ask(engine, picture(), Settings()).explanation)
+
+    with hold():
+        threads = [threading.Thread(target=draw) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        while not inference._queues["cpu"].count_waiting() or turns.count_waiting():
+            time.sleep(0.001)
+        assert turns.acquire(10)
+        turns.release()
+    for thread in threads:
+        thread.join()
+    assert got[0] is got[1]
+    assert turns.acquire(0)
+
+
 def test_one_pass_answers_for_the_figures_and_for_the_kernel_that_is_looked_into(folder, passes):
     engine, layer, settings = open_engine(NAME, "cpu"), "layer2.0.conv1", Settings(temperature=2.0)
     ask(engine, picture(), Settings())
@@ -132,7 +167,7 @@ def test_one_pass_answers_for_the_figures_and_for_the_kernel_that_is_looked_into
     view = inference.ask_kernel(engine, picture(), settings, layer, 0, 0)
     assert len(passes) == before + 1
     assert answer.layers[layer].input is None  # nothing of the photo is kept with the answer
-    st.cache_data.clear()
+    inference.forget(inference.HOUR)
     alone = inference.ask_kernel(engine, picture(), settings, layer, 0, 0)
     np.testing.assert_equal(asdict(view), asdict(alone))
 
@@ -159,16 +194,12 @@ def test_pictures_compared_are_cached_one_by_one(folder, passes):
         np.testing.assert_array_equal(together.picture(n).logits, one.logits)
 
 
-def test_an_answer_that_a_visitor_changes_is_whole_for_the_next(folder):
+def test_no_visitor_can_change_the_numbers_that_the_next_one_gets(folder):
     engine = open_engine(NAME, "cpu")
-    ask(engine, picture(), Settings())
-    mine = ask(engine, picture(), Settings()).explanation
-    logits = mine.logits.copy()
-    mine.logits[:] = 0
-    mine.layers.clear()
-    again = ask(engine, picture(), Settings()).explanation
-    np.testing.assert_array_equal(again.logits, logits)
-    assert again.layers
+    for _ in range(2):  # computed, and kept
+        answer = ask(engine, picture(), Settings()).explanation
+        arrays = [answer.logits, *(head for layer in answer.layers.values() for head in layer.attention)]
+        assert not any(array.flags.writeable for array in arrays if array is not None)
 
 
 def test_layers_that_a_network_does_not_have_are_no_error(folder):
@@ -567,7 +598,7 @@ def test_an_answer_beside_a_kernel_is_the_one_without(folder):
     engine, settings = open_engine(NAME, "cpu"), Settings(2.0)
     inference.ask_kernel(engine, picture(), settings, "layer1.0.conv1")
     beside = ask(engine, picture(), settings).explanation
-    st.cache_data.clear()
+    inference.forget(inference.HOUR)
     alone = ask(engine, picture(), settings).explanation
     np.testing.assert_array_equal(beside.logits, alone.logits)
     assert list(beside.layers) == list(alone.layers)

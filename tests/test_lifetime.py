@@ -21,6 +21,7 @@ from streamlit.runtime.state import SessionState
 from streamlit.web.server.starlette import starlette_server
 
 from odconv.ui import inference, lifetime
+from odconv.ui.memo import Memo
 from tests.browser.server import Server
 
 CONFIG = Path(__file__).parents[1] / ".streamlit" / "config.toml"
@@ -72,15 +73,17 @@ def test_the_session_itself_is_let_go_also_the_last_one():
 
 @pytest.mark.parametrize(("others", "kept"), [([], []), (["away"], ["an hour"])], ids=["nobody", "somebody"])
 def test_views_go_with_a_visitor_and_answers_with_the_last_one(monkeypatch, others, kept):
-    there = ["a minute", "an hour"]
-    forgets = [(60.0, lambda: there.remove("a minute")), (3600.0, lambda: there.remove("an hour"))]
-    monkeypatch.setattr(inference, "_kept_for_all", forgets)
+    memos = {"a minute": (60.0, Memo(100)), "an hour": (3600.0, Memo(100))}
+    for seconds, memo in memos.values():
+        memo.get("key", seconds, lambda: "kept")
+    there = lambda: [name for name, (_, memo) in memos.items() if memo.get("key", 0.0, lambda: "") == "kept"]  # noqa: E731
+    monkeypatch.setattr(inference, "_kept_for_all", list(memos.values()))
     runtime = runtime_with(0, Session("gone", b""))
     runtime._session_mgr.list_active_sessions = lambda: [SimpleNamespace(session=Session(id, b"")) for id in others]
     lifetime.sweep(runtime)
-    assert there == kept
+    assert there() == kept
     lifetime.sweep(runtime)  # nobody has gone since
-    assert there == kept
+    assert there() == kept
 
 
 def test_a_session_that_may_still_come_back_is_left_alone():

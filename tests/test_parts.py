@@ -1,4 +1,4 @@
-"""Pages are drawn in turns, and none waits for ever."""
+"""All that is done for visitors is done in turns, what is soon done first, and nobody waits for ever."""
 
 import threading
 
@@ -10,61 +10,121 @@ from odconv.ui.turns import Turns
 
 @pytest.fixture
 def turns(monkeypatch):
-    turns = Turns(parts.AT_ONCE)
+    turns = Turns()
     monkeypatch.setattr(parts, "_turns", turns)
     return turns
 
 
-def everybody(turns):
-    """Have all turns, and give them back: whether all were free."""
-    got = [turns.acquire(0) for _ in range(parts.AT_ONCE)]
-    for _ in filter(None, got):
-        turns.release()
-    return all(got)
+def free(turns):
+    """Whether nobody has the turn."""
+    if not turns.acquire(0):
+        return False
+    turns.release()
+    return True
 
 
-def test_no_more_pages_than_so_many_are_drawn_at_once(turns):
-    drawn, most, gate = [], [], threading.Lock()
+def begin(turns, do):
+    """A thread that does something, once it waits for its turn or is done."""
+    before, thread = turns.count_waiting(), threading.Thread(target=do)
+    thread.start()
+    while turns.count_waiting() == before and thread.is_alive():
+        threading.Event().wait(0.001)
+    return thread
 
-    def draw():
-        with parts.turn():
+
+def test_no_two_are_run_at_once(turns):
+    run, most, gate = [], [], threading.Lock()
+
+    def do():
+        with parts.turn(parts.PAGE):
             with gate:
-                drawn.append(1)
-                most.append(len(drawn))
+                run.append(1)
+                most.append(len(run))
             threading.Event().wait(0.005)
             with gate:
-                drawn.pop()
+                run.pop()
 
-    threads = [threading.Thread(target=draw) for _ in range(12)]
+    threads = [threading.Thread(target=do) for _ in range(12)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(most) == 12
-    assert max(most) == parts.AT_ONCE
-    assert everybody(turns)
+    assert max(most) == 1
+    assert free(turns)
 
 
-def test_a_part_within_a_page_is_drawn_in_the_pages_turn_and_an_error_ends_it(turns):
+def test_a_step_of_a_drag_comes_first_then_what_was_begun_then_parts_and_then_whole_pages(turns):
+    done = []
+
+    def do(name):
+        with parts.turn(getattr(parts, name)):
+            done.append(name)
+
+    assert turns.acquire(0)
+    threads = [begin(turns, lambda name=name: do(name)) for name in ("PAGE", "PART", "GOING_ON", "STEP")]
+    turns.release()
+    for thread in threads:
+        thread.join()
+    assert done == ["STEP", "GOING_ON", "PART", "PAGE"]
+
+
+def test_a_part_within_a_page_is_run_in_the_pages_turn_and_an_error_ends_it(turns):
     def fail():
-        with parts.turn(), parts.turn():
-            assert not everybody(turns)
-            assert turns.acquire(0)  # one turn was taken, not two
-            turns.release()
+        with parts.turn(parts.PAGE), parts.turn(parts.PART):
+            assert not free(turns)
             raise ValueError
 
     with pytest.raises(ValueError):
         fail()
-    assert everybody(turns)
+    assert free(turns)
 
 
-def test_who_has_waited_for_long_enough_is_drawn_beside_the_others(turns, monkeypatch):
+def test_who_has_waited_for_long_enough_is_run_beside_the_others(turns, monkeypatch):
     monkeypatch.setattr(parts, "LONGEST", 0.01)
-    for _ in range(parts.AT_ONCE):
-        turns.acquire(0)
-    with parts.turn():
-        pass
+    assert turns.acquire(0)
+    with parts.turn(parts.PAGE), parts.pause():
+        parts.give_way()
     assert not turns.acquire(0)  # and gives back no turn that is another's
-    for _ in range(parts.AT_ONCE):
-        turns.release()
-    assert everybody(turns)
+    turns.release()
+    assert free(turns)
+
+
+def test_while_somebody_waits_for_something_else_it_is_the_turn_of_others(turns):
+    done = []
+
+    def do():
+        with parts.turn(parts.PAGE):
+            done.append("other")
+
+    with parts.turn(parts.PAGE):
+        other = begin(turns, do)
+        with parts.pause():
+            other.join()
+            assert free(turns)
+        assert done == ["other"]
+        assert not free(turns)
+    assert free(turns)
+
+
+def test_who_has_long_to_do_lets_those_go_first_who_have_come_before(turns):
+    done = []
+
+    def do(name):
+        with parts.turn(parts.PART):
+            done.append(name)
+
+    with parts.turn(parts.PAGE):
+        others = [begin(turns, lambda name=name: do(name)) for name in "ab"]
+        parts.give_way()
+        done.append("goes on")
+    for other in others:
+        other.join()
+    assert done == ["a", "b", "goes on"]
+
+
+def test_without_a_turn_there_is_nothing_to_give(turns):
+    assert turns.acquire(0)
+    parts.give_way()
+    with parts.pause():
+        assert not free(turns)

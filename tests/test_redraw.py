@@ -10,11 +10,13 @@ from starlette.requests import Request
 from streamlit.testing.v1 import AppTest
 
 from odconv import Settings, images
+from odconv.drawings import describe_settings
 from odconv.ui import engine, inference, redraw, scene
 from odconv.ui.inference import BusyError
 from odconv.ui.pacing import QUICKEST, SHARE, SLOWEST, Pacing
 from odconv.ui.pictures import Picture
 from odconv.ui.scene import Scene
+from odconv.words import say
 from tests.browser.explore import record_of, sample
 from tests.door import finish
 
@@ -68,6 +70,26 @@ def test_the_figures_are_those_that_the_page_draws_under_the_same_settings(offer
     assert [row["probability"] for row in figures["prediction"]["rows"]] == pytest.approx(best, abs=1e-4)
 
 
+def test_who_turns_the_dial_to_where_another_has_had_it_makes_no_pass_and_reads_the_own_language(offered, monkeypatch):
+    rocket = Picture("again the rocket's", "Rocket", "a rocket", images.decode(sample("rocket")))
+    opened = engine.open_on(engine.BUNDLED / engine.LESSONS, "cpu")
+    trained = inference.ask(opened, rocket, Settings()).explanation
+    passes, explain = [], inference.explain
+    monkeypatch.setattr(inference, "explain", lambda *args, **more: passes.append(1) or explain(*args, **more))
+    turned, drawn = {"changes": {"temperature": 5.0}}, []
+    for settings, language in ((Settings(), "en"), (Settings(compensate=False), "en"), (Settings(), "zh")):
+        message = offered(partial(scene.redraw, Scene(opened, rocket, settings, "", False, language), trained))
+        drawn.append(json.loads(post(message | turned)[1]))
+    assert passes == [1]
+    assert drawn[0] == drawn[1]
+    assert drawn[0]["in_force"]["settings"] == say(
+        "en", "setting.in_force", settings=describe_settings("en", Settings(5.0))
+    )
+    assert drawn[2]["in_force"]["settings"] == say(
+        "zh", "setting.in_force", settings=describe_settings("zh", Settings(5.0))
+    )
+
+
 @pytest.mark.parametrize(
     "changes", [{"temperature": 3.01}, {"kernels": 5}, {"ablate": []}, [], None, {"temperature": "3"}], ids=str
 )
@@ -81,16 +103,16 @@ def test_what_no_dial_sends_is_refused(offered, changes, caplog):
     "sent", [b"", b"{", b"[]", b"3", b"{}", b'{"session": []}', b'{"session": "mine"' + b" " * 2000 + b"}"], ids=str
 )
 def test_what_is_no_message_is_refused(offered, sent):
-    offered(lambda sent: {})
+    offered(lambda sent: redraw.pack({}))
     assert post(sent)[0] == 400
 
 
 def test_a_page_of_another_site_cannot_ask(offered):
-    assert post(offered(lambda sent: {}), kind="text/plain")[0] == 400
+    assert post(offered(lambda sent: redraw.pack({})), kind="text/plain")[0] == 400
 
 
 def test_nobody_is_answered_for_a_session_that_shows_nothing(offered):
-    message = offered(lambda sent: {})
+    message = offered(lambda sent: redraw.pack({}))
     assert post(message | {"session": "other"})[0] == 404
 
 
@@ -106,7 +128,7 @@ def test_a_session_that_is_being_answered_waits_its_turn(offered):
 
     def ask_meanwhile(sent):
         inner.append(post(message)[0])
-        return {}
+        return redraw.pack({})
 
     message = offered(ask_meanwhile)
     assert post(message) == (200, b"{}")
@@ -115,7 +137,7 @@ def test_a_session_that_is_being_answered_waits_its_turn(offered):
 
 
 def test_figures_are_packed_for_who_can_unpack_them_and_come_with_the_time_to_the_next_request(offered):
-    message = offered(lambda sent: {"prediction": {"rows": [1, 2, 3] * 100}})
+    message = offered(lambda sent: redraw.pack({"prediction": {"rows": [1, 2, 3] * 100}}))
     plain, packed = ask(message), ask(message, accept_encoding="gzip, deflate, br")
     assert "content-encoding" not in plain.headers
     assert packed.headers["content-encoding"] == "gzip"
@@ -149,7 +171,7 @@ def page():
     from odconv.ui import link, redraw
 
     st.session_state.setdefault("view", link.View())
-    st.session_state["address"] = redraw.offer(lambda sent: {"prediction": {}})
+    st.session_state["address"] = redraw.offer(lambda sent: redraw.pack({"prediction": {}}))
 
 
 def test_what_is_offered_goes_with_the_session_that_it_was_offered_to():

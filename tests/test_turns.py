@@ -6,11 +6,11 @@ import time
 from odconv.ui.turns import Turns
 
 
-def wait_in(turns, number, got, seconds=10, first=False):
+def wait_in(turns, number, got, seconds=10, later=0.0):
     """A thread that waits for its turn, notes it, and ends it."""
 
     def work():
-        if turns.acquire(seconds, first):
+        if turns.acquire(seconds, later):
             got.append(number)
             turns.release()
 
@@ -36,15 +36,27 @@ def test_turns_come_in_the_order_of_asking_and_who_has_had_one_asks_behind_the_o
     assert turns.count_waiting() == 0
 
 
-def test_who_goes_on_with_what_was_begun_comes_before_all_who_wait():
+def test_who_can_wait_takes_the_place_of_one_who_comes_later_and_who_cannot_of_one_who_came_before():
     turns, got = Turns(), []
     assert turns.acquire(0)
-    threads = [wait_in(turns, number, got) for number in range(3)]
-    threads.append(wait_in(turns, "first", got, first=True))
+    asked = [(100.0, "a"), (0.0, "b"), (200.0, "c"), (-100.0, "d"), (100.0, "e"), (0.0, "f"), (-200.0, "g")]
+    threads = [wait_in(turns, name, got, later=later) for later, name in asked]
     turns.release()
     for thread in threads:
         thread.join()
-    assert got == ["first", 0, 1, 2]
+    assert got == ["g", "d", "b", "f", "a", "e", "c"]
+
+
+def test_nobody_waits_for_ever_whoever_comes():
+    turns, got = Turns(), []
+    assert turns.acquire(0)
+    patient = wait_in(turns, "patient", got, later=0.02)
+    time.sleep(0.03)
+    late = wait_in(turns, "late", got)
+    turns.release()
+    patient.join()
+    late.join()
+    assert got == ["patient", "late"]
 
 
 def test_where_there_are_two_places_the_third_waits_until_one_is_free():

@@ -6,6 +6,7 @@ import base64
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -50,7 +51,7 @@ def glance_data(
     """
     span = None if typical is None else scale_end_of(record, reference, typical)
     drawn, cells = _columns(record, typical, span)
-    ghosts = None if reference is None else _columns(reference, typical, span)[1]
+    ghosts = None if reference is None else _ghosts(reference, typical, span)
     columns = []
     for name, layer in record.layers.items():
         stage, label = places[name]
@@ -147,6 +148,21 @@ def _columns(
         for name in drawn
     }
     return drawn, cells
+
+
+# While a dial is dragged, the reference is the same for every step.
+_drawn: WeakKeyDictionary[Explanation, dict[str, dict[str, Any]]] = WeakKeyDictionary()
+
+
+def _ghosts(
+    reference: Explanation, typical: Mapping[str, Typical] | None, span: float | None
+) -> dict[str, dict[str, Any]]:
+    """Name of every layer -> its cells in the reference."""
+    if typical is not None:
+        return _columns(reference, typical, span)[1]
+    if reference not in _drawn:
+        _drawn[reference] = _columns(reference, None, None)[1]
+    return _drawn[reference]
 
 
 def _effective_kernels(record: Explanation) -> dict[str, float]:

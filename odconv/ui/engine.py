@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
@@ -33,7 +32,7 @@ from odconv.checkpoint import (
 from odconv.cost import LayerCost, cost
 from odconv.explain import Explanation
 from odconv.layer import ODConv2d
-from odconv.normalize import heads_of, most_kernels, normalize
+from odconv.normalize import heads_of, most_kernels, normalizer
 from odconv.ui.budget import Share
 from odconv.ui.link import OWN
 from odconv.ui.memo import Memo
@@ -178,10 +177,7 @@ class Engine:
 
     @cached_property
     def _normal(self) -> Callable[[Settings], Settings]:
-        # Each question asks for it several times, and it takes as long as a tenth of a pass. Not by way of ``self``: a cycle would
-        # keep a visitor's own network in memory until garbage is collected.
-        model = self.checkpoint.model
-        return lru_cache(1000)(lambda settings: normalize(settings, model))
+        return lru_cache(1000)(normalizer(self.checkpoint.model))  # each question asks for it several times
 
 
 def open_engine(name: str, device: str) -> Engine:
@@ -235,9 +231,6 @@ def _load(path: Path, versions: Versions, device: str) -> Engine:
 @cache
 def set_up_torch() -> None:
     """Settings of the whole process, made once, when the first network opens."""
-    # How long a thread that runs Python keeps the others from it. A pass lets go of Python for each of its hundreds of
-    # operations, and beside pages that are run it waits for so long to get it back: with Python's own 5 ms, for a second.
-    sys.setswitchinterval(0.0005)
     # Half of the cores for the network, the rest for pages: with threads on all of them, a pass of 15 ms waits for the
     # browser or another visitor's page at every layer and takes up to a second.
     # Where several processes share the machine, or a container has a part of it, the usual variable says how many.

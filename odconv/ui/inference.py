@@ -12,13 +12,12 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
-import streamlit as st
 import torch
 
 from odconv import images, plugging
@@ -33,8 +32,9 @@ from odconv.plugging import Conversion, Plan, Timing
 from odconv.response import LayerResponse, draw_sweep, respond
 from odconv.switches import Attentions, Pass
 from odconv.tempering import Reading, take_reading
-from odconv.ui import cluster
+from odconv.ui import cluster, parts
 from odconv.ui.engine import BUNDLED, DEVICES, Engine, load_atlas_for, open_on, set_up_torch
+from odconv.ui.memo import Memo
 from odconv.ui.pictures import Picture
 from odconv.ui.turns import Turns
 from odconv.words import SayableError
@@ -44,13 +44,16 @@ log = logging.getLogger(__name__)
 PATIENCE = 15.0  # seconds in the queue after which a visitor is told that the server is busy
 
 HOUR = 3600.0  # seconds for which an answer is kept: it holds attentions and logits, and nothing of the photo
-ANSWERS = "64MB"  # of answers are kept: 1,700 of the bundled network, 80 of a ResNet-101
+MIB = 2**20
+ANSWERS = 64 * MIB  # of answers are kept, bytes: 240 of the bundled network of a thousand classes, 64 of a ResNet-101
 MINUTE = 60.0  # seconds for which a kernel view or a layer's forging is kept: a photo could be recognised in its maps
-VIEWS = "16MB"
-READINGS = "16MB"  # 100 pictures' curves of the bundled network
-SWITCHED = "16MB"  # of answers in which attention is given: each frame of a drag is another one
-LOGITS = "16MB"  # 160 maps of effects of the bundled network
-RESPONSES = "16MB"  # kept for as long as answers: they hold nothing of a photo
+VIEWS = 16 * MIB
+READINGS = 16 * MIB  # 100 pictures' curves of the bundled network
+SWITCHED = 16 * MIB  # of answers in which attention is given: each frame of a drag is another one
+LOGITS = 16 * MIB  # 160 maps of effects of the bundled network
+CONVERSIONS = 16 * MIB  # of networks that ODConv was plugged into
+CHOICES = MIB  # of slices that were picked, and the like
+RESPONSES = 16 * MIB  # kept for as long as answers: they hold nothing of a photo
 
 
 class BusyError(SayableError):
@@ -137,40 +140,37 @@ def _explain_there(picture: Picture, settings: Settings, deadline: float, layer:
 Found = TypeVar("Found")
 Asked = ParamSpec("Asked")
 
-# For how many seconds answers are kept, and what forgets them.
-_kept_for_all: list[tuple[float, Callable[[], None]]] = []
+# For how many seconds answers are kept, and where.
+_kept_for_all: list[tuple[float, Memo]] = []
 
 
 def forget(longest: float) -> None:
     """Forget all answers that are kept for all visitors, and for at most ``longest`` seconds.
 
-    Streamlit looks at the clock only when another answer comes: on an idle server they would stay.
+    A memo looks at the clock only when another answer comes: on an idle server they would stay.
     """
-    for seconds, clear in _kept_for_all:
+    for seconds, shared in _kept_for_all:
         if seconds <= longest:
-            clear()
+            shared.clear()
 
 
-def _keep(seconds: float, **most: Any) -> Callable[[Callable[Asked, Found]], Callable[Asked, Found]]:
-    """Keep what a function gives for ``seconds``: for all visitors, within the bounds ``most``, or with the visitor's own network.
+def keep(seconds: float, most: int) -> Callable[[Callable[Asked, Found]], Callable[Asked, Found]]:
+    """Keep what a function gives for ``seconds``: for all visitors, in ``most`` bytes, or with the visitor's own network.
 
     The key are its arguments without an underscore; an argument ``_engine`` says whose network it is.
     """
 
     def decorate(compute: Callable[Asked, Found]) -> Callable[Asked, Found]:
-        # Streamlit takes a quarter of a millisecond to look at settings, and a page asks a dozen times.
-        shared = st.cache_data(ttl=seconds, show_spinner=False, hash_funcs={Settings: repr}, **most)(compute)
-        _kept_for_all.append((seconds, shared.clear))
+        shared = Memo(most)
+        _kept_for_all.append((seconds, shared))
         signature = inspect.signature(compute)
 
         @wraps(compute)
         def answer(*args: Asked.args, **kwargs: Asked.kwargs) -> Found:
             given = signature.bind(*args, **kwargs).arguments
             own = given["_engine"].own
-            if own is None:
-                return shared(*args, **kwargs)
             key = (compute.__name__, *(value for name, value in given.items() if not name.startswith("_")))
-            found: Found = own.answers.get(key, seconds, lambda: compute(*args, **kwargs))
+            found: Found = (own.answers if own else shared).get(key, seconds, lambda: compute(*args, **kwargs))
             return found
 
         return answer
@@ -192,9 +192,9 @@ def _else_on_cpu(engine: Engine, compute: Callable[[Engine], Found]) -> tuple[Fo
     return compute(open_on(engine.path, "cpu")), "network.gpu_out_of_memory"
 
 
-# Streamlit computes a key once, and all who ask for it meanwhile wait for that. The deadline was set before: it holds for
-# them, too.
-@_keep(HOUR, max_size=ANSWERS)
+# An answer is computed once, and all who ask for it meanwhile wait for that. The deadline was set before: it holds for them,
+# too.
+@keep(HOUR, ANSWERS)
 def _explain(
     identity: str,
     digest: str,
@@ -212,7 +212,8 @@ def _explain(
     """
     if _known is not None:
         return _known
-    elsewhere = cluster.explain(_engine, _picture, settings)
+    with parts.pause() if cluster.asked(_engine) else nullcontext():
+        elsewhere = cluster.explain(_engine, _picture, settings)
     if elsewhere is not None:
         return elsewhere
     with _wait_for_device(_engine.device, _deadline):
@@ -224,7 +225,7 @@ def _explain(
 
 
 # The next three keep a photo's feature maps, so only for a short time.
-@_keep(MINUTE, max_size=VIEWS)
+@keep(MINUTE, VIEWS)
 def _input(
     identity: str,
     digest: str,
@@ -255,12 +256,12 @@ def _pass(engine: Engine, picture: Picture, settings: Settings, **more: Any) -> 
     model = engine.checkpoint.model
     if isinstance(model, EfficientNetLite):
         # Copied into PyTorch's own memory: how products are rounded may depend on where their input begins.
-        begun = torch.from_numpy(_begin(engine.identity, picture.digest, engine, picture)).clone()
+        begun = torch.tensor(_begin(engine.identity, picture.digest, engine, picture))
         return explain(model, begun, settings, forward=model.finish, **more)
     return explain(model, images.prepare(picture.image, engine.checkpoint.card), settings, **more)
 
 
-@_keep(MINUTE, max_size=VIEWS)
+@keep(MINUTE, VIEWS)
 def _begin(identity: str, digest: str, _engine: Engine, _picture: Picture) -> np.ndarray:
     model = _engine.checkpoint.model
     assert isinstance(model, EfficientNetLite)
@@ -375,20 +376,23 @@ def _attention_to_compare(
     """The attention in one layer of the picture to compare ``picture`` with, see :func:`ask_kernel`."""
     if other is not None:
         return _ask(engine, other, settings, deadline).explanation.layers[layer].attention
-    # Asked for only where what depends on it is not in a cache: reading a record takes milliseconds of each frame of a drag.
+    # The record is asked for only where what depends on it is not in a cache.
     if engine.atlas is None:
         return None
     return _typical(engine.identity, layer, engine, lambda: _ask(engine, picture, Settings(), deadline).explanation)
 
 
 def _module(engine: Engine, layer: str) -> ODConv2d:
-    module = dict(engine.checkpoint.model.named_modules()).get(layer.partition("#")[0])
+    try:
+        module = engine.checkpoint.model.get_submodule(layer.partition("#")[0])
+    except AttributeError:
+        module = None
     if not isinstance(module, ODConv2d):
         raise KeyError(f"{layer!r}: the network has no such layer")
     return module
 
 
-@st.cache_resource(max_entries=1000, show_spinner=False)
+@keep(HOUR, CHOICES)
 def _typical(
     identity: str, layer: str, _engine: Engine, _record: Callable[[], Explanation]
 ) -> Heads[np.ndarray] | None:
@@ -399,7 +403,7 @@ def _typical(
     return Heads(*(None if head is None else head[None] for head in found.means()[layer]))
 
 
-@_keep(HOUR, max_entries=1000)
+@keep(HOUR, CHOICES)
 def _pick(
     identity: str,
     pair: tuple[str, str | None],
@@ -412,7 +416,7 @@ def _pick(
     return pick_slice(_module(_engine, layer), *_attentions(), filter, channel)
 
 
-@_keep(MINUTE, max_size=VIEWS)
+@keep(MINUTE, VIEWS)
 def _view_kernel(
     identity: str,
     pair: tuple[str, str | None],
@@ -429,7 +433,7 @@ def _view_kernel(
     return view_kernel(_module(_engine, layer), features, attention, _against, filter, channel)
 
 
-@_keep(MINUTE, max_size=VIEWS)
+@keep(MINUTE, VIEWS)
 def _forge_layer(
     identity: str,
     digest: str,
@@ -444,7 +448,7 @@ def _forge_layer(
     features = _input(identity, digest, settings, layer, _engine, _picture, _deadline)
     with _wait_for_device(_engine.device, _deadline):
         # Copied as in ``_pass``.
-        output = explain(module, torch.from_numpy(features).clone(), here).logits[0]  # what the layer itself puts out
+        output = explain(module, torch.tensor(features), here).logits[0]  # what the layer itself puts out
     return forge_layer(module, features, output, here)
 
 
@@ -455,7 +459,7 @@ def _explain_with_input(
     found = _pass(engine, picture, settings, keep_input_of=layer)
     record = found.layers[layer]
     assert record.input is not None
-    return replace(found, layers=found.layers | {layer: replace(record, input=None)}), record.input
+    return replace(found, layers={**found.layers, layer: replace(record, input=None)}), record.input
 
 
 # --- the sweep of a stimulus ------------------------------------------------------------------------------------------
@@ -483,7 +487,7 @@ def ask_response(engine: Engine, stimulus: str, photo: Picture | None, settings:
     return found
 
 
-@_keep(HOUR, max_size=RESPONSES)
+@keep(HOUR, RESPONSES)
 def _respond(
     identity: str,
     stimulus: str,
@@ -504,12 +508,13 @@ def _respond(
 def read_each(engine: Engine, picture: Picture, settings: Sequence[Settings]) -> Iterator[Reading]:
     """What one pass under each of ``settings`` says of ``picture``, one after the other.
 
-    Each is cached by itself, and between two of them the device is free for others.
+    Each is cached by itself, and between two of them others have their turn.
 
     Raises:
         BusyError: others have kept the device for too long; what was read before is not lost.
     """
     for one in settings:
+        parts.give_way()
         reading, _ = _else_on_cpu(engine, partial(_read_under, picture, engine.normalize(one)))
         yield reading
 
@@ -518,7 +523,7 @@ def _read_under(picture: Picture, settings: Settings, engine: Engine) -> Reading
     return _read(engine.identity, picture.digest, settings, engine, picture, time.monotonic() + PATIENCE)
 
 
-@_keep(HOUR, max_size=READINGS)
+@keep(HOUR, READINGS)
 def _read(
     identity: str, digest: str, settings: Settings, _engine: Engine, _picture: Picture, _deadline: float
 ) -> Reading:
@@ -554,6 +559,7 @@ def read_logits(engine: Engine, picture: Picture, passes: Sequence[Pass]) -> Ite
         BusyError: others have kept the device for too long; what was read before is not lost.
     """
     for told in passes:
+        parts.give_way()
         logits, _ = _else_on_cpu(
             engine, partial(_read_logits_of, picture, Pass(engine.normalize(told.settings), told.given))
         )
@@ -576,7 +582,7 @@ def _digest(given: Attentions) -> str:
     return found.hexdigest()
 
 
-@_keep(HOUR, max_size=SWITCHED)
+@keep(HOUR, SWITCHED)
 def _switch(
     identity: str,
     digest: str,
@@ -591,7 +597,7 @@ def _switch(
         return _pass(_engine, _picture, settings, given=_given)
 
 
-@_keep(HOUR, max_size=LOGITS)
+@keep(HOUR, LOGITS)
 def _logits(
     identity: str,
     digest: str,
@@ -623,7 +629,7 @@ def ask_shuffle(engine: Engine, picture: Picture, layer: str) -> tuple[Heads[flo
     return found
 
 
-@_keep(HOUR, max_entries=1000)
+@keep(HOUR, CHOICES)
 def _shuffle(
     identity: str, digest: str, layer: str, _engine: Engine, _picture: Picture, _deadline: float
 ) -> tuple[Heads[float], float]:
@@ -635,6 +641,9 @@ def _shuffle(
 
 # --- networks that ODConv is plugged into -------------------------------------------------------------------------------
 
+_conversions = Memo(CONVERSIONS)
+_kept_for_all.append((HOUR, _conversions))
+
 
 def plug_in(plan: Plan) -> Conversion:
     """What ``plan`` does to its network, see :func:`odconv.plugging.plug_in`; on the CPU.
@@ -645,13 +654,14 @@ def plug_in(plan: Plan) -> Conversion:
         CheckpointError: the bundled weights cannot be read.
     """
     plugging.check_size(plan)
-    return _plug_in(plan.simplest, time.monotonic() + PATIENCE)
+    plan, deadline = plan.simplest, time.monotonic() + PATIENCE
 
+    def compute() -> Conversion:
+        with _work_on_cpu(deadline):
+            return plugging.plug_in(plan, BUNDLED / plugging.TRAINED)
 
-@st.cache_data(ttl=HOUR, max_entries=200, show_spinner=False)
-def _plug_in(plan: Plan, _deadline: float) -> Conversion:
-    with _work_on_cpu(_deadline):
-        return plugging.plug_in(plan, BUNDLED / plugging.TRAINED)
+    found: Conversion = _conversions.get(plan, HOUR, compute)
+    return found
 
 
 def time_passes(plan: Plan) -> Timing:
@@ -670,7 +680,8 @@ def _work_on_cpu(deadline: float) -> Iterator[None]:
     set_up_torch()
     with _wait_for_device("cpu", deadline):
         try:
-            yield
+            with parts.pause():  # it takes seconds, nearly all of them outside of Python
+                yield
         finally:
             trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
             if trim:
@@ -694,8 +705,12 @@ def _wait_for_device(device: str, deadline: float) -> Iterator[None]:
     Raises:
         BusyError: it was not free by ``deadline``, in seconds of ``time.monotonic()``.
     """
-    if not _queues[device].acquire(timeout=max(0.0, deadline - time.monotonic())):
-        raise BusyError("busy.network")
+    queue = _queues[device]
+    if not queue.acquire(0):
+        with parts.pause():
+            came = queue.acquire(max(0.0, deadline - time.monotonic()))
+        if not came:
+            raise BusyError("busy.network")
     try:
         yield
     finally:

@@ -34,7 +34,7 @@ def run() -> None:
     # Known for each visitor: what another one's run has declared says nothing of a run that was under way.
     st.session_state["joined"] = True
     page = _declare_pages()
-    with parts.turn():
+    with parts.page_turn():
         page.run()
         if page.url_path not in APART:
             glossary.show()

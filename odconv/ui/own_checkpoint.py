@@ -20,7 +20,7 @@ from odconv.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from odconv.drawings import clean_name, count_text
 from odconv.normalize import count_heads
 from odconv.results import Published
-from odconv.ui import components, connection, published, reception, sidebar, text, view
+from odconv.ui import components, connection, parts, published, reception, sidebar, text, view
 from odconv.ui import engine as engines
 from odconv.ui.engine import Engine, Own
 from odconv.ui.inference import PATIENCE, BusyError
@@ -34,7 +34,7 @@ from odconv.words import SayableError
 log = logging.getLogger(__name__)
 
 SETTING = "ODCONV_UPLOADS"
-ANSWERS = 16 * MIB  # bytes of answers that are kept with a network: 20 of a ResNet-101's passes
+ANSWERS = 16 * MIB  # bytes of answers that are kept with a network: 16 of a ResNet-101's passes
 MOST_MULTIPLY_ADDS = (
     25e9  # for a picture: three times those of a ResNet-101 (2x) at 224 px; all visitors wait for a pass
 )
@@ -183,7 +183,10 @@ def _open_what_came(inbox: Inbox) -> None:
     if inbox.parcel is None:
         return
     try:
-        with st.spinner(say("mine.opening")):
+        with (
+            st.spinner(say("mine.opening")),
+            parts.pause(),
+        ):  # it takes seconds, and who reads before may take them, too
             open_parcel(inbox)
     except BusyError as error:
         st.warning(text.refusal(error))

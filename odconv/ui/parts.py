@@ -1,7 +1,8 @@
-"""Parts of a page that can be run by themselves. Pages and parts that are run at the same time get their turns.
+"""Parts of a page that can be run by themselves; and turns for all that a server does for its visitors.
 
-Python runs one thread at a time. Pages that run at once share it in turns of half a millisecond, and each of thirty is done when
-nearly all are: one after another, half of them are done in half of the time, and nothing is spent on changing between them.
+Python runs one thread at a time. Pages that run at once take it from each other thousands of times a second, at a fifth of
+the time of all, and each of thirty is done when nearly all are. One after another, half of them are done in half of the time:
+so a page, a part of one and a step of a drag each wait for their turn. What is soon done comes first.
 """
 
 from __future__ import annotations
@@ -17,16 +18,19 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from odconv.ui.turns import Turns
 
-AT_ONCE = 2  # pages: while one waits for the network, another is drawn
-LONGEST = 3.0  # seconds for which a page waits. Then it is run beside the others, which may have something long to do
+# How much later than it comes something takes its place in the queue, in seconds: a page waits for parts of pages that come up
+# to five seconds after it. Steps of a drag, and the next part of a run that was begun, go before nearly all.
+STEP, GOING_ON, PART, PAGE = -10.0, -5.0, 0.0, 5.0
+LONGEST = 10.0  # seconds for which a page waits. Then it is run beside the others, which may have something long to do
 
-_turns = Turns(AT_ONCE)
+_turns = Turns()
 
 
 class _Running(threading.local):
     """What this thread runs: a page runs in one thread, and parts of it within that."""
 
-    has_turn = False
+    inside = False  # whether it runs something that waited for its turn
+    has_turn = False  # whether that came
     parts: object = None  # the list of those that are run one after another, with a turn each
 
 
@@ -34,21 +38,50 @@ _running = _Running()
 
 
 @contextmanager
-def turn() -> Iterator[None]:
-    """Run a page, or a part of it, when its turn has come. The second part of a run comes before what others begin."""
-    if _running.has_turn:
+def turn(later: float) -> Iterator[None]:
+    """Do something when its turn has come. ``later``: as of ``Turns.acquire``."""
+    if _running.inside:
         yield
         return
-    context = get_script_run_ctx()
-    before, _running.parts = _running.parts, context.fragment_ids_this_run if context else None
-    came = _turns.acquire(LONGEST, first=before is not None and before is _running.parts)
-    _running.has_turn = True
+    _running.has_turn = _turns.acquire(LONGEST, later)
+    _running.inside = True
     try:
         yield
     finally:
-        _running.has_turn = False
-        if came:
+        had_turn, _running.has_turn, _running.inside = _running.has_turn, False, False
+        if had_turn:
             _turns.release()
+
+
+@contextmanager
+def pause() -> Iterator[None]:
+    """While this thread waits for something else than Python, it is the turn of others."""
+    if not _running.has_turn:
+        yield
+        return
+    _running.has_turn = False
+    _turns.release()
+    try:
+        yield
+    finally:
+        _running.has_turn = _turns.acquire(LONGEST, GOING_ON)
+
+
+def give_way() -> None:
+    """Let those go first who have come before now; to be called again and again by who has long to do."""
+    if _running.has_turn:
+        _turns.release()
+        _running.has_turn = _turns.acquire(LONGEST)
+
+
+@contextmanager
+def page_turn() -> Iterator[None]:
+    """Run a page, or a part of it, when its turn has come."""
+    context = get_script_run_ctx()
+    before, _running.parts = _running.parts, context.fragment_ids_this_run if context else None
+    later = PAGE if _running.parts is None else GOING_ON if before is _running.parts else PART
+    with turn(later):
+        yield
 
 
 def fragment(show: Callable[..., None], **options: Any) -> Callable[..., None]:
@@ -56,7 +89,7 @@ def fragment(show: Callable[..., None], **options: Any) -> Callable[..., None]:
 
     @wraps(show)
     def show_in_turn(*args: Any, **kwargs: Any) -> None:
-        with turn():
+        with page_turn():
             show(*args, **kwargs)
 
     return st.fragment(show_in_turn, **options)

@@ -9,14 +9,16 @@ from PIL import Image
 
 from odconv import images
 from odconv.card import Card
-from odconv.ui import components, live, scene, several, sources, text, view
+from odconv.ui import components, inference, live, scene, several, sources, text, view
 from odconv.ui.engine import Engine
 from odconv.ui.inference import Answers
+from odconv.ui.memo import Memo
 from odconv.ui.pictures import Picture, data_uri
 from odconv.ui.scene import Scene
 from odconv.ui.sources import Member
 from odconv.ui.text import say
 
+_samples = Memo(8 * inference.MIB)
 PHOTO_SIDE = 520  # px, as wide as a photo is shown on a projector, and twice as wide as on a laptop
 
 
@@ -91,7 +93,7 @@ def show_prediction(shown: Scene, answers: Answers | None) -> None:
 
 def _photo(picture: Picture, card: Card) -> dict[str, str]:
     """The photo and the network's own pixels as data URIs, with their texts."""
-    whole, seen = _encoded((picture.digest, card.image_size, card.resize), picture.image)
+    whole, seen = _encoded(picture, card.image_size, card.resize)
     return {
         "photo": whole,
         "seen": seen,
@@ -102,15 +104,24 @@ def _photo(picture: Picture, card: Card) -> dict[str, str]:
     }
 
 
-def _encoded(key: tuple[str, int, int], photo: Image.Image) -> tuple[str, str]:
-    """The photo, and the network's own pixels, as data URIs. ``key``: digest, ``image_size`` and ``resize``.
+def _encoded(picture: Picture, image_size: int, resize: int) -> tuple[str, str]:
+    """The photo, and the network's own pixels, as data URIs.
 
-    Encoding takes longer than a pass. So the last result is kept, in this session alone.
+    Encoding takes as long as half of a pass. So samples are kept for all visitors, and of other pictures the last one in this
+    session alone.
     """
+    key = (picture.digest, image_size, resize)
+    encoded: tuple[str, str]
+    if picture.sample is not None:
+        encoded = _samples.get(key, inference.HOUR, lambda: _encode(picture.image, image_size, resize))
+        return encoded
     if st.session_state.get("encoded", (None,))[0] != key:
-        whole = photo.copy()
-        whole.thumbnail((PHOTO_SIDE, PHOTO_SIDE))
-        seen = images.crop(photo, key[1], key[2])
-        st.session_state["encoded"] = (key, (data_uri(whole, "JPEG"), data_uri(seen, "PNG")))
-    encoded: tuple[str, str] = st.session_state["encoded"][1]
+        st.session_state["encoded"] = (key, _encode(picture.image, image_size, resize))
+    encoded = st.session_state["encoded"][1]
     return encoded
+
+
+def _encode(photo: Image.Image, image_size: int, resize: int) -> tuple[str, str]:
+    whole = photo.copy()
+    whole.thumbnail((PHOTO_SIDE, PHOTO_SIDE))
+    return data_uri(whole, "JPEG"), data_uri(images.crop(photo, image_size, resize), "PNG")

@@ -24,7 +24,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from odconv.ui import connection
+from odconv.ui import connection, parts
 from odconv.ui.pacing import Pacing
 from odconv.words import SayableError
 
@@ -32,9 +32,9 @@ log = logging.getLogger(__name__)
 
 LARGEST = 2000  # bytes of a request; a dial sends 100
 
-# A widget's message, as a browser sent it -> key of a figure -> its data. Raises ValueError where no widget sends it, and
+# A widget's message, as a browser sent it -> the figures, packed by ``pack``. Raises ValueError where no widget sends it, and
 # SayableError where there are no figures now. Called in any thread, so it must not ask the session.
-Redraw = Callable[[object], dict[str, Any]]
+Redraw = Callable[[object], bytes]
 
 _offered: WeakValueDictionary[str, Redraw] = WeakValueDictionary()  # by session, for as long as that keeps it
 _pacing = Pacing()
@@ -75,9 +75,8 @@ async def answer(request: Request) -> Response:
     if session in _under_way:
         return Response(status_code=429)
     _under_way.add(session)
-    small = "gzip" in request.headers.get("accept-encoding", "")
     try:
-        data = await asyncio.to_thread(_encode, redraw, sent, session, small)
+        drawn = await asyncio.to_thread(_draw, redraw, sent, session)
     except SayableError:
         return Response(status_code=503)
     except ValueError as error:
@@ -86,18 +85,24 @@ async def answer(request: Request) -> Response:
     finally:
         _under_way.remove(session)
     headers = {"Odconv-Gap": f"{1000 * _pacing.gap(_count_runs()):.0f}", "Vary": "Accept-Encoding"}
-    return Response(
-        data, media_type="application/json", headers=headers | ({"Content-Encoding": "gzip"} if small else {})
-    )
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        headers["Content-Encoding"] = "gzip"
+    else:
+        drawn = gzip.decompress(drawn)
+    return Response(drawn, media_type="application/json", headers=headers)
 
 
-def _encode(redraw: Redraw, sent: object, session: str, small: bool) -> bytes:
-    """The figures as JSON; ``small``: packed here, quickly and beside the server's loop, where Streamlit would take longer."""
-    began = time.thread_time()
-    data = orjson.dumps(redraw(sent))
-    packed = gzip.compress(data, 1) if small else data
-    _pacing.note(session, time.thread_time() - began, time.monotonic())
-    return packed
+def pack(figures: dict[str, Any]) -> bytes:
+    """Key of a figure -> its data, as JSON that is packed with gzip: quickly, and beside the server's loop."""
+    return gzip.compress(orjson.dumps(figures), 1, mtime=0)
+
+
+def _draw(redraw: Redraw, sent: object, session: str) -> bytes:
+    with parts.turn(parts.STEP):
+        began = time.thread_time()
+        drawn = redraw(sent)
+        _pacing.note(session, time.thread_time() - began, time.monotonic())
+    return drawn
 
 
 def _count_runs() -> int:

@@ -18,6 +18,9 @@ from odconv.ui import engine as engines
 from odconv.ui.engine import Engine
 from odconv.ui.inference import Answers
 from odconv.ui.pictures import Picture
+from odconv.ui.redraw import pack
+
+REDRAWS = 32 * inference.MIB  # bytes of redraws that are kept: 1,600
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,8 @@ def current(engine: Engine, picture: Picture) -> Scene:
     return Scene(engine, picture, chosen.settings, view.wanted_layer(), chosen.difference, text.language())
 
 
-def redraw(scene: Scene, trained: Explanation, sent: object) -> dict[str, Any]:
-    """What follows a dial while it is dragged: key of a figure -> its data, under the settings that a browser sent.
+def redraw(scene: Scene, trained: Explanation, sent: object) -> bytes:
+    """What follows a dial while it is dragged, under the settings that a browser sent; packed, see ``redraw.pack``.
 
     ``trained``: what the network makes of the picture as trained, which no dial changes.
 
@@ -47,18 +50,32 @@ def redraw(scene: Scene, trained: Explanation, sent: object) -> dict[str, Any]:
         BusyError: others have kept the device for too long.
         ValueError: ``sent`` is no message of the dials, see ``dials.parse_turn``.
     """
-    turn = dials.parse_turn(sent, scene.engine.num_kernels)
-    scene = replace(scene, settings=replace(scene.settings, **turn.changes))
-    now = inference.ask_all(
-        scene.engine, [scene.picture], scene.settings, layer_to_look_into(scene.engine, scene.layer)
+    engine, turn = scene.engine, dials.parse_turn(sent, scene.engine.num_kernels)
+    settings = engine.normalize(replace(scene.settings, **turn.changes))
+    seen = (scene.picture.digest, scene.layer, scene.difference, scene.language)
+    return _redraw(engine.identity, settings, seen, engine, replace(scene, settings=settings), trained)
+
+
+# In a class, many turn the same dial over the same picture.
+@inference.keep(inference.HOUR, REDRAWS)
+def _redraw(
+    identity: str,
+    settings: Settings,
+    seen: tuple[str, str, bool, str],
+    _engine: Engine,
+    _scene: Scene,
+    _trained: Explanation,
+) -> bytes:
+    now = inference.ask_all(_engine, [_scene.picture], settings, layer_to_look_into(_engine, _scene.layer))
+    answers = Answers(now.explanation, _trained, now.note)
+    return pack(
+        {
+            "prediction": prediction(_scene, answers),
+            "glance": glance(_scene, answers),
+            "layer": layer(_scene, answers),
+            "in_force": in_force(_scene),
+        }
     )
-    answers = Answers(now.explanation, trained, now.note)
-    return {
-        "prediction": prediction(scene, answers),
-        "glance": glance(scene, answers),
-        "layer": layer(scene, answers),
-        "in_force": in_force(scene),
-    }
 
 
 def prediction(scene: Scene, answers: Answers) -> dict[str, Any]:

@@ -1,9 +1,11 @@
-"""A queue: who has waited longest is next."""
+"""A queue: who has waited longest is next, where nobody says that it can wait for others or that it cannot."""
 
 from __future__ import annotations
 
 import threading
-from collections import deque
+import time
+from bisect import insort
+from itertools import count
 
 
 class Turns:
@@ -17,12 +19,14 @@ class Turns:
         """``places``: how many can have a turn at once."""
         self._guard = threading.Lock()
         self._free = places
-        self._waiting: deque[threading.Event] = deque()
+        # Its place in time, when it came among all, what wakes it; sorted.
+        self._waiting: list[tuple[float, int, threading.Event]] = []
+        self._came = count()
 
-    def acquire(self, timeout: float, first: bool = False) -> bool:
+    def acquire(self, timeout: float, later: float = 0.0) -> bool:
         """Wait for a turn; False where it has not come after ``timeout`` seconds. 0: only where nobody need be waited for.
 
-        ``first``: before all who wait, for who goes on with what was begun.
+        ``later``: as if it had come so many seconds later than now, or earlier. So nobody waits for ever, whoever comes.
         """
         with self._guard:
             if self._free:
@@ -30,12 +34,12 @@ class Turns:
                 return True
             if timeout <= 0:
                 return False
-            mine = threading.Event()
-            (self._waiting.appendleft if first else self._waiting.append)(mine)
-        if mine.wait(timeout):
+            mine = (time.monotonic() + later, next(self._came), threading.Event())
+            insort(self._waiting, mine)
+        if mine[2].wait(timeout):
             return True
         with self._guard:
-            if mine.is_set():  # it came just then
+            if mine[2].is_set():  # it came just then
                 return True
             self._waiting.remove(mine)
             return False
@@ -45,9 +49,9 @@ class Turns:
         return len(self._waiting)
 
     def release(self) -> None:
-        """End the turn: it is at once that of who has waited longest."""
+        """End the turn: it is at once that of who is next."""
         with self._guard:
             if self._waiting:
-                self._waiting.popleft().set()
+                self._waiting.pop(0)[2].set()
             else:
                 self._free += 1

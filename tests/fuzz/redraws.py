@@ -29,8 +29,8 @@ def cases(corpus: Sequence[bytes]) -> SearchStrategy[bytes]:
     return st.one_of(short, changed_bytes([*GOOD_BYTES, *corpus]))
 
 
-def figures(sent: object) -> dict[str, Any]:
-    return {"layer": {"settings": dials.parse_turn(sent, 4).changes}}
+def figures(sent: object) -> bytes:
+    return redraw.pack({"layer": {"settings": dials.parse_turn(sent, 4).changes}})
 
 
 def check(data: bytes) -> str:

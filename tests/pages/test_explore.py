@@ -5,6 +5,7 @@ import re
 import shutil
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ APP = str(Path(__file__).parents[2] / "app.py")
 def _fresh_caches(request):
     """What a test has put in the place of files or functions leaves no answers behind, and finds none."""
     stands_in = "monkeypatch" in request.fixturenames
-    clears = [st.cache_data.clear, st.cache_resource.clear] if stands_in else []
+    clears = [partial(inference.forget, inference.HOUR), st.cache_resource.clear] if stands_in else []
     threads = torch.get_num_threads()
     for clear in clears:
         clear()
