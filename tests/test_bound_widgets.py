@@ -94,3 +94,27 @@ def test_a_widget_that_was_away_begins_with_what_the_view_says_then(app, key):
     assert widget(app, key).value == OTHERS[key]
     assert widget(app, key).proto.id != before
     assert is_whole(app)
+
+
+def page_of_one():
+    import streamlit as st
+
+    from odconv.ui import view
+
+    def stand_in(label, *, key, value, on_change):
+        st.session_state.setdefault(key, value)
+        st.session_state.setdefault("changed", []).append(on_change)
+
+    for which in st.session_state["called"]:
+        st.session_state["changed"][which]()
+    view.bind(stand_in, "label", key="one", value=st.session_state["value"], then=st.session_state["then"])
+
+
+def test_what_comes_late_from_a_widget_whose_place_another_has_taken_changes_nothing():
+    chosen, app = [], AppTest.from_function(page_of_one)
+    app.session_state["then"] = chosen.append
+    for value, called in (("a", []), ("b", []), ("b", [0]), ("b", [1])):  # another value as by Back; and then messages
+        app.session_state["value"], app.session_state["called"] = value, called
+        app.run()
+        assert not app.exception
+    assert chosen == ["b"]

@@ -168,6 +168,8 @@ def bind(
     bound[key] = page, name
 
     def changed() -> None:
+        if bound[key] != (page, name):  # it was on its way when another widget took the place of this one
+            return
         chosen = st.session_state[name]
         if options is None or _offered(chosen, options):
             then(chosen)
