@@ -110,6 +110,9 @@ class Wrong(NamedTuple):
 def check(views: Views, pictures: Mapping[str, bytes], checkpoint: Checkpoint) -> Iterator[Wrong]:
     """Compare ``views`` with serial passes, one for each picture and settings. ``pictures``: name -> file."""
     for picture in sorted({view.asked.picture for view in views}):
+        if picture not in pictures:
+            yield from (Wrong(view, views[view], "no picture") for view in views if view.asked.picture == picture)
+            continue
         decoded = images.decode(pictures[picture])
         prepared = images.prepare(decoded, checkpoint.card)
         trained = explain(checkpoint.model, prepared)

@@ -257,10 +257,12 @@ class Visitor:
         element = getattr(drawn, kind)
         if kind == "exception":
             raise LostError(f"the page shows an error: {element.type}: {element.message}")
-        key = re.sub("^\\$\\$ID-[0-9a-f]+-", "", getattr(element, "id", ""))
+        key = re.sub("^\\$\\$ID-[0-9a-f]+-", "", getattr(element, "id", "")).rstrip()
         if not key:
             return
-        self.elements.pop(key, None)  # so that the last one is at the end
+        before = self.elements.pop(key, None)  # so that the last one is at the end
+        if before is not None and before.id != element.id:  # another widget has taken its place, see ``view.bind``
+            self.states.pop(before.id, None)
         self.elements[key], self.fragments[key] = element, fragment
         if kind == "bidi_component":
             self.came[key] = time.perf_counter()

@@ -93,9 +93,9 @@ def _freeze(answer: Any) -> int:
     """Make the arrays in ``answer`` read-only. Returns how many bytes it keeps in memory, about."""
     size = 0
     memory: dict[int, int] = {}  # where it lies -> its bytes: of arrays that look into the same one, it counts once
-    parts = [answer]
-    while parts:
-        part = parts.pop()
+    rest = [answer]
+    while rest:
+        part = rest.pop()
         if isinstance(part, SCALARS):  # most are, and have nothing in them
             size += OBJECT
         elif isinstance(part, np.ndarray):
@@ -108,12 +108,12 @@ def _freeze(answer: Any) -> int:
         else:
             size += OBJECT
             if isinstance(part, dict):
-                parts += [*part.keys(), *part.values()]
+                rest += [*part.keys(), *part.values()]
             elif isinstance(part, (tuple, list, set, frozenset)):
-                parts += part
+                rest += part
             else:
                 kind: Any = type(part)
-                parts += [getattr(part, name) for name in _fields_of(kind)]
+                rest += [getattr(part, name) for name in _fields_of(kind)]
     return size + sum(memory.values())
 
 

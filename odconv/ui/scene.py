@@ -53,11 +53,11 @@ def redraw(scene: Scene, trained: Explanation, sent: object) -> bytes:
     engine, turn = scene.engine, dials.parse_turn(sent, scene.engine.num_kernels)
     settings = engine.normalize(replace(scene.settings, **turn.changes))
     seen = (scene.picture.digest, scene.layer, scene.difference, scene.language)
-    return _redraw(engine.identity, settings, seen, engine, replace(scene, settings=settings), trained)
+    # What the CPU says for a GPU that has no memory left is not kept as the GPU's.
+    draw = _redraw_once if engine.device == "cpu" else _redraw
+    return draw(engine.identity, settings, seen, engine, replace(scene, settings=settings), trained)
 
 
-# In a class, many turn the same dial over the same picture.
-@inference.keep(inference.HOUR, REDRAWS)
 def _redraw(
     identity: str,
     settings: Settings,
@@ -76,6 +76,11 @@ def _redraw(
             "in_force": in_force(_scene),
         }
     )
+
+
+_redraw_once = inference.keep(inference.HOUR, REDRAWS)(
+    _redraw
+)  # in a class, many turn the same dial over the same picture
 
 
 def prediction(scene: Scene, answers: Answers) -> dict[str, Any]:
