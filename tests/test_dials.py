@@ -122,6 +122,13 @@ def test_a_turn_is_applied_and_answered():
     assert (state["answered-dials"], state["dragging"]) == (8, "dials")
 
 
+def test_a_turn_that_was_answered_changes_nothing_when_it_comes_again():
+    first = message({"kernels": 2})
+    state = turned(first, message({"kernels": 3}, seq=8), first, message({"temperature": 3.0}, seq=8))
+    assert state["view"].settings == Settings(kernels=3)
+    assert state["answered-dials"] == 8
+
+
 def test_a_refused_turn_changes_nothing_and_is_answered_so_that_the_dial_shows_what_is_applied(caplog):
     state = turned(message({"kernels": 5}))
     assert state["view"].settings == Settings()

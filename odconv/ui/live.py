@@ -115,12 +115,15 @@ def receive(sent: object, parse: Parse, key: str) -> None:
     """A dial was turned or released; ``sent`` comes from a browser.
 
     A refused message is answered, too, so that the dial shows again what is applied. A message to a session that is gone
-    is not answered: the dial sends it once more when it is drawn in this session.
+    is not answered: the dial sends it once more when it is drawn in this session. One that was answered changes nothing: a
+    browser repeats with every message what each widget said last, and after Back Streamlit can take that for news.
     """
     if not isinstance(sent, dict) or sent.get("session") != connection.session():
         log.warning("%s: ignored %s", key, reprlib.repr(sent))
         return
     if type(sent.get("seq")) is int and 0 < sent["seq"] <= LARGEST_SEQ:
+        if sent["seq"] <= answered(key):
+            return
         st.session_state[f"answered-{key}"] = sent["seq"]
     try:
         turn = parse(sent)
