@@ -78,9 +78,8 @@ def _redraw(
     )
 
 
-_redraw_once = inference.keep(inference.HOUR, REDRAWS)(
-    _redraw
-)  # in a class, many turn the same dial over the same picture
+# In a class, many turn the same dial over the same picture.
+_redraw_once = inference.keep(inference.HOUR, REDRAWS)(_redraw)
 
 
 def prediction(scene: Scene, answers: Answers) -> dict[str, Any]:
