@@ -48,7 +48,7 @@ from benchmarks.classroom import views  # noqa: E402
 from benchmarks.classroom.deployment import Deployment, serve  # noqa: E402
 from benchmarks.classroom.views import Asked, Views, Wrong  # noqa: E402
 from benchmarks.classroom.visitor import Visitor  # noqa: E402
-from benchmarks.lessons import percentile  # noqa: E402
+from benchmarks.percentiles import percentile  # noqa: E402
 from odconv.checkpoint import load_checkpoint  # noqa: E402
 
 CYCLE = ("drag", "picture", "drag", "layer", "drag", "drag", "photo", "drag", "picture", "drag")
@@ -343,7 +343,7 @@ def describe(options: argparse.Namespace) -> str:
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "streamlit"))
     processes = "one process" if options.processes == 1 else f"{options.processes} processes behind HAProxy"
     return (
-        f"{processor[1] if processor else platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()},"
+        f"{processor[1] if processor else platform.machine()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()},"
         f" {packages}, {date.today()}; {options.visitors} visitors, {processes}, {options.minutes:g} minutes,"
         f" an action every {options.pace:g} s; all opened within {options.opening:g} s; load before:"
         f" {os.getloadavg()[0]:.1f}"

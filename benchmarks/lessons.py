@@ -9,7 +9,6 @@ each layer, and opening a page from another. A warm server, a window of 1366 x 7
 Needs requirements-dev.txt and a Chromium.
 """
 
-import math
 import os
 import platform
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 from playwright.sync_api import Page, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.percentiles import percentile
 from tests.browser.server import Server, chromium
 
 REPEATS = 20
@@ -94,11 +94,6 @@ def load() -> str:
 def describe(name: str, waits: Sequence[float], unit: str, digits: int) -> str:
     middle, late = (f"{percentile(waits, percent):.{digits}f}" for percent in (50, 95))
     return f"{name}: p50 {middle} {unit}, p95 {late} {unit} (n = {len(waits)})"
-
-
-def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest of ``values`` that at least ``percent`` % of them do not exceed."""
-    return sorted(values)[max(math.ceil(percent / 100 * len(values)), 1) - 1]
 
 
 def open_page(page: Page, url: str, key: str) -> None:

@@ -109,7 +109,7 @@ def app_environment(processes: int, embedded: bool) -> dict[str, str]:
     """What all processes of the app are told: one secret, and each its part of the cores."""
     ours = {
         "STREAMLIT_SERVER_COOKIE_SECRET": secrets.token_hex(32),
-        "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // (2 * processes))),
+        "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // (2 * processes))),
     }
     if embedded:  # in a frame of another site, browsers send only cookies that say so
         ours["STREAMLIT_SERVER_XSRF_COOKIE_SAME_SITE"] = "none"

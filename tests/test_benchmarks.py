@@ -13,6 +13,7 @@ import odconv.layer
 from benchmarks import broadcast, lessons, speed
 from benchmarks import convert as convert_benchmark
 from benchmarks import forms as forms_benchmark
+from benchmarks.percentiles import percentile
 from benchmarks.speed import Cell
 from odconv import HEADS, Heads, explain, forms
 from tests import oracle
@@ -122,5 +123,5 @@ def test_a_converted_network_is_timed_in_turn_with_the_given_one_and_the_quotien
 
 def test_a_percentile_is_the_smallest_value_that_so_many_do_not_exceed():
     waits = [*range(20, 0, -1)]  # 20 to 1
-    assert [lessons.percentile(waits, percent) for percent in (0, 50, 95, 100)] == [1, 10, 19, 20]
+    assert [percentile(waits, percent) for percent in (0, 50, 95, 100)] == [1, 10, 19, 20]
     assert lessons.describe("a step", waits, "ms", 0) == "a step: p50 10 ms, p95 19 ms (n = 20)"

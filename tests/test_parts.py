@@ -1,6 +1,7 @@
 """All that is done for visitors is done in turns, what is soon done first, and nobody waits for ever."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,7 @@ from odconv.ui.turns import Turns
 def turns(monkeypatch):
     turns = Turns()
     monkeypatch.setattr(parts, "_turns", turns)
+    monkeypatch.setattr(parts, "_running", parts._Running())
     return turns
 
 
@@ -121,6 +123,39 @@ def test_who_has_long_to_do_lets_those_go_first_who_have_come_before(turns):
     for other in others:
         other.join()
     assert done == ["a", "b", "goes on"]
+
+
+def test_parts_wait_for_a_piece_of_a_page_and_not_for_all_of_it(turns, monkeypatch):
+    done, context = [], SimpleNamespace(fragment_ids_this_run=None)
+    monkeypatch.setattr(parts, "get_script_run_ctx", lambda: context)
+
+    def release():
+        with parts.turn(parts.PART):
+            done.append("part")
+
+    with parts.page_turn():
+        done.append("first piece")
+        other = begin(turns, release)
+        with parts.page_turn():
+            done.append("second piece")
+        other.join()
+    assert done == ["first piece", "part", "second piece"]
+
+
+def test_a_part_of_a_page_goes_on_to_its_end(turns, monkeypatch):
+    done, context = [], SimpleNamespace(fragment_ids_this_run=["stage"])
+    monkeypatch.setattr(parts, "get_script_run_ctx", lambda: context)
+
+    def release():
+        with parts.turn(parts.PART):
+            done.append("another")
+
+    with parts.page_turn():
+        other = begin(turns, release)
+        parts.let_parts_go_first()
+        done.append("one")
+    other.join()
+    assert done == ["one", "another"]
 
 
 def test_without_a_turn_there_is_nothing_to_give(turns):

@@ -44,6 +44,7 @@ def ask(
         before, answers = st.session_state.get(f"answers-{part}", (None, None))
         return Reply(answers if before == asked else None, error)
     st.session_state[f"answers-{part}"] = (asked, answers)
+    parts.let_parts_go_first()
     return Reply(answers, None)
 
 

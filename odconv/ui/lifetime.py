@@ -27,14 +27,16 @@ log = logging.getLogger(__name__)
 
 SWEEPS = 5  # within the time that a session is kept
 LEAST_GAP = 2.0  # seconds between two: a file that a click has made is fetched within them
-ARENAS = 2  # of glibc's memory: Python code takes memory on one thread at a time
-M_ARENA_MAX = -8  # of malloc.h
+# What glibc is told about memory, by the numbers of malloc.h, in bytes: how many places there are to take it from; from what size on
+# it is given back as soon as it is free (it takes 32 MiB at most for an answer); how much may lie idle, and how much of that stays.
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -2, -3, -8
+MEMORY = {M_ARENA_MAX: 1, M_MMAP_THRESHOLD: 32 * 2**20, M_TRIM_THRESHOLD: 128 * 2**20, M_TOP_PAD: 64 * 2**20}
 
 
 @asynccontextmanager
 async def sweeping(_app: object) -> AsyncIterator[None]:
     """Look for what is overdue as long as the server runs: its ``lifespan``."""
-    share_arenas()
+    keep_memory()
     task = asyncio.create_task(_sweep_on(Runtime.instance()), name="odconv.lifetime")
     try:
         yield
@@ -71,13 +73,14 @@ def sweep(runtime: Runtime) -> int:
     return ended
 
 
-def share_arenas() -> None:
-    """Have all threads take memory from few arenas; to be called before there are many threads.
+def keep_memory() -> None:
+    """Have glibc keep the memory that each pass takes anew, in one place for all threads; to be called before there are many.
 
-    Else glibc makes eight for each core, and what a page's thread frees in one is no use to the next page's in another: with
-    ten visitors on two cores, 340 MB lay idle after 80 s and still grew, instead of 90 to 180 MB that did not.
+    Else what a pass frees goes back to the system, which cleans it for the next one, at a fifth of a pass's time. And each thread
+    would have a place of its own, where what it frees is no use to others.
     """
-    _call_glibc("mallopt", M_ARENA_MAX, ARENAS)
+    for parameter, value in MEMORY.items():
+        _call_glibc("mallopt", parameter, value)
 
 
 def _return_memory() -> None:

@@ -74,11 +74,18 @@ def give_way() -> None:
         _running.has_turn = _turns.acquire(LONGEST)
 
 
+def let_parts_go_first() -> None:
+    """Of whole pages, let parts of others go first, after a release say: they wait for a piece of a page and not for all of it."""
+    if _running.parts is None:
+        give_way()
+
+
 @contextmanager
 def page_turn() -> Iterator[None]:
     """Run a page, or a part of it, when its turn has come."""
     context = get_script_run_ctx()
     before, _running.parts = _running.parts, context.fragment_ids_this_run if context else None
+    let_parts_go_first()
     later = PAGE if _running.parts is None else GOING_ON if before is _running.parts else PART
     with turn(later):
         yield

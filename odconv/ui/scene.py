@@ -20,7 +20,7 @@ from odconv.ui.inference import Answers
 from odconv.ui.pictures import Picture
 from odconv.ui.redraw import pack
 
-REDRAWS = 32 * inference.MIB  # bytes of redraws that are kept: 1,600
+REDRAWS = 8 * inference.MIB  # bytes of redraws that are kept: 400
 
 
 @dataclass(frozen=True)
