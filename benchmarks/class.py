@@ -30,11 +30,13 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cache
 from importlib.metadata import version
 from io import BytesIO
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -252,7 +254,21 @@ def check(measured: Iterable[Measured], photos: Mapping[str, bytes], network: Pa
     """What was shown and is not what a serial pass of ``network`` gives. ``photos``: what visitors brought, by name."""
     pictures = {id: file.read_bytes() for id, file in SAMPLES.items()} | dict(photos)
     shown = sum((one.views for one in measured), Counter())
-    return list(views.check(shown, pictures, load_checkpoint(network)))
+    parts: dict[str, Views] = defaultdict(Counter)
+    for view, times in shown.items():
+        parts[view.asked.picture][view] = times
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as processes:
+        files = [{name: pictures[name]} if name in pictures else {} for name in parts]
+        return [wrong for found in processes.map(_check_part, parts.values(), files, repeat(network)) for wrong in found]
+
+
+def _check_part(shown: Views, pictures: Mapping[str, bytes], network: Path) -> list[Wrong]:
+    """In a process of its own: as ``views.check``."""
+    torch.set_num_threads(1)  # two threads wait for each other at every layer where the cores have other work
+    return list(views.check(shown, pictures, _load(network)))
+
+
+_load = cache(load_checkpoint)
 
 
 # --- the report -------------------------------------------------------------------------------------------------------------
@@ -385,7 +401,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder, serve(Path(folder), options.processes, NETWORK.name) as server:
         alone, together, photos = asyncio.run(measure(server, options))
         read_log(server.log, together.errors)
-    torch.set_num_threads(1)  # two threads wait for each other at every layer where the cores have other work
     wrong = check([alone, together], photos)
     text = report(alone, together, wrong, conditions)
     print(text)
