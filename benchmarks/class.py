@@ -259,7 +259,9 @@ def check(measured: Iterable[Measured], photos: Mapping[str, bytes], network: Pa
         parts[view.asked.picture][view] = times
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as processes:
         files = [{name: pictures[name]} if name in pictures else {} for name in parts]
-        return [wrong for found in processes.map(_check_part, parts.values(), files, repeat(network)) for wrong in found]
+        return [
+            wrong for found in processes.map(_check_part, parts.values(), files, repeat(network)) for wrong in found
+        ]
 
 
 def _check_part(shown: Views, pictures: Mapping[str, bytes], network: Path) -> list[Wrong]:
