@@ -283,7 +283,7 @@ class Fleet:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--processes", type=int, default=2, help="of the app (default: 2); each takes about 500 MB")
+    parser.add_argument("--processes", type=int, default=2, help="of the app (default: 2); each takes 500 MB to 1 GB")
     parser.add_argument("--listen", default="127.0.0.1:8501", help="address:port (default: this machine alone)")
     parser.add_argument("--host", action="append", default=[], help="a name that visitors use; can be repeated")
     parser.add_argument("--certificate", help="PEM file with certificate and key, for https")

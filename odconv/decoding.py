@@ -20,7 +20,7 @@ from odconv.picture_files.contents import Contents, PictureError, check_budget, 
 from odconv.picture_files.png import PngContents, holds_all_rows
 
 MAX_BYTES = 10 * 2**20  # of a file
-KEPT_SIDE = 768  # the longer side of a decoded picture at most, px: half more than any page shows
+KEPT_SIDE = 640  # the longer side of a decoded picture at most, px: more than any page shows
 
 _PATIENCE = 15.0  # seconds that a picture waits for its turn
 _STRIP = 64  # rows that are flattened at once

@@ -230,7 +230,7 @@ def test_what_the_document_concludes_follows_from_its_table():
     sources = int(re.search(r"another source of pictures .*?\| (\d+) \| [\d.]+ \| [\d.]+ \|$", table, re.MULTILINE)[1])
     assert f"answered {answered:.1f} actions a second, {sources / int(seconds):.1f} of which only turned" in words
     assert f"{cost:.2f} s of a core" in words
-    assert (round(1 / cost), round(30 * cost), round(300 * cost, -1)) == (19, 2, 20)
-    assert "full with nineteen, and thirty want two cores of their own, 300 twenty" in words
+    assert (round(1 / cost), round(30 * cost, 1), round(300 * cost)) == (23, 1.3, 13)
+    assert "full with twenty-three, thirty fill 1.3 and 300 thirteen" in words
     memory = int(re.search(r"by minute: .*?(\d+)$", table, re.MULTILINE)[1])
     assert f"{memory / 1000:.1f} GB for thirty" in words

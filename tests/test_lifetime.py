@@ -180,6 +180,28 @@ def test_many_threads_take_memory_from_one_arena():
     assert said.count("<heap nr=") == 1
 
 
+COLLECT = """
+import gc, weakref
+from odconv.ui import lifetime
+class Session: pass
+lifetime.set_modules_aside()
+session = Session()
+session.itself = session
+seen = weakref.ref(session)
+del session
+gc.collect()
+print(gc.get_freeze_count(), len(gc.get_objects()), seen())
+"""
+
+
+def test_searches_for_garbage_look_at_what_came_after_the_start_alone():
+    command = [sys.executable, "-c", COLLECT]
+    said = subprocess.run(command, cwd=CONFIG.parents[1], capture_output=True, text=True, check=True).stdout
+    aside, looked_at, session = said.split()
+    assert int(aside) > 100 * int(looked_at)
+    assert session == "None"
+
+
 TAKE_ARRAYS = """
 import resource, threading, torch
 from odconv.ui import lifetime

@@ -37,6 +37,7 @@ MEMORY = {M_ARENA_MAX: 1, M_MMAP_THRESHOLD: 32 * 2**20, M_TRIM_THRESHOLD: 128 * 
 async def sweeping(_app: object) -> AsyncIterator[None]:
     """Look for what is overdue as long as the server runs: its ``lifespan``."""
     keep_memory()
+    set_modules_aside()
     task = asyncio.create_task(_sweep_on(Runtime.instance()), name="odconv.lifetime")
     try:
         yield
@@ -67,7 +68,7 @@ def sweep(runtime: Runtime) -> int:
         # Kernel views, in which a photo could be recognised; and all the rest once nobody is there who could ask for it again.
         inference.forget(inference.MINUTE if present else inference.HOUR)
         # A page's variables, pictures and a network among them, are in a cycle with the functions that its file defines.
-        # Without a collection, which takes 130 ms with torch loaded, an idle server keeps them for good.
+        # Without a collection an idle server keeps them for good.
         gc.collect()
         _return_memory()
     return ended
@@ -81,6 +82,15 @@ def keep_memory() -> None:
     """
     for parameter, value in MEMORY.items():
         _call_glibc("mallopt", parameter, value)
+
+
+def set_modules_aside() -> None:
+    """Have no search for garbage look at what is there before the first visitor, 200,000 objects of torch and Streamlit.
+
+    Else one of them stops all visitors for a tenth of a second now and then. Later it would keep sessions for good.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _return_memory() -> None:
