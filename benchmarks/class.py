@@ -257,7 +257,7 @@ def check(measured: Iterable[Measured], photos: Mapping[str, bytes], network: Pa
     parts: dict[str, Views] = defaultdict(Counter)
     for view, times in shown.items():
         parts[view.asked.picture][view] = times
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as processes:
+    with ProcessPoolExecutor(max(1, min(len(parts), len(os.sched_getaffinity(0))))) as processes:
         files = [{name: pictures[name]} if name in pictures else {} for name in parts]
         return [
             wrong for found in processes.map(_check_part, parts.values(), files, repeat(network)) for wrong in found

@@ -105,11 +105,16 @@ def app_command(hosts: Sequence[str]) -> Command:
     return lambda port: [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port), *told, *names]
 
 
+def count_cores() -> int:
+    """Cores that this process may use; all of the machine's where the system does not say."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def app_environment(processes: int, embedded: bool) -> dict[str, str]:
     """What all processes of the app are told: one secret, and each its part of the cores."""
     ours = {
         "STREAMLIT_SERVER_COOKIE_SECRET": secrets.token_hex(32),
-        "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // (2 * processes))),
+        "OMP_NUM_THREADS": str(max(1, count_cores() // (2 * processes))),
     }
     if embedded:  # in a frame of another site, browsers send only cookies that say so
         ours["STREAMLIT_SERVER_XSRF_COOKIE_SAME_SITE"] = "none"
@@ -283,7 +288,7 @@ class Fleet:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--processes", type=int, default=2, help="of the app (default: 2); each takes 500 MB to 1 GB")
+    parser.add_argument("--processes", type=int, default=2, help="of the app (default: 2); each takes 500 MB to 1.1 GB")
     parser.add_argument("--listen", default="127.0.0.1:8501", help="address:port (default: this machine alone)")
     parser.add_argument("--host", action="append", default=[], help="a name that visitors use; can be repeated")
     parser.add_argument("--certificate", help="PEM file with certificate and key, for https")

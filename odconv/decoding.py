@@ -20,7 +20,9 @@ from odconv.picture_files.contents import Contents, PictureError, check_budget, 
 from odconv.picture_files.png import PngContents, holds_all_rows
 
 MAX_BYTES = 10 * 2**20  # of a file
-KEPT_SIDE = 640  # the longer side of a decoded picture at most, px: more than any page shows
+# A decoded picture's longer side has at most 640 px, more than a page shows of a photo. Where the shorter one would have less than 320,
+# from which networks cut 224 and more, it has up to 1024.
+KEPT_SIDE, KEPT_SHORTER, LARGEST_SIDE = 640, 320, 1024
 
 _PATIENCE = 15.0  # seconds that a picture waits for its turn
 _STRIP = 64  # rows that are flattened at once
@@ -42,7 +44,7 @@ _decoder = BoundedSemaphore(1)  # one picture at a time
 
 
 def decode(data: bytes) -> Image.Image:
-    """The picture in the file ``data``: upright, sRGB, white where transparent, longer side at most ``KEPT_SIDE``.
+    """The picture in the file ``data``: upright, sRGB, white where transparent, longer side at most ``kept_side``.
 
     JPEG (also CMYK, and the first picture of an MPO), PNG (also with a palette, transparency or 16 bits), WebP, and the
     primary picture of HEIC and HEIF. Colours are converted by the file's ICC profile, where it has a sound one. No metadata
@@ -63,7 +65,7 @@ def decode(data: bytes) -> Image.Image:
             picture = _READERS[contents.kind](contents)
             if contents.orientation in _TRANSPOSES:
                 picture = picture.transpose(_TRANSPOSES[contents.orientation])
-            picture.thumbnail((KEPT_SIDE, KEPT_SIDE))
+            picture.thumbnail((kept_side(picture.size),) * 2)
             picture = _to_srgb(picture, contents.profile)
         except PictureError:
             raise
@@ -73,6 +75,12 @@ def decode(data: bytes) -> Image.Image:
             raise damaged(contents.kind) from error
     picture.info = {}
     return picture
+
+
+def kept_side(size: tuple[int, int]) -> int:
+    """The longer side at most, in px, of what is kept of a picture of this size."""
+    enough = KEPT_SHORTER * max(size) // min(size)
+    return min(max(KEPT_SIDE, enough), LARGEST_SIDE)
 
 
 @contextmanager
@@ -154,10 +162,10 @@ def _strips(picture: Image.Image) -> Callable[[int, int], Image.Image]:
 
 def _draft_size(size: tuple[int, int]) -> tuple[int, int]:
     """The smallest width and height that a JPEG of ``size`` may be decoded to, px."""
-    longer = max(size)
-    if longer <= KEPT_SIDE:
+    longer, kept = max(size), kept_side(size)
+    if longer <= kept:
         return size
-    width, height = (max(1, -(-side * KEPT_SIDE // longer)) for side in size)
+    width, height = (max(1, -(-side * kept // longer)) for side in size)
     return width, height
 
 
@@ -199,7 +207,7 @@ def _load_whole_jpeg(picture: Image.Image, contents: Contents) -> None:
 
 
 def _flatten(size: tuple[int, int], strip: Callable[[int, int], Image.Image]) -> Image.Image:
-    """Put a picture on white and shrink it, so that its longer side is below ``4 * KEPT_SIDE``.
+    """Put a picture on white and shrink it, so that its longer side is below four times ``kept_side``.
 
     Strip by strip, so that there is never a second picture of the full size.
 
@@ -207,7 +215,7 @@ def _flatten(size: tuple[int, int], strip: Callable[[int, int], Image.Image]) ->
         size: of the picture, px.
         strip: (top, bottom) -> those rows of the picture.
     """
-    factor = max(1, max(size) // (2 * KEPT_SIDE))
+    factor = max(1, max(size) // (2 * kept_side(size)))
     height = size[1]
     small: Image.Image | None = None
     rows = factor * -(-_STRIP // factor)

@@ -223,14 +223,14 @@ def test_what_the_document_concludes_follows_from_its_table():
     text = benchmark.TABLE.read_text(encoding="utf-8")
     table, words = BLOCK.search(text)[1], " ".join(text.split())
     actions, seconds = re.search(r"class: ([\d,]+) actions in (\d+) s", table).groups()
-    cost = (
-        int(re.search(r"class: .*, (\d+) ms an action", table)[1]) / 1000 / 5
-    )  # cores that a visitor takes, acting every 5 s
+    busy = float(re.search(r"class: .* the server took ([\d.]+) s a second", table)[1])
+    cost = busy / 30  # cores that a visitor takes
     answered = int(actions.replace(",", "")) / int(seconds)
     sources = int(re.search(r"another source of pictures .*?\| (\d+) \| [\d.]+ \| [\d.]+ \|$", table, re.MULTILINE)[1])
     assert f"answered {answered:.1f} actions a second, {sources / int(seconds):.1f} of which only turned" in words
     assert f"{cost:.2f} s of a core" in words
-    assert (round(1 / cost), round(30 * cost, 1), round(300 * cost)) == (23, 1.3, 13)
-    assert "full with twenty-three, thirty fill 1.3 and 300 thirteen" in words
-    memory = int(re.search(r"by minute: .*?(\d+)$", table, re.MULTILINE)[1])
-    assert f"{memory / 1000:.1f} GB for thirty" in words
+    assert (round(1 / cost), round(busy, 1), round(300 * cost)) == (21, 1.5, 15)
+    assert "full with twenty-one, thirty fill 1.5 and 300 fifteen" in words
+    memory = int(re.search(r"by minute: .*?(\d+)$", table, re.MULTILINE)[1]) * 2**20
+    assert f"{memory / 1e9:.1f} GB for thirty" in words
+    assert f"{memory / 2e9:.1f} GB with fifteen visitors" in words

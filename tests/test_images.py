@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageFile
 
 from odconv import decoding
-from odconv.images import ENDINGS, KEPT_SIDE, MAX_BYTES, PictureError, crop, decode, digest, prepare, title_of
+from odconv.images import ENDINGS, MAX_BYTES, PictureError, crop, decode, digest, prepare, title_of
 from odconv.stimuli import noise
 from tests.pictures import chunk, gamma, photo, pixels, png, profile, refusal, rough, saved, xyz
 
@@ -121,10 +121,14 @@ def test_one_pixel_is_a_picture(format):
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG"])
-def test_a_large_picture_is_kept_small_in_its_shape(format):
-    picture = decode(saved(photo(3000, 1500), format))
-    assert picture.size == (KEPT_SIDE, KEPT_SIDE // 2)
-    assert np.abs(pixels(picture) - pixels(photo(3000, 1500).resize(picture.size, Image.Resampling.BOX))).mean() < 3
+@pytest.mark.parametrize(
+    ("size", "kept"),
+    [((3000, 2250), (640, 480)), ((2000, 2000), (640, 640)), ((1000, 3000), (320, 960)), ((3000, 500), (1024, 171))],
+)
+def test_a_large_picture_is_kept_small_in_its_shape_and_a_long_one_not_too_narrow(format, size, kept):
+    picture = decode(saved(photo(*size), format))
+    assert picture.size == kept
+    assert np.abs(pixels(picture) - pixels(photo(*size).resize(picture.size, Image.Resampling.BOX))).mean() < 3
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])

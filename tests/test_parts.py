@@ -142,6 +142,26 @@ def test_parts_wait_for_a_piece_of_a_page_and_not_for_all_of_it(turns, monkeypat
     assert done == ["first piece", "part", "second piece"]
 
 
+def test_a_page_that_was_begun_goes_on_before_another_however_long_that_has_waited(turns, monkeypatch):
+    done, context = [], SimpleNamespace(fragment_ids_this_run=None)
+    monkeypatch.setattr(parts, "get_script_run_ctx", lambda: context)
+    monkeypatch.setattr(parts, "PAGE", 0.01)  # seconds for which it waits for parts
+
+    def do(name, later):
+        with parts.turn(later):
+            done.append(name)
+
+    with parts.page_turn():
+        others = [begin(turns, lambda: do("page", parts.PAGE))]
+        threading.Event().wait(0.02)
+        others.append(begin(turns, lambda: do("part", parts.PART)))  # after the page, which has waited for so long
+        parts.let_parts_go_first()
+        done.append("second piece")
+    for other in others:
+        other.join()
+    assert done == ["second piece", "page", "part"]
+
+
 def test_a_part_of_a_page_goes_on_to_its_end(turns, monkeypatch):
     done, context = [], SimpleNamespace(fragment_ids_this_run=["stage"])
     monkeypatch.setattr(parts, "get_script_run_ctx", lambda: context)

@@ -203,7 +203,7 @@ def test_what_stands_in_the_repository_is_what_haproxy_reads():
 
 
 def test_processes_share_the_cores_and_a_secret_and_an_operator_can_say_otherwise(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)), raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     told = serve.app_environment(4, False)
     assert told["OMP_NUM_THREADS"] == "2"

@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 
 SWEEPS = 5  # within the time that a session is kept
 LEAST_GAP = 2.0  # seconds between two: a file that a click has made is fetched within them
-# What glibc is told about memory, by the numbers of malloc.h, in bytes: how many places there are to take it from; from what size on
-# it is given back as soon as it is free (it takes 32 MiB at most for an answer); how much may lie idle, and how much of that stays.
+# What glibc is told, by the numbers of malloc.h: from how many places threads take memory; and in bytes, from what size on it goes back
+# to the system as soon as it is free (glibc allows no more than 32 MiB), how much may lie idle, and how much of that stays idle.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -2, -3, -8
 MEMORY = {M_ARENA_MAX: 1, M_MMAP_THRESHOLD: 32 * 2**20, M_TRIM_THRESHOLD: 128 * 2**20, M_TOP_PAD: 64 * 2**20}
 
@@ -87,14 +87,14 @@ def keep_memory() -> None:
 def set_modules_aside() -> None:
     """Have no search for garbage look at what is there before the first visitor, 200,000 objects of torch and Streamlit.
 
-    Else one of them stops all visitors for a tenth of a second now and then. Later it would keep sessions for good.
+    Else such a search stops all visitors for a tenth of a second now and then. To be called once: later, sessions would stay for good.
     """
     gc.collect()
     gc.freeze()
 
 
 def _return_memory() -> None:
-    """Give what was freed back to the system: of threads that have ended, glibc keeps all (90 MB after 500 photos)."""
+    """Give what was freed back to the system, also what lies between pieces that are in use."""
     _call_glibc("malloc_trim", 0)
 
 

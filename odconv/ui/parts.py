@@ -7,6 +7,7 @@ so a page, a part of one and a step of a drag each wait for their turn. What is 
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,8 +20,9 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from odconv.ui.turns import Turns
 
 # How much later than it comes something takes its place in the queue, in seconds: a page waits for parts of pages that come up
-# to five seconds after it. Steps of a drag, and the next part of a run that was begun, go before nearly all.
-STEP, GOING_ON, PART, PAGE = -10.0, -5.0, 0.0, 5.0
+# to five seconds after it. Steps of a drag, and the next part of a run that was begun, go before nearly all; before all goes a page
+# that has let others go first.
+NEXT, STEP, GOING_ON, PART, PAGE = -math.inf, -10.0, -5.0, 0.0, 5.0
 LONGEST = 10.0  # seconds for which a page waits. Then it is run beside the others, which may have something long to do
 
 _turns = Turns()
@@ -75,9 +77,17 @@ def give_way() -> None:
 
 
 def let_parts_go_first() -> None:
-    """Of whole pages, let parts of others go first, after a release say: they wait for a piece of a page and not for all of it."""
-    if _running.parts is None:
-        give_way()
+    """Called between two pieces of whatever is run: where that is a whole page, parts of others' pages that wait now go first.
+
+    So they wait for a piece of a page and not for all of it. Another page does not go first: both would be done later.
+    """
+    if _running.parts is not None:
+        return
+    for _ in range(_turns.count_waiting()):
+        if not (_running.has_turn and _turns.next_is(PART)):
+            break
+        _turns.release()
+        _running.has_turn = _turns.acquire(LONGEST, NEXT)
 
 
 @contextmanager

@@ -19,8 +19,8 @@ class Turns:
         """``places``: how many can have a turn at once."""
         self._guard = threading.Lock()
         self._free = places
-        # Its place in time, when it came among all, what wakes it; sorted.
-        self._waiting: list[tuple[float, int, threading.Event]] = []
+        # Its place in time, when it came among all, what wakes it, how much later than it came its place is; sorted.
+        self._waiting: list[tuple[float, int, threading.Event, float]] = []
         self._came = count()
 
     def acquire(self, timeout: float, later: float = 0.0) -> bool:
@@ -34,7 +34,7 @@ class Turns:
                 return True
             if timeout <= 0:
                 return False
-            mine = (time.monotonic() + later, next(self._came), threading.Event())
+            mine = (time.monotonic() + later, next(self._came), threading.Event(), later)
             insort(self._waiting, mine)
         if mine[2].wait(timeout):
             return True
@@ -47,6 +47,11 @@ class Turns:
     def count_waiting(self) -> int:
         """How many wait for their turn."""
         return len(self._waiting)
+
+    def next_is(self, later: float) -> bool:
+        """Whether somebody waits who is next, and came with at most this ``later``."""
+        with self._guard:
+            return bool(self._waiting) and self._waiting[0][3] <= later
 
     def release(self) -> None:
         """End the turn: it is at once that of who is next."""
