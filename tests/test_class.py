@@ -229,8 +229,8 @@ def test_what_the_document_concludes_follows_from_its_table():
     sources = int(re.search(r"another source of pictures .*?\| (\d+) \| [\d.]+ \| [\d.]+ \|$", table, re.MULTILINE)[1])
     assert f"answered {answered:.1f} actions a second, {sources / int(seconds):.1f} of which only turned" in words
     assert f"{cost:.2f} s of a core" in words
-    assert (round(1 / cost), round(busy, 1), round(300 * cost)) == (21, 1.5, 15)
-    assert "full with twenty-one, thirty fill 1.5 and 300 fifteen" in words
+    assert (round(1 / cost), round(busy, 1), round(300 * cost)) == (21, 1.4, 14)
+    assert "full with twenty-one, thirty fill 1.4 and 300 fourteen" in words
     memory = int(re.search(r"by minute: .*?(\d+)$", table, re.MULTILINE)[1]) * 2**20
     assert f"{memory / 1e9:.1f} GB for thirty" in words
     assert f"{memory / 2e9:.1f} GB with fifteen visitors" in words

@@ -376,7 +376,7 @@ def test_float32_means_float32_once_a_network_is_open(folder):
 
 def test_threads_are_set_for_the_process_once(folder, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(6)), raising=False)
     open_engine(NAME, "cpu")
     assert torch.get_num_threads() == 3
     torch.set_num_threads(2)
@@ -386,7 +386,7 @@ def test_threads_are_set_for_the_process_once(folder, monkeypatch):
 
 def test_who_starts_several_processes_says_how_many_threads_each_may_have(folder, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(6)), raising=False)
     open_engine(NAME, "cpu")
     assert torch.get_num_threads() == 1  # as torch itself has read it; the tests' own number here
 

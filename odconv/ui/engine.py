@@ -235,7 +235,9 @@ def set_up_torch() -> None:
     # browser or another visitor's page at every layer and takes up to a second.
     # Where several processes share the machine, or a container has a part of it, the usual variable says how many.
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
+        # Of the cores that this process may use, where the system says which those are.
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(max(1, cores // 2))
     # What is called float32 is, on a GPU too: pages show the numbers that ``odconv.training.evaluate`` measures.
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
