@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from odconv.decoding import MAX_BYTES, decode, kept_side
+from odconv.decoding import MAX_BYTES, decode
 from odconv.picture_files.contents import PictureError
 
 __all__ = [
-    "ENDINGS", "MAX_BYTES", "PictureError", "Preprocessing", "crop", "decode", "digest", "kept_side", "prepare", "title_of",
+    "ENDINGS", "MAX_BYTES", "PictureError", "Preprocessing", "crop", "decode", "digest", "prepare", "title_of",
 ]  # fmt: skip
 
 ENDINGS = ("jpg", "jpeg", "jpe", "jfif", "mpo", "png", "webp", "heic", "heif")  # of files to offer for upload

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from odconv import decoding
-from odconv.images import PictureError, decode, kept_side
+from odconv.images import PictureError, decode
 from odconv.picture_files import inspect
 from odconv.picture_files.contents import MAX_PARTS, MEMORY, orientation_of
 from tests.pictures import (
@@ -333,7 +333,7 @@ def test_a_large_jpeg_is_shown_as_pillow_shows_it_at_the_same_scale():
         expected.draft("RGB", (1150, 1100))
         expected.load()
         expected = expected.copy()
-        expected.thumbnail((kept_side(expected.size),) * 2)
+        expected.thumbnail((decoding.kept_side(expected.size),) * 2)
         assert np.abs(pixels(decode(data)) - pixels(expected)).max() <= 1
 
 

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from odconv import decoding
-from odconv.decoding import LARGEST_SIDE
 from odconv.images import PictureError, decode
 from odconv.picture_files import contents
 from tests.fuzz.sentences import check_refusal
@@ -47,7 +46,7 @@ def check(data: bytes) -> str:
     if refused:
         return refused
     assert picture.mode == "RGB"
-    assert 1 <= min(picture.size) <= max(picture.size) <= LARGEST_SIDE
+    assert 1 <= min(picture.size) <= max(picture.size) <= decoding.LARGEST_SIDE
     assert len(picture.tobytes()) == 3 * picture.width * picture.height
     assert not picture.info
     return "shown"
