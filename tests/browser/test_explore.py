@@ -183,7 +183,7 @@ def test_the_address_says_what_is_shown_without_a_step_in_the_history(server, ne
     page = new_page()
     page.goto("about:blank")
     open_page(page, f"{server.url}?sample=rocket&t=2.3456&kernels=2&keep=last&embed=true")
-    page.wait_for_function("!location.search.includes('2.3456')")
+    page.wait_for_function("() => !location.search.includes('2.3456')")
     assert query(page) == {"sample": "rocket", "t": "2.35", "kernels": "2", "embed": "true"}
     expect_numbers(page, record_of(sample("rocket"), Settings(temperature=2.35, kernels=2)))
     page.go_back()

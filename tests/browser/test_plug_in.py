@@ -50,7 +50,7 @@ def test_the_page_shows_what_its_lines_make_and_measures_it_on_a_click(visit):
         assert box["y"] + box["height"] <= 768, part
     page.get_by_role("button", name=say("en", "plug.measure")).click()
     expect(page.get_by_role("button", name=say("en", "plug.again"))).to_be_visible()
-    page.wait_for_function(f"({BARS})().length > 4", polling=LOOKS)  # a figure is drawn a moment after a button
+    page.wait_for_function(f"() => ({BARS})().length > 4", polling=LOOKS)  # a figure is drawn a moment after a button
     times = page.evaluate(BARS)[4:]
     assert len(times) == 2
     assert all(re.fullmatch(r"[\d.]+ ms", text) for text in times)
