@@ -46,7 +46,7 @@ from odconv.cluster.messages import (
 from odconv.explain import explain_each
 from odconv.images import prepare
 from odconv.training import atlas as atlas_command
-from odconv.ui import cluster, inference
+from odconv.ui import cluster, inference, keeping
 from odconv.ui.engine import open_engine
 from odconv.ui.pictures import Picture
 from odconv.words import say
@@ -87,10 +87,10 @@ def _fresh(monkeypatch, folder):
     threads = torch.get_num_threads()
     monkeypatch.setattr(cluster, "_resting", {})
     monkeypatch.setenv("ODCONV_WEIGHTS", str(folder))
-    for forget in (partial(inference.forget, inference.HOUR), st.cache_resource.clear):
+    for forget in (partial(keeping.forget, keeping.HOUR), st.cache_resource.clear):
         forget()
     yield
-    for forget in (partial(inference.forget, inference.HOUR), st.cache_resource.clear):
+    for forget in (partial(keeping.forget, keeping.HOUR), st.cache_resource.clear):
         forget()
     torch.set_num_threads(threads)
 

@@ -25,10 +25,11 @@ from odconv.attention import Heads
 from odconv.backbones import od_efficientnet_lite0, od_resnet18, resnet18
 from odconv.checkpoint import CheckpointError, save_checkpoint
 from odconv.images import prepare
+from odconv.ui import devices, inference, keeping, parts
 from odconv.ui import engine as engines
-from odconv.ui import inference, parts
+from odconv.ui.devices import BusyError
 from odconv.ui.engine import load_atlas_for, open_engine
-from odconv.ui.inference import BusyError, ask, ask_all
+from odconv.ui.inference import ask, ask_all
 from odconv.ui.pictures import Picture
 from odconv.ui.turns import Turns
 from odconv.words import say
@@ -43,14 +44,14 @@ def _as_it_was():
     threads = torch.get_num_threads()
     tf32 = [(flags, flags.allow_tf32) for flags in (torch.backends.cudnn, torch.backends.cuda.matmul)]
     for forget in (
-        partial(inference.forget, inference.HOUR),
+        partial(keeping.forget, keeping.HOUR),
         st.cache_resource.clear,
         engines.set_up_torch.cache_clear,
     ):
         forget()
     yield
     for forget in (
-        partial(inference.forget, inference.HOUR),
+        partial(keeping.forget, keeping.HOUR),
         st.cache_resource.clear,
         engines.set_up_torch.cache_clear,
     ):
@@ -96,7 +97,7 @@ def picture(seed=0):
 
 def hold(device="cpu"):
     """A visitor who has the device."""
-    return inference._wait_for_device(device, time.monotonic() + 1)
+    return devices.hold(device, time.monotonic() + 1)
 
 
 # --- answers ----------------------------------------------------------------------------------------------------------
@@ -149,7 +150,7 @@ def test_who_waits_for_the_device_or_for_an_answer_that_is_being_computed_leaves
         threads = [threading.Thread(target=draw) for _ in range(2)]
         for thread in threads:
             thread.start()
-        while not inference._queues["cpu"].count_waiting() or turns.count_waiting():
+        while not devices._queues["cpu"].count_waiting() or turns.count_waiting():
             time.sleep(0.001)
         assert turns.acquire(10)
         turns.release()
@@ -167,7 +168,7 @@ def test_one_pass_answers_for_the_figures_and_for_the_kernel_that_is_looked_into
     view = inference.ask_kernel(engine, picture(), settings, layer, 0, 0)
     assert len(passes) == before + 1
     assert answer.layers[layer].input is None  # nothing of the photo is kept with the answer
-    inference.forget(inference.HOUR)
+    keeping.forget(keeping.HOUR)
     alone = inference.ask_kernel(engine, picture(), settings, layer, 0, 0)
     np.testing.assert_equal(asdict(view), asdict(alone))
 
@@ -396,7 +397,7 @@ def test_who_starts_several_processes_says_how_many_threads_each_may_have(folder
 
 def test_who_waits_too_long_is_told_in_both_languages_and_that_is_not_kept(folder, monkeypatch):
     engine = open_engine(NAME, "cpu")
-    monkeypatch.setattr(inference, "PATIENCE", 0.02)
+    monkeypatch.setattr(devices, "PATIENCE", 0.02)
     with hold():
         for question in (lambda: ask(engine, picture(), Settings()), lambda: ask_all(engine, [picture()], Settings())):
             with pytest.raises(BusyError) as busy:
@@ -409,7 +410,7 @@ def test_who_waits_too_long_is_told_in_both_languages_and_that_is_not_kept(folde
 def test_what_is_cached_needs_no_turn(folder, monkeypatch):
     engine = open_engine(NAME, "cpu")
     ask_all(engine, [picture(0), picture(1)], Settings())
-    monkeypatch.setattr(inference, "PATIENCE", 0.0)
+    monkeypatch.setattr(devices, "PATIENCE", 0.0)
     with hold():
         assert ask_all(engine, [picture(1), picture(0)], Settings()).explanation.logits.shape == (2, 5)
         with pytest.raises(BusyError):
@@ -426,7 +427,7 @@ def test_a_turn_is_given_back_whatever_happens(folder, monkeypatch):
         patch.setattr(inference, "explain", broken)
         with pytest.raises(RuntimeError, match="broken"):
             ask(engine, picture(), Settings())
-    monkeypatch.setattr(inference, "PATIENCE", 0.0)
+    monkeypatch.setattr(devices, "PATIENCE", 0.0)
     assert ask(engine, picture(), Settings()).explanation.layers
 
 
@@ -438,7 +439,7 @@ def test_visitors_who_want_different_things_stand_in_the_queue_together(folder, 
         together.wait(10)  # passes when three are here at once, and breaks otherwise
         yield
 
-    monkeypatch.setattr(inference, "_wait_for_device", turn)
+    monkeypatch.setattr(devices, "hold", turn)
     with ThreadPoolExecutor() as pool:
         answers = list(pool.map(lambda n: ask(engine, picture(n), Settings()), range(3)))
     assert len({answer.explanation.logits.tobytes() for answer in answers}) == 3
@@ -458,12 +459,12 @@ def test_visitors_who_want_the_same_thing_do_not_wait_for_one_another_and_then_f
     def turn(device, deadline):
         all_here.wait(5)
         deadlines.append(deadline)
-        now[0] += inference.PATIENCE
+        now[0] += devices.PATIENCE
         raise BusyError("busy.network")
         yield
 
-    monkeypatch.setattr(inference, "time", SimpleNamespace(monotonic=look))
-    monkeypatch.setattr(inference, "_wait_for_device", turn)
+    monkeypatch.setattr(devices, "time", SimpleNamespace(monotonic=look))
+    monkeypatch.setattr(devices, "hold", turn)
 
     def visit(_):
         with pytest.raises(BusyError):
@@ -471,17 +472,17 @@ def test_visitors_who_want_the_same_thing_do_not_wait_for_one_another_and_then_f
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(visit, range(visitors)))
-    assert deadlines == [inference.PATIENCE] * visitors
+    assert deadlines == [devices.PATIENCE] * visitors
 
 
 def test_several_pictures_are_not_waited_for_longer_than_one(folder, monkeypatch):
-    engine, deadlines, turn = open_engine(NAME, "cpu"), [], inference._wait_for_device
+    engine, deadlines, turn = open_engine(NAME, "cpu"), [], devices.hold
 
     def noted(device, deadline):
         deadlines.append(deadline)
         return turn(device, deadline)
 
-    monkeypatch.setattr(inference, "_wait_for_device", noted)
+    monkeypatch.setattr(devices, "hold", noted)
     ask_all(engine, [picture(n) for n in range(3)], Settings())
     assert len(deadlines) == 3
     assert len(set(deadlines)) == 1
@@ -490,13 +491,13 @@ def test_several_pictures_are_not_waited_for_longer_than_one(folder, monkeypatch
 def test_a_visitor_who_waits_for_the_device_keeps_nobody_from_what_is_cached(folder, monkeypatch):
     engine = open_engine(NAME, "cpu")
     ask(engine, picture(0), Settings())
-    begun, turn = threading.Event(), inference._wait_for_device
+    begun, turn = threading.Event(), devices.hold
 
     def noted(device, deadline):
         begun.set()
         return turn(device, deadline)
 
-    monkeypatch.setattr(inference, "_wait_for_device", noted)
+    monkeypatch.setattr(devices, "hold", noted)
     with turn("cpu", time.monotonic() + 1):
         waiting = threading.Thread(target=ask, args=(engine, picture(1), Settings()))
         waiting.start()
@@ -508,7 +509,7 @@ def test_a_visitor_who_waits_for_the_device_keeps_nobody_from_what_is_cached(fol
 
 def test_who_comes_while_eight_pictures_are_asked_for_waits_for_one_of_them(folder, monkeypatch):
     engine, order, explain = open_engine(NAME, "cpu"), [], inference.explain
-    queue = inference._queues["cpu"]
+    queue = devices._queues["cpu"]
     names = {prepare(picture(n).image, engine.checkpoint.card).numpy().tobytes(): n for n in range(9)}
     begun = threading.Event()
 
@@ -570,7 +571,7 @@ def test_a_response_is_one_batch_and_the_same_for_all_who_ask_it(folder, batches
 
 def test_a_response_waits_for_its_turn_like_all_others(folder, monkeypatch):
     engine = open_engine(NAME, "cpu")
-    monkeypatch.setattr(inference, "PATIENCE", 0.02)
+    monkeypatch.setattr(devices, "PATIENCE", 0.02)
     with hold(), pytest.raises(BusyError):
         inference.ask_response(engine, "grating", None, Settings())
     assert inference.ask_response(engine, "grating", None, Settings()).layers
@@ -598,7 +599,7 @@ def test_an_answer_beside_a_kernel_is_the_one_without(folder):
     engine, settings = open_engine(NAME, "cpu"), Settings(2.0)
     inference.ask_kernel(engine, picture(), settings, "layer1.0.conv1")
     beside = ask(engine, picture(), settings).explanation
-    inference.forget(inference.HOUR)
+    keeping.forget(keeping.HOUR)
     alone = ask(engine, picture(), settings).explanation
     np.testing.assert_array_equal(beside.logits, alone.logits)
     assert list(beside.layers) == list(alone.layers)
@@ -691,7 +692,7 @@ def test_who_waits_too_long_for_a_point_keeps_those_before(folder, monkeypatch):
     engine = open_engine(NAME, "cpu")
     points = inference.read_each(engine, picture(), [Settings(), Settings(2.0)])
     next(points)
-    monkeypatch.setattr(inference, "PATIENCE", 0.0)
+    monkeypatch.setattr(devices, "PATIENCE", 0.0)
     with hold():
         with pytest.raises(BusyError):
             next(points)

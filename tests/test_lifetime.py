@@ -1,9 +1,6 @@
 """What a gone visitor left is freed, whoever else comes or not."""
 
 import asyncio
-import platform
-import subprocess
-import sys
 import tomllib
 import urllib.request
 import weakref
@@ -21,7 +18,7 @@ from streamlit.runtime.session_manager import SessionInfo
 from streamlit.runtime.state import SessionState
 from streamlit.web.server.starlette import starlette_server
 
-from odconv.ui import inference, lifetime
+from odconv.ui import keeping, lifetime, memory
 from odconv.ui.memo import Memo
 from tests.browser.server import Server
 
@@ -78,7 +75,7 @@ def test_views_go_with_a_visitor_and_answers_with_the_last_one(monkeypatch, othe
     for seconds, memo in memos.values():
         memo.get("key", seconds, lambda: "kept")
     there = lambda: [name for name, (_, memo) in memos.items() if memo.get("key", 0.0, lambda: "") == "kept"]  # noqa: E731
-    monkeypatch.setattr(inference, "_kept_for_all", list(memos.values()))
+    monkeypatch.setattr(keeping, "_kept_for_all", list(memos.values()))
     runtime = runtime_with(0, Session("gone", b""))
     runtime._session_mgr.list_active_sessions = lambda: [SimpleNamespace(session=Session(id, b"")) for id in others]
     lifetime.sweep(runtime)
@@ -153,53 +150,10 @@ def test_the_server_listens_on_this_machine_alone_unless_told_otherwise_and_asks
     assert [line for line in asked.splitlines() if "127.0.0.1" not in line and "localhost" not in line] == []
 
 
-TAKE_MEMORY = """
-import ctypes, threading
-from odconv.ui import lifetime
-lifetime.keep_memory()
-all_there = threading.Barrier(32)
-def take():
-    held = [bytes(1000) for _ in range(1000)]
-    all_there.wait()
-threads = [threading.Thread(target=take) for _ in range(32)]
-for thread in threads: thread.start()
-for thread in threads: thread.join()
-libc = ctypes.CDLL("libc.so.6")
-libc.fdopen.restype = ctypes.c_void_p
-libc.malloc_info.argtypes = [ctypes.c_int, ctypes.c_void_p]
-libc.fflush.argtypes = [ctypes.c_void_p]
-out = libc.fdopen(1, b"w")
-libc.malloc_info(0, out)
-libc.fflush(out)
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has no arenas")
-def test_many_threads_take_memory_from_the_same_place():
-    command = [sys.executable, "-c", TAKE_MEMORY]
-    said = subprocess.run(command, cwd=CONFIG.parents[1], capture_output=True, text=True, check=True).stdout
-    assert said.count("<heap nr=") <= 2  # the first one, and one that a library's thread may have had before
-
-
-SET_ASIDE = """
-import gc
-from odconv.ui import lifetime
-lifetime.set_modules_aside()
-print(gc.get_freeze_count(), len(gc.get_objects()))
-"""
-
-
-def test_searches_for_garbage_look_at_what_came_after_the_start_alone():
-    command = [sys.executable, "-c", SET_ASIDE]
-    said = subprocess.run(command, cwd=CONFIG.parents[1], capture_output=True, text=True, check=True).stdout
-    aside, looked_at = map(int, said.split())
-    assert aside > 100 * looked_at
-
-
 def test_a_server_sets_up_its_memory_before_its_first_visitor(monkeypatch):
     done = []
-    monkeypatch.setattr(lifetime, "keep_memory", lambda: done.append("keep memory"))
-    monkeypatch.setattr(lifetime, "set_modules_aside", lambda: done.append("set modules aside"))
+    monkeypatch.setattr(memory, "keep_freed", lambda: done.append("keep freed"))
+    monkeypatch.setattr(memory, "set_modules_aside", lambda: done.append("set modules aside"))
     monkeypatch.setattr(lifetime.Runtime, "instance", SimpleNamespace)
 
     async def serve():
@@ -207,29 +161,4 @@ def test_a_server_sets_up_its_memory_before_its_first_visitor(monkeypatch):
             done.append("visitors")
 
     asyncio.run(serve())
-    assert done == ["keep memory", "set modules aside", "visitors"]
-
-
-TAKE_ARRAYS = """
-import resource, threading, torch
-from odconv.ui import lifetime
-lifetime.keep_memory()
-torch.set_num_threads(1)  # threads of its own take memory for themselves
-def take():
-    for _ in range(4):
-        torch.zeros(2**20).add(1)  # 4 MiB, twice
-for _ in range(8):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    thread = threading.Thread(target=take)
-    thread.start()
-    thread.join()
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has no such settings")
-def test_what_a_pass_frees_is_kept_for_the_next_one_in_whatever_thread():
-    command = [sys.executable, "-c", TAKE_ARRAYS]
-    said = subprocess.run(command, cwd=CONFIG.parents[1], capture_output=True, text=True, check=True).stdout
-    # The system gives memory in pages of 4 KiB at least. Else each thread gets some of its eight arrays anew: 5,000 pages.
-    assert min(map(int, said.split())) < 1024
+    assert done == ["keep freed", "set modules aside", "visitors"]

@@ -20,12 +20,13 @@ from odconv.architecture import Architecture
 from odconv.backbones import od_resnet18, resnet18
 from odconv.checkpoint import load_checkpoint
 from odconv.ui import engine as engines
-from odconv.ui import inference, own_checkpoint, published, reception
-from odconv.ui.budget import Budget
-from odconv.ui.inference import BusyError, ask, ask_kernel
+from odconv.ui import inference, keeping, own_checkpoint, published, reception
+from odconv.ui.budget import MIB, Budget
+from odconv.ui.devices import BusyError
+from odconv.ui.inference import ask, ask_kernel
 from odconv.ui.link import OWN
 from odconv.ui.pictures import Picture
-from odconv.ui.reception import AT_HOME, MIB, Inbox, Permit, file_name, permit
+from odconv.ui.reception import AT_HOME, Inbox, Permit, file_name, permit
 from odconv.words import LANGUAGES, SayableError
 from tests.door import bring, finish, send
 
@@ -403,7 +404,7 @@ def test_its_answers_are_in_no_cache_of_all_visitors_and_go_with_it(inbox, budge
     ]
     count = len(passes)
     assert count > 0
-    inference.forget(inference.HOUR)
+    keeping.forget(keeping.HOUR)
     st.cache_resource.clear()
     again = [
         ask(inbox.network, picture(), Settings()),

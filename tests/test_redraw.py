@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from odconv import Settings, images
 from odconv.drawings import describe_settings
 from odconv.ui import engine, inference, redraw, scene
-from odconv.ui.inference import BusyError
+from odconv.ui.devices import BusyError
 from odconv.ui.pacing import QUICKEST, SHARE, SLOWEST, Pacing
 from odconv.ui.pictures import Picture
 from odconv.ui.scene import Scene

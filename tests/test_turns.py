@@ -59,21 +59,6 @@ def test_nobody_waits_for_ever_whoever_comes():
     assert got == ["patient", "late"]
 
 
-def test_where_there_are_two_places_the_third_waits_until_one_is_free():
-    turns, got = Turns(2), []
-    assert turns.acquire(0)
-    assert turns.acquire(0)
-    assert not turns.acquire(0)
-    third = wait_in(turns, 3, got)
-    turns.release()
-    third.join()
-    assert got == [3]
-    turns.release()
-    assert turns.acquire(0)
-    assert turns.acquire(0)
-    assert not turns.acquire(0)
-
-
 def test_who_gives_up_is_passed_over_and_leaves_the_turn_to_others():
     turns, got = Turns(), []
     assert turns.acquire(0)

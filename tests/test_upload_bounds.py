@@ -12,7 +12,8 @@ from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 from streamlit.web.server.starlette import starlette_routes
 
 from odconv.ui import upload_bounds
-from odconv.ui.upload_bounds import LEAST, MIB, OF_ONE, TOGETHER, UploadBounds
+from odconv.ui.budget import MIB
+from odconv.ui.upload_bounds import LEAST, OF_ONE, TOGETHER, UploadBounds
 from tests.asgi import ask
 
 LARGEST = 1  # MiB of a file, here

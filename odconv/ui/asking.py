@@ -10,9 +10,10 @@ from typing import NamedTuple
 import streamlit as st
 
 from odconv.attention import Settings
-from odconv.ui import inference, parts, text, view
+from odconv.ui import devices, inference, parts, text, view
+from odconv.ui.devices import BusyError
 from odconv.ui.engine import Engine
-from odconv.ui.inference import Answers, BusyError
+from odconv.ui.inference import Answers
 from odconv.ui.pictures import Picture
 from odconv.ui.text import say
 
@@ -38,7 +39,7 @@ def ask(
     """
     asked = (engine.identity, tuple(picture.digest for picture in pictures))
     try:
-        with _waiting(inference.count_waiting(engine.device)):
+        with _waiting(devices.count_waiting(engine.device)):
             answers = inference.ask_both(engine, pictures, settings or view.current().settings, layer)
     except BusyError as error:
         before, answers = st.session_state.get(f"answers-{part}", (None, None))
@@ -58,7 +59,7 @@ def show_busy(reply: Reply, part: str) -> None:
         st.button(say("busy.again"), key=f"again-{part}", on_click=st.rerun)
         now = time.monotonic()
         tries, last = st.session_state.get(f"tries-{part}", (0, now))
-        tries = tries + 1 if now - last < inference.PATIENCE + 3 * AGAIN else 1
+        tries = tries + 1 if now - last < devices.PATIENCE + 3 * AGAIN else 1
         st.session_state[f"tries-{part}"] = (tries, now)
         if tries <= TRIES:
             parts.fragment(_ask_again, run_every=AGAIN)(now)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from odconv.words import SayableError
 
+MIB = 2**20  # bytes
+
 
 class Budget:
     """Bytes that are taken together, as by the checkpoints of all visitors."""

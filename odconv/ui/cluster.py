@@ -23,7 +23,7 @@ from odconv.ui.pictures import Picture
 
 log = logging.getLogger(__name__)
 
-SECONDS = 5.0  # in which an answer must come; a visitor waits no longer than ``inference.PATIENCE`` in all
+SECONDS = 5.0  # in which an answer must come; a visitor waits no longer than ``devices.PATIENCE`` in all
 REST = 30.0  # seconds in which a cluster that gave no answer is not asked again about that network
 
 _resting: dict[

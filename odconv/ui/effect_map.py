@@ -25,8 +25,8 @@ from odconv.ui import (
     view,
 )
 from odconv.ui.asking import Reply
+from odconv.ui.devices import BusyError
 from odconv.ui.engine import Engine
-from odconv.ui.inference import BusyError
 from odconv.ui.switching import Case
 from odconv.ui.text import language, say
 

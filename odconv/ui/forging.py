@@ -12,8 +12,8 @@ from odconv.explain import Explanation
 from odconv.forging_view import STEPS
 from odconv.ui import asking, components, inference, kernel, layer, parts, photo, questions, text, view
 from odconv.ui import engine as engines
+from odconv.ui.devices import BusyError
 from odconv.ui.engine import Engine
-from odconv.ui.inference import BusyError
 from odconv.ui.link import ALL_STEPS, LONGEST_SIDE
 from odconv.ui.pictures import Picture
 from odconv.ui.text import say

@@ -1,26 +1,18 @@
-"""Passes through an open network: one at a time on a device, and their cached answers.
-
-A visitor who waits too long in the queue gets a ``BusyError``. Nothing here draws.
-"""
+"""What an open network makes of pictures: its answers, which are kept, each from a pass that waits for its device. Nothing here draws."""
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
-import inspect
-import logging
-import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import partial, wraps
-from typing import Any, ParamSpec, TypeVar
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 
-from odconv import images, plugging
+from odconv import images
 from odconv.attention import HEADS, Heads, Settings
 from odconv.backbones import EfficientNetLite
 from odconv.explain import Explanation, explain, stack
@@ -28,36 +20,23 @@ from odconv.findings import shuffle_input
 from odconv.forging_view import ForgingView, LayerForging, forge_layer, view_forging
 from odconv.kernel_view import KernelView, pick_slice, view_kernel
 from odconv.layer import ODConv2d
-from odconv.plugging import Conversion, Plan, Timing
 from odconv.response import LayerResponse, draw_sweep, respond
 from odconv.switches import Attentions, Pass
 from odconv.tempering import Reading, take_reading
-from odconv.ui import cluster, parts
-from odconv.ui.engine import BUNDLED, DEVICES, Engine, load_atlas_for, open_on, set_up_torch
-from odconv.ui.memo import Memo
+from odconv.ui import cluster, devices, parts
+from odconv.ui.budget import MIB
+from odconv.ui.devices import else_on_cpu
+from odconv.ui.engine import Engine, load_atlas_for
+from odconv.ui.keeping import HOUR, MINUTE, keep
 from odconv.ui.pictures import Picture
-from odconv.ui.turns import Turns
-from odconv.words import SayableError
 
-log = logging.getLogger(__name__)
-
-PATIENCE = 15.0  # seconds in the queue after which a visitor is told that the server is busy
-
-HOUR = 3600.0  # seconds for which an answer is kept: it holds attentions and logits, and nothing of the photo
-MIB = 2**20
 ANSWERS = 64 * MIB  # of answers are kept, bytes: 240 of the bundled network of a thousand classes, 64 of a ResNet-101
-MINUTE = 60.0  # seconds for which a kernel view or a layer's forging is kept: a photo could be recognised in its maps
-VIEWS = 16 * MIB
+VIEWS = 16 * MIB  # kept for a minute: a photo could be recognised in its maps
 READINGS = 16 * MIB  # 100 pictures' curves of the bundled network
 SWITCHED = 16 * MIB  # of answers in which attention is given: each frame of a drag is another one
 LOGITS = 16 * MIB  # 160 maps of effects of the bundled network
-CONVERSIONS = 16 * MIB  # of networks that ODConv was plugged into
 CHOICES = MIB  # of slices that were picked, and the like
 RESPONSES = 16 * MIB  # kept for as long as answers: they hold nothing of a photo
-
-
-class BusyError(SayableError):
-    """The queue in front of a device is too long."""
 
 
 # --- one picture, or several --------------------------------------------------------------------------------------------------------
@@ -77,7 +56,7 @@ def ask(engine: Engine, picture: Picture, settings: Settings) -> Answer:
     Raises:
         BusyError: others have kept the device for too long.
     """
-    return _ask(engine, picture, settings, time.monotonic() + PATIENCE)
+    return _ask(engine, picture, settings, devices.deadline())
 
 
 def ask_all(engine: Engine, pictures: Sequence[Picture], settings: Settings, layer: str = "") -> Answer:
@@ -88,7 +67,7 @@ def ask_all(engine: Engine, pictures: Sequence[Picture], settings: Settings, lay
     Raises:
         BusyError: others have kept the device for too long.
     """
-    deadline = time.monotonic() + PATIENCE
+    deadline = devices.deadline()
     answers = [_ask(engine, picture, settings, deadline, layer) for picture in pictures]
     note = next((answer.note for answer in answers if answer.note), "")
     return Answer(stack([answer.explanation for answer in answers]), note)
@@ -120,7 +99,7 @@ def ask_both(engine: Engine, pictures: Sequence[Picture], settings: Settings, la
 
 def _ask(engine: Engine, picture: Picture, settings: Settings, deadline: float, layer: str = "") -> Answer:
     settings = engine.normalize(settings)
-    explanation, note = _else_on_cpu(engine, partial(_explain_there, picture, settings, deadline, layer))
+    explanation, note = else_on_cpu(engine, partial(_explain_there, picture, settings, deadline, layer))
     return Answer(explanation, note or cluster.note(engine))
 
 
@@ -135,61 +114,6 @@ def _explain_there(picture: Picture, settings: Settings, deadline: float, layer:
         # Not while ``_explain`` computes: who asks for features first would wait for it, and it for them.
         _input(*asked, layer, engine, picture, deadline, features)
     return found
-
-
-Found = TypeVar("Found")
-Asked = ParamSpec("Asked")
-
-# For how many seconds answers are kept, and where.
-_kept_for_all: list[tuple[float, Memo]] = []
-
-
-def forget(longest: float) -> None:
-    """Forget all answers that are kept for all visitors, and for at most ``longest`` seconds.
-
-    A memo looks at the clock only when another answer comes: on an idle server they would stay.
-    """
-    for seconds, shared in _kept_for_all:
-        if seconds <= longest:
-            shared.clear()
-
-
-def keep(seconds: float, most: int) -> Callable[[Callable[Asked, Found]], Callable[Asked, Found]]:
-    """Keep what a function gives for ``seconds``: for all visitors, in ``most`` bytes, or with the visitor's own network.
-
-    The key are its arguments without an underscore; an argument ``_engine`` says whose network it is.
-    """
-
-    def decorate(compute: Callable[Asked, Found]) -> Callable[Asked, Found]:
-        shared = Memo(most)
-        _kept_for_all.append((seconds, shared))
-        signature = inspect.signature(compute)
-
-        @wraps(compute)
-        def answer(*args: Asked.args, **kwargs: Asked.kwargs) -> Found:
-            given = signature.bind(*args, **kwargs).arguments
-            own = given["_engine"].own
-            key = (compute.__name__, *(value for name, value in given.items() if not name.startswith("_")))
-            found: Found = (own.answers if own else shared).get(key, seconds, lambda: compute(*args, **kwargs))
-            return found
-
-        return answer
-
-    return decorate
-
-
-def _else_on_cpu(engine: Engine, compute: Callable[[Engine], Found]) -> tuple[Found, str]:
-    """What ``compute`` gives on the engine's device, or on the CPU where that has no memory for it; and the answer's note."""
-    try:
-        return compute(engine), ""
-    except torch.OutOfMemoryError:
-        if engine.device == "cpu":
-            raise
-    log.warning("out of memory on %s; falling back to the CPU", engine.device)
-    if engine.device == "cuda":
-        torch.cuda.empty_cache()
-    # Cached as what the CPU says. The GPU is asked again the next time.
-    return compute(open_on(engine.path, "cpu")), "network.gpu_out_of_memory"
 
 
 # An answer is computed once, and all who ask for it meanwhile wait for that. The deadline was set before: it holds for them,
@@ -216,7 +140,7 @@ def _explain(
         elsewhere = cluster.explain(_engine, _picture, settings)
     if elsewhere is not None:
         return elsewhere
-    with _wait_for_device(_engine.device, _deadline):
+    with devices.hold(_engine.device, _deadline):
         if not _layer or _seen is None:
             return _pass(_engine, _picture, settings)
         found, features = _explain_with_input(_engine, _picture, settings, _layer)
@@ -242,7 +166,7 @@ def _input(
     """
     if _known is not None:
         return _known
-    with _wait_for_device(_engine.device, _deadline):
+    with devices.hold(_engine.device, _deadline):
         found, features = _explain_with_input(_engine, _picture, settings, layer)
     _explain(identity, digest, settings, _engine, _picture, _deadline, found)
     return features
@@ -298,13 +222,13 @@ def ask_kernel(
         BusyError: others have kept the device for too long.
         KeyError: the network has no such layer.
     """
-    deadline = time.monotonic() + PATIENCE
+    deadline = devices.deadline()
     settings = engine.normalize(settings)
     pair = (picture.digest, None if other is None else other.digest)
     filter, channel = _choose_slice(engine, picture, layer, filter, channel, other, deadline)
     against = _attention_to_compare(engine, picture, settings, layer, other, deadline)
     where = (layer, filter, channel)
-    view, _ = _else_on_cpu(
+    view, _ = else_on_cpu(
         engine,
         lambda there: _view_kernel(there.identity, pair, settings, where, there, picture, against, deadline),
     )
@@ -331,10 +255,10 @@ def ask_forging(
         BusyError: others have kept the device for too long.
         KeyError: the network has no such layer.
     """
-    deadline = time.monotonic() + PATIENCE
+    deadline = devices.deadline()
     settings = engine.normalize(settings)
     filter, channel = _choose_slice(engine, picture, layer, filter, channel, other, deadline)
-    made, _ = _else_on_cpu(
+    made, _ = else_on_cpu(
         engine, lambda there: _forge_layer(there.identity, picture.digest, settings, layer, there, picture, deadline)
     )
     return view_forging(_module(engine, layer), made, filter, channel, place)
@@ -446,7 +370,7 @@ def _forge_layer(
     module = _module(_engine, layer)
     here = replace(settings.for_layer(layer.partition("#")[0]), layers=None)
     features = _input(identity, digest, settings, layer, _engine, _picture, _deadline)
-    with _wait_for_device(_engine.device, _deadline):
+    with devices.hold(_engine.device, _deadline):
         # Copied as in ``_pass``.
         output = explain(module, torch.tensor(features), here).logits[0]  # what the layer itself puts out
     return forge_layer(module, features, output, here)
@@ -479,9 +403,9 @@ def ask_response(engine: Engine, stimulus: str, photo: Picture | None, settings:
     Raises:
         BusyError: others have kept the device for too long.
     """
-    deadline, settings = time.monotonic() + PATIENCE, engine.normalize(settings)
+    deadline, settings = devices.deadline(), engine.normalize(settings)
     digest = None if photo is None else photo.digest
-    found, _ = _else_on_cpu(
+    found, _ = else_on_cpu(
         engine, lambda there: _respond(there.identity, stimulus, digest, settings, there, photo, deadline)
     )
     return found
@@ -498,7 +422,7 @@ def _respond(
     _deadline: float,
 ) -> Response:
     values, batch = draw_sweep(stimulus, _engine.checkpoint.card, None if _photo is None else _photo.image)
-    with _wait_for_device(_engine.device, _deadline):
+    with devices.hold(_engine.device, _deadline):
         return Response(values, respond(_engine.checkpoint.model, batch, settings))
 
 
@@ -515,12 +439,12 @@ def read_each(engine: Engine, picture: Picture, settings: Sequence[Settings]) ->
     """
     for one in settings:
         parts.give_way()
-        reading, _ = _else_on_cpu(engine, partial(_read_under, picture, engine.normalize(one)))
+        reading, _ = else_on_cpu(engine, partial(_read_under, picture, engine.normalize(one)))
         yield reading
 
 
 def _read_under(picture: Picture, settings: Settings, engine: Engine) -> Reading:
-    return _read(engine.identity, picture.digest, settings, engine, picture, time.monotonic() + PATIENCE)
+    return _read(engine.identity, picture.digest, settings, engine, picture, devices.deadline())
 
 
 @keep(HOUR, READINGS)
@@ -528,7 +452,7 @@ def _read(
     identity: str, digest: str, settings: Settings, _engine: Engine, _picture: Picture, _deadline: float
 ) -> Reading:
     image = images.prepare(_picture.image, _engine.checkpoint.card)
-    with _wait_for_device(_engine.device, _deadline):
+    with devices.hold(_engine.device, _deadline):
         return take_reading(_engine.checkpoint.model, image, settings)
 
 
@@ -541,11 +465,11 @@ def ask_switched(engine: Engine, picture: Picture, told: Pass) -> Explanation:
     Raises:
         BusyError: others have kept the device for too long.
     """
-    deadline = time.monotonic() + PATIENCE
+    deadline = devices.deadline()
     settings, key = engine.normalize(told.settings), _digest(told.given)
     if not told.given:
         return _ask(engine, picture, settings, deadline).explanation
-    found, _ = _else_on_cpu(
+    found, _ = else_on_cpu(
         engine,
         lambda there: _switch(there.identity, picture.digest, settings, key, there, picture, told.given, deadline),
     )
@@ -560,14 +484,14 @@ def read_logits(engine: Engine, picture: Picture, passes: Sequence[Pass]) -> Ite
     """
     for told in passes:
         parts.give_way()
-        logits, _ = _else_on_cpu(
+        logits, _ = else_on_cpu(
             engine, partial(_read_logits_of, picture, Pass(engine.normalize(told.settings), told.given))
         )
         yield logits
 
 
 def _read_logits_of(picture: Picture, told: Pass, engine: Engine) -> np.ndarray:
-    key, deadline = _digest(told.given), time.monotonic() + PATIENCE
+    key, deadline = _digest(told.given), devices.deadline()
     return _logits(engine.identity, picture.digest, told.settings, key, engine, picture, told.given, deadline)
 
 
@@ -593,7 +517,7 @@ def _switch(
     _given: Attentions,
     _deadline: float,
 ) -> Explanation:
-    with _wait_for_device(_engine.device, _deadline):
+    with devices.hold(_engine.device, _deadline):
         return _pass(_engine, _picture, settings, given=_given)
 
 
@@ -608,7 +532,7 @@ def _logits(
     _given: Attentions,
     _deadline: float,
 ) -> np.ndarray:
-    with _wait_for_device(_engine.device, _deadline):
+    with devices.hold(_engine.device, _deadline):
         return _pass(_engine, _picture, settings, given=_given).logits[0]
 
 
@@ -622,8 +546,8 @@ def ask_shuffle(engine: Engine, picture: Picture, layer: str) -> tuple[Heads[flo
         BusyError: others have kept the device for too long.
         KeyError: the network has no such layer.
     """
-    deadline = time.monotonic() + PATIENCE
-    found, _ = _else_on_cpu(
+    deadline = devices.deadline()
+    found, _ = else_on_cpu(
         engine, lambda there: _shuffle(there.identity, picture.digest, layer, there, picture, deadline)
     )
     return found
@@ -633,85 +557,7 @@ def ask_shuffle(engine: Engine, picture: Picture, layer: str) -> tuple[Heads[flo
 def _shuffle(
     identity: str, digest: str, layer: str, _engine: Engine, _picture: Picture, _deadline: float
 ) -> tuple[Heads[float], float]:
-    with _wait_for_device(_engine.device, _deadline):
+    with devices.hold(_engine.device, _deadline):
         record = _pass(_engine, _picture, Settings(), keep_input_of=layer).layers[layer]
         assert record.input is not None
         return shuffle_input(_module(_engine, layer), record.input)
-
-
-# --- networks that ODConv is plugged into -------------------------------------------------------------------------------
-
-_conversions = Memo(CONVERSIONS)
-_kept_for_all.append((HOUR, _conversions))
-
-
-def plug_in(plan: Plan) -> Conversion:
-    """What ``plan`` does to its network, see :func:`odconv.plugging.plug_in`; on the CPU.
-
-    Raises:
-        BusyError: others have kept the device for too long.
-        PluggingError: it would take too much.
-        CheckpointError: the bundled weights cannot be read.
-    """
-    plugging.check_size(plan)
-    plan, deadline = plan.simplest, time.monotonic() + PATIENCE
-
-    def compute() -> Conversion:
-        with _work_on_cpu(deadline):
-            return plugging.plug_in(plan, BUNDLED / plugging.TRAINED)
-
-    found: Conversion = _conversions.get(plan, HOUR, compute)
-    return found
-
-
-def time_passes(plan: Plan) -> Timing:
-    """How long a pass takes before and after ``plan``, on the CPU; measured anew each time. Raises as ``plug_in``."""
-    plugging.check_size(plan)
-    with _work_on_cpu(time.monotonic() + PATIENCE):
-        return plugging.time_passes(plan, BUNDLED / plugging.TRAINED)
-
-
-@contextmanager
-def _work_on_cpu(deadline: float) -> Iterator[None]:
-    """Hold the CPU for work that takes hundreds of MB, and give them back to the machine afterwards.
-
-    The C library keeps what is freed for later, and so much is not needed again soon.
-    """
-    set_up_torch()
-    with _wait_for_device("cpu", deadline):
-        try:
-            with parts.pause():  # it takes seconds, nearly all of them outside of Python
-                yield
-        finally:
-            trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-            if trim:
-                trim(0)
-
-
-# --- the queue --------------------------------------------------------------------------------------------------------------
-
-_queues = {name: Turns() for name in DEVICES}
-
-
-def count_waiting(device: str) -> int:
-    """How many passes wait for the device."""
-    return _queues[device].count_waiting()
-
-
-@contextmanager
-def _wait_for_device(device: str, deadline: float) -> Iterator[None]:
-    """Hold the device, one pass at a time, in the order of asking. Make no streamlit call while holding it.
-
-    Raises:
-        BusyError: it was not free by ``deadline``, in seconds of ``time.monotonic()``.
-    """
-    queue = _queues[device]
-    if not queue.acquire(0):
-        with parts.pause():
-            came = queue.acquire(max(0.0, deadline - time.monotonic()))
-        if not came:
-            raise BusyError("busy.network")
-    try:
-        yield
-    finally:
-        _queues[device].release()

@@ -14,8 +14,9 @@ from odconv.kernel_use import kernel_use
 from odconv.kernel_view import KernelView
 from odconv.ui import components, inference, layer, parts, text, view
 from odconv.ui import engine as engines
+from odconv.ui.devices import BusyError
 from odconv.ui.engine import Engine
-from odconv.ui.inference import Answers, BusyError
+from odconv.ui.inference import Answers
 from odconv.ui.pictures import Picture
 from odconv.ui.text import say
 

@@ -11,8 +11,9 @@ from odconv import drawings
 from odconv.stimuli import STIMULI
 from odconv.ui import asking, components, connection, inference, layer, live, sources, text, view
 from odconv.ui.asking import Reply
+from odconv.ui.devices import BusyError
 from odconv.ui.engine import Engine
-from odconv.ui.inference import Answers, BusyError
+from odconv.ui.inference import Answers
 from odconv.ui.live import Dial, Parse, Turn
 from odconv.ui.text import say
 

@@ -11,33 +11,27 @@ the only places that reach into Streamlit, whose version is pinned.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 import logging
-import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import streamlit as st
 from streamlit.runtime import Runtime
 
-from odconv.ui import inference, reception
+from odconv.ui import keeping, memory, reception
 
 log = logging.getLogger(__name__)
 
 SWEEPS = 5  # within the time that a session is kept
 LEAST_GAP = 2.0  # seconds between two: a file that a click has made is fetched within them
-# What glibc is told, by the numbers of malloc.h: from how many places threads take memory; and in bytes, from what size on it goes back
-# to the system as soon as it is free (glibc allows no more than 32 MiB), how much may lie idle, and how much of that stays idle.
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -2, -3, -8
-MEMORY = {M_ARENA_MAX: 1, M_MMAP_THRESHOLD: 32 * 2**20, M_TRIM_THRESHOLD: 128 * 2**20, M_TOP_PAD: 64 * 2**20}
 
 
 @asynccontextmanager
 async def sweeping(_app: object) -> AsyncIterator[None]:
     """Look for what is overdue as long as the server runs: its ``lifespan``."""
-    keep_memory()
-    set_modules_aside()
+    memory.keep_freed()
+    memory.set_modules_aside()
     task = asyncio.create_task(_sweep_on(Runtime.instance()), name="odconv.lifetime")
     try:
         yield
@@ -66,42 +60,12 @@ def sweep(runtime: Runtime) -> int:
     media.remove_orphaned_files()  # a download goes in the second round
     if ended:
         # Kernel views, in which a photo could be recognised; and all the rest once nobody is there who could ask for it again.
-        inference.forget(inference.MINUTE if present else inference.HOUR)
+        keeping.forget(keeping.MINUTE if present else keeping.HOUR)
         # A page's variables, pictures and a network among them, are in a cycle with the functions that its file defines.
         # Without a collection an idle server keeps them for good.
         gc.collect()
-        _return_memory()
+        memory.give_back()
     return ended
-
-
-def keep_memory() -> None:
-    """Have glibc keep the memory that each pass takes anew, in one place for all threads; to be called before there are many.
-
-    Else what a pass frees goes back to the system, which cleans it for the next one, at a fifth of a pass's time. And each thread
-    would have a place of its own, where what it frees is no use to others.
-    """
-    for parameter, value in MEMORY.items():
-        _call_glibc("mallopt", parameter, value)
-
-
-def set_modules_aside() -> None:
-    """Have no search for garbage look at what is there before the first visitor, 200,000 objects of torch and Streamlit.
-
-    Else such a search stops all visitors for a tenth of a second now and then. To be called once: later, sessions would stay for good.
-    """
-    gc.collect()
-    gc.freeze()
-
-
-def _return_memory() -> None:
-    """Give what was freed back to the system, also what lies between pieces that are in use."""
-    _call_glibc("malloc_trim", 0)
-
-
-def _call_glibc(name: str, *numbers: int) -> None:
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):  # another C library
-            getattr(ctypes.CDLL("libc.so.6"), name)(*numbers)
 
 
 def _end_overdue(runtime: Runtime) -> int:

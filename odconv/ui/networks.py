@@ -10,8 +10,8 @@ from odconv.checkpoint import CheckpointError
 from odconv.drawings import Side
 from odconv.ui import components, inference, parts, sidebar, sources, text, view
 from odconv.ui import engine as engines
+from odconv.ui.devices import BusyError
 from odconv.ui.engine import Engine
-from odconv.ui.inference import BusyError
 from odconv.ui.text import language, say
 
 MOST = 4  # as many stay open, see ``engine``

@@ -22,11 +22,12 @@ from odconv.normalize import count_heads
 from odconv.results import Published
 from odconv.ui import components, connection, parts, published, reception, sidebar, text, view
 from odconv.ui import engine as engines
+from odconv.ui.budget import MIB
+from odconv.ui.devices import PATIENCE, BusyError
 from odconv.ui.engine import Engine, Own
-from odconv.ui.inference import PATIENCE, BusyError
 from odconv.ui.link import OWN
 from odconv.ui.memo import Memo
-from odconv.ui.reception import CARD, MIB, TOGETHER, Inbox, Parcel
+from odconv.ui.reception import CARD, TOGETHER, Inbox, Parcel
 from odconv.ui.text import language, markdown, say
 from odconv.weights_file import SUFFIXES
 from odconv.words import SayableError

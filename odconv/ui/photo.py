@@ -9,7 +9,8 @@ from PIL import Image
 
 from odconv import images
 from odconv.card import Card
-from odconv.ui import components, inference, live, scene, several, sources, text, view
+from odconv.ui import components, keeping, live, scene, several, sources, text, view
+from odconv.ui.budget import MIB
 from odconv.ui.engine import Engine
 from odconv.ui.inference import Answers
 from odconv.ui.memo import Memo
@@ -18,7 +19,7 @@ from odconv.ui.scene import Scene
 from odconv.ui.sources import Member
 from odconv.ui.text import say
 
-_samples = Memo(8 * inference.MIB)
+_samples = Memo(8 * MIB)
 PHOTO_SIDE = 520  # px, as wide as a photo is shown on a projector, and twice as wide as on a laptop
 
 
@@ -113,7 +114,7 @@ def _encoded(picture: Picture, image_size: int, resize: int) -> tuple[str, str]:
     key = (picture.digest, image_size, resize)
     encoded: tuple[str, str]
     if picture.sample is not None:
-        encoded = _samples.get(key, inference.HOUR, lambda: _encode(picture.image, image_size, resize))
+        encoded = _samples.get(key, keeping.HOUR, lambda: _encode(picture.image, image_size, resize))
         return encoded
     if st.session_state.get("encoded", (None,))[0] != key:
         st.session_state["encoded"] = (key, _encode(picture.image, image_size, resize))

@@ -26,9 +26,9 @@ from odconv.plugging import (
     Row,
 )
 from odconv.refusal import CheckpointError
-from odconv.ui import asking, components, inference, text, view
+from odconv.ui import asking, components, conversions, text, view
 from odconv.ui.asking import Reply
-from odconv.ui.inference import BusyError
+from odconv.ui.devices import BusyError
 from odconv.ui.text import language, say
 
 TIMING = "plug_timing"  # in the session: the plan that was measured last, and its timing
@@ -59,7 +59,7 @@ def _ask(plan: Plan) -> Conversion | None:
     """What ``plan`` does; None, with a sentence on the page, where that is not to be had."""
     try:
         with st.spinner(say("plug.converting")):
-            return inference.plug_in(plan)
+            return conversions.plug_in(plan)
     except BusyError as error:
         asking.show_busy(Reply(None, error), "plug")
     except (PluggingError, CheckpointError) as error:
@@ -222,7 +222,7 @@ def _measure(plan: Plan) -> None:
     """Measure, and run the page again, which shows it; where others keep the CPU, say so."""
     try:
         with st.spinner(say("plug.measuring")):
-            st.session_state[TIMING] = (plan.simplest, inference.time_passes(plan))
+            st.session_state[TIMING] = (plan.simplest, conversions.time_passes(plan))
     except BusyError as error:
         asking.show_busy(Reply(None, error), "plug")
     else:

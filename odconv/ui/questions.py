@@ -19,8 +19,8 @@ from odconv.tempering import FIRST_TEMPERATURE, GATES, Alone
 from odconv.ui import asking, familiar, inference, layer, parts, tasks, text, view
 from odconv.ui import engine as engines
 from odconv.ui.asking import Reply
+from odconv.ui.devices import BusyError
 from odconv.ui.engine import Engine
-from odconv.ui.inference import BusyError
 from odconv.ui.pictures import Picture, sample_picture, samples
 from odconv.ui.text import say
 

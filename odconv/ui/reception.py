@@ -27,14 +27,13 @@ from starlette.routing import Route
 from odconv import card
 from odconv.refusal import CheckpointError, printable
 from odconv.ui import redraw
-from odconv.ui.budget import Budget, Share
+from odconv.ui.budget import MIB, Budget, Share
 from odconv.ui.engine import Engine
 from odconv.weights_file import MAX_BYTES, SUFFIXES
 from odconv.words import SayableError
 
 log = logging.getLogger(__name__)
 
-MIB = 2**20
 CARD = ".json"
 AT_HOME = 1024  # MiB of a file where the server is this machine's alone; the authors' largest file has about 700
 TOGETHER = 4  # times as much as one file may have may the checkpoints of all visitors take

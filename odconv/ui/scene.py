@@ -13,14 +13,15 @@ from odconv.attention import Heads, Settings
 from odconv.backbones import FAMILIES, Place
 from odconv.drawings import describe_settings
 from odconv.explain import Explanation
-from odconv.ui import dials, inference, text, view
+from odconv.ui import dials, inference, keeping, text, view
 from odconv.ui import engine as engines
+from odconv.ui.budget import MIB
 from odconv.ui.engine import Engine
 from odconv.ui.inference import Answers
 from odconv.ui.pictures import Picture
 from odconv.ui.redraw import pack
 
-REDRAWS = 8 * inference.MIB  # bytes of redraws that are kept: 400
+REDRAWS = 8 * MIB  # bytes of redraws that are kept: 400
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def _redraw(
 
 
 # In a class, many turn the same dial over the same picture.
-_redraw_once = inference.keep(inference.HOUR, REDRAWS)(_redraw)
+_redraw_once = keeping.keep(keeping.HOUR, REDRAWS)(_redraw)
 
 
 def prediction(scene: Scene, answers: Answers) -> dict[str, Any]:

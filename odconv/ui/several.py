@@ -12,8 +12,9 @@ from odconv.drawings import Spread
 from odconv.explain import Explanation, layer_spread, spread
 from odconv.ui import components, inference, layer, text, view
 from odconv.ui import engine as engines
+from odconv.ui.devices import BusyError
 from odconv.ui.engine import Engine
-from odconv.ui.inference import Answers, BusyError
+from odconv.ui.inference import Answers
 from odconv.ui.pictures import Picture
 from odconv.ui.text import say
 from odconv.unusual import expected_spread

@@ -35,8 +35,8 @@ from odconv.ui import (
 )
 from odconv.ui import engine as engines
 from odconv.ui import knob as knobs
+from odconv.ui.devices import BusyError
 from odconv.ui.engine import Engine
-from odconv.ui.inference import BusyError
 from odconv.ui.link import SETTINGS, other_settings
 from odconv.ui.live import Parse, Turn
 from odconv.ui.pictures import Picture

@@ -15,8 +15,8 @@ from odconv.start import LAYER
 from odconv.ui import asking, beginning, sources, steps, view
 from odconv.ui import static_network as static
 from odconv.ui.asking import Reply
+from odconv.ui.devices import BusyError
 from odconv.ui.engine import Engine
-from odconv.ui.inference import BusyError
 from odconv.ui.link import SETTINGS, View
 from odconv.ui.pictures import Picture
 from odconv.ui.sources import Member

@@ -50,8 +50,8 @@ from odconv.ui import (
 )
 from odconv.ui import engine as engines
 from odconv.ui.asking import Reply
+from odconv.ui.devices import BusyError
 from odconv.ui.engine import Engine
-from odconv.ui.inference import BusyError
 from odconv.ui.link import LARGEST_SEED
 from odconv.ui.live import Turn
 from odconv.ui.pictures import Picture

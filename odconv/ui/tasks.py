@@ -10,7 +10,7 @@ from odconv import drawings
 from odconv.tasks import Finding, Task, give
 from odconv.ui import asking, components, text, view
 from odconv.ui.asking import Reply
-from odconv.ui.inference import BusyError
+from odconv.ui.devices import BusyError
 from odconv.ui.text import say
 
 

@@ -27,8 +27,9 @@ from odconv.ui import (
     view,
 )
 from odconv.ui.asking import Reply
+from odconv.ui.devices import BusyError
 from odconv.ui.engine import Engine
-from odconv.ui.inference import Answers, BusyError
+from odconv.ui.inference import Answers
 from odconv.ui.pictures import Picture
 from odconv.ui.text import language, say
 

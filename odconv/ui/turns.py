@@ -15,10 +15,9 @@ class Turns:
     before anybody who waits has woken up, and keeps it until the last one is made.
     """
 
-    def __init__(self, places: int = 1) -> None:
-        """``places``: how many can have a turn at once."""
+    def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._free = places
+        self._free = True
         # Its place in time, when it came among all, what wakes it, how much later than it came its place is; sorted.
         self._waiting: list[tuple[float, int, threading.Event, float]] = []
         self._came = count()
@@ -30,7 +29,7 @@ class Turns:
         """
         with self._guard:
             if self._free:
-                self._free -= 1
+                self._free = False
                 return True
             if timeout <= 0:
                 return False
@@ -59,4 +58,4 @@ class Turns:
             if self._waiting:
                 self._waiting.pop(0)[2].set()
             else:
-                self._free += 1
+                self._free = True

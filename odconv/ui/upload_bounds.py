@@ -18,13 +18,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.runtime import Runtime
 
-from odconv.ui.budget import Budget, Share
+from odconv.ui.budget import MIB, Budget, Share
 from odconv.ui.link import MOST_PICTURES
 from odconv.words import SayableError
 
 log = logging.getLogger(__name__)
 
-MIB = 2**20
 OF_ONE = (
     2 * MOST_PICTURES
 )  # largest files that one visitor may have there; all that are looked at, and one counts twice for a moment

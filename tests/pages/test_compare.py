@@ -6,7 +6,7 @@ import pytest
 import streamlit as st
 
 from odconv.attention import Settings
-from odconv.ui import components, engine, inference, sides
+from odconv.ui import components, devices, engine, sides
 from odconv.ui.link import MOST_KERNELS, OWN, SAME, Other, View, other_settings
 from odconv.words import say
 from tests.browser.explore import photo
@@ -246,8 +246,8 @@ def test_weights_that_cannot_be_used_are_one_sentence(tmp_path, environment):
 
 
 def test_while_others_keep_the_network_the_page_says_so_and_asks_again(monkeypatch):
-    monkeypatch.setattr(inference, "PATIENCE", 0.0)
-    with inference._wait_for_device("cpu", 0.0):
+    monkeypatch.setattr(devices, "PATIENCE", 0.0)
+    with devices.hold("cpu", 0.0):
         app = opened()
         assert whole(app)
         assert len(sentences(app, "warning")) == 1

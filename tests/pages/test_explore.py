@@ -21,7 +21,7 @@ from odconv.backbones import resnet18
 from odconv.checkpoint import load_checkpoint, save_checkpoint
 from odconv.explain import explain
 from odconv.stimuli import STIMULI, draw
-from odconv.ui import asking, engine, inference, layer, sidebar, sources, takeaway, view
+from odconv.ui import asking, devices, engine, inference, keeping, layer, sidebar, sources, takeaway, view
 from odconv.ui.invitations import INVITATIONS
 from odconv.ui.link import View, change
 from odconv.ui.pictures import FOLDER
@@ -36,7 +36,7 @@ APP = str(Path(__file__).parents[2] / "app.py")
 def _fresh_caches(request):
     """What a test has put in the place of files or functions leaves no answers behind, and finds none."""
     stands_in = "monkeypatch" in request.fixturenames
-    clears = [partial(inference.forget, inference.HOUR), st.cache_resource.clear] if stands_in else []
+    clears = [partial(keeping.forget, keeping.HOUR), st.cache_resource.clear] if stands_in else []
     threads = torch.get_num_threads()
     for clear in clears:
         clear()
@@ -402,8 +402,8 @@ def test_out_of_memory_falls_back_to_the_cpu_and_says_so(monkeypatch):
 
 
 def test_a_busy_queue_is_said_in_a_sentence_and_is_not_remembered(monkeypatch):
-    monkeypatch.setattr(inference, "PATIENCE", 0.01)
-    with inference._wait_for_device(engine.pick_device("auto"), time.monotonic() + 1):
+    monkeypatch.setattr(devices, "PATIENCE", 0.01)
+    with devices.hold(engine.pick_device("auto"), time.monotonic() + 1):
         app = opened()
         assert not app.exception
         assert all("try again" in sentence for sentence in sentences(app))
@@ -578,8 +578,8 @@ def test_the_page_speaks_chinese_by_link_and_by_switch():
 
 def test_a_busy_server_leaves_the_page_whole_says_one_sentence_and_is_asked_again_by_a_button(monkeypatch):
     app = opened("more", sample="rocket,espresso")
-    monkeypatch.setattr(inference, "PATIENCE", 0.01)
-    with inference._wait_for_device(engine.pick_device("auto"), time.monotonic() + 1):
+    monkeypatch.setattr(devices, "PATIENCE", 0.01)
+    with devices.hold(engine.pick_device("auto"), time.monotonic() + 1):
         app.button_group(key="ablate").set_value(["kernel"]).run()
         assert works(app)  # with the figures of the settings before
         assert "2 pictures in layer1.0.conv1" in headings(app)
@@ -601,7 +601,7 @@ def test_a_page_that_found_the_network_busy_asks_again_by_itself_but_not_for_eve
     def be_busy(*arguments):
         asked.append(arguments)
         if len(asked) <= times:
-            raise inference.BusyError("busy.network")
+            raise devices.BusyError("busy.network")
         return ask_both(*arguments)
 
     app = opened("more", sample="rocket")
@@ -625,8 +625,8 @@ def test_while_others_keep_the_network_a_stimulus_keeps_its_knob_and_the_curve_c
     app = opened("more", source="stimuli", stimulus="plain")
     drawn = [caption for caption in captions(app) if "Each dot" in caption]
     assert len(drawn) == 1
-    monkeypatch.setattr(inference, "PATIENCE", 0.01)
-    with inference._wait_for_device(engine.pick_device("auto"), time.monotonic() + 1):
+    monkeypatch.setattr(devices, "PATIENCE", 0.01)
+    with devices.hold(engine.pick_device("auto"), time.monotonic() + 1):
         app.button_group(key="ablate").set_value(["channel"]).run()
         assert works(app)
         assert not any("Each dot" in caption for caption in captions(app))

@@ -6,7 +6,7 @@ import pytest
 
 from odconv import plugging
 from odconv.plugging import ROWS, Plan, Row
-from odconv.ui import inference
+from odconv.ui import conversions, devices
 from odconv.ui import plugging as page
 from odconv.words import say
 from tests.pages.test_explore import _fresh_caches, headings, sentences  # noqa: F401
@@ -106,7 +106,7 @@ def test_other_networks_are_shown_whole(network):
 
 
 def test_what_takes_too_much_is_one_sentence_and_the_lines_stay(monkeypatch):
-    monkeypatch.setattr(inference.plugging, "plug_in", None)  # nothing is built
+    monkeypatch.setattr(conversions.plugging, "plug_in", None)  # nothing is built
     app = opened(**{"plug-network": "resnet50", "plug-kernels": "8"})
     assert not app.exception
     assert len(sentences(app, "warning")) == 1
@@ -134,15 +134,15 @@ def test_time_is_measured_on_a_click_and_belongs_to_that_choice_alone():
 
 
 def test_while_others_keep_the_network_the_page_says_so_and_asks_again(monkeypatch):
-    monkeypatch.setattr(inference, "PATIENCE", 0.0)
-    with inference._wait_for_device("cpu", 0.0):
+    monkeypatch.setattr(devices, "PATIENCE", 0.0)
+    with devices.hold("cpu", 0.0):
         app = opened(**SMALL)
         assert not app.exception
         assert len(sentences(app, "warning")) == 1
         assert lines(app)
     app.button(key="again-plug").click().run()
     assert whole(app)
-    with inference._wait_for_device("cpu", 0.0):
+    with devices.hold("cpu", 0.0):
         app.button(key="plug_measure").click().run()
         assert whole(app)  # what is known stays
         assert len(sentences(app, "warning")) == 1
@@ -152,9 +152,9 @@ def test_the_same_choice_is_converted_once(monkeypatch):
     asked = []
     convert = plugging.plug_in
     monkeypatch.setattr(plugging, "plug_in", lambda *given: asked.append(given) or convert(*given))
-    first = inference.plug_in(Plan("own", side=16))
-    assert inference.plug_in(Plan("own", side=16, where="default")) == first
-    assert inference.plug_in(Plan("trained", 1, side=16)) == inference.plug_in(Plan("trained", 1))
+    first = conversions.plug_in(Plan("own", side=16))
+    assert conversions.plug_in(Plan("own", side=16, where="default")) == first
+    assert conversions.plug_in(Plan("trained", 1, side=16)) == conversions.plug_in(Plan("trained", 1))
     assert len(asked) == 2
 
 

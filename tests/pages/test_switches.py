@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 
 from odconv.attention import HEADS, Heads, Settings
 from odconv.switches import AS_LEARNED, Pass, attentions_of, set_by_hand
-from odconv.ui import effect_map, inference
+from odconv.ui import devices, effect_map, inference
 from odconv.ui.engine import LESSONS, open_engine
 from odconv.ui.pictures import sample_picture
 from odconv.words import say
@@ -127,8 +127,8 @@ def test_the_map_is_computed_piece_by_piece_can_be_cancelled_and_goes_on(shown, 
 
 
 def test_while_others_keep_the_network_the_page_says_so_and_asks_again(monkeypatch):
-    monkeypatch.setattr(inference, "PATIENCE", 0.0)
-    with inference._wait_for_device("cpu", 0.0):
+    monkeypatch.setattr(devices, "PATIENCE", 0.0)
+    with devices.hold("cpu", 0.0):
         app = opened()
         assert not app.exception
         assert len(sentences(app, "warning")) == 2

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 
 from odconv.attention import HEADS, Heads, Settings
-from odconv.ui import inference, tempering
+from odconv.ui import devices, tempering
 from odconv.words import say
 from tests.pages import test_explore
 from tests.pages.test_explore import _fresh_caches, captions, in_force, sentences  # noqa: F401
@@ -117,8 +117,8 @@ def test_what_the_network_met_in_training_comes_from_its_card(shown):
 
 
 def test_while_others_keep_the_network_the_page_says_so_and_asks_again(monkeypatch):
-    monkeypatch.setattr(inference, "PATIENCE", 0.0)
-    with inference._wait_for_device("cpu", 0.0):
+    monkeypatch.setattr(devices, "PATIENCE", 0.0)
+    with devices.hold("cpu", 0.0):
         app = opened()
         assert not app.exception
         assert len(sentences(app, "warning")) == 1
