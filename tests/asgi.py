@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+
+from tests.loops import finish
 
 
 @dataclass
@@ -50,7 +51,6 @@ def ask(app, path="/", *, method="GET", headers=(), body=(b"",), client="127.0.0
     }
     if kind == "websocket":
         del scope["method"]
-    with ThreadPoolExecutor(1) as pool:  # browser tests leave a loop running in their own thread
-        pool.submit(asyncio.run, app(scope, receive, send)).result()
+    finish(app(scope, receive, send))
     reply.read = read
     return reply

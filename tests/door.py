@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 
 from odconv.ui import reception
-
-
-def finish(coroutine):
-    """What it returns, in a thread of its own: the browser of other tests leaves a running loop in the main one."""
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, coroutine).result()
+from tests.loops import finish
 
 
 def send(session, name, data, *, size=None, parts=1, **query):

@@ -17,7 +17,7 @@ from odconv.checkpoint import load_checkpoint
 from odconv.ui import engine
 from odconv.ui.dials import STOPS
 from tests.browser.server import ROOT
-from tests.door import finish
+from tests.loops import finish
 
 benchmark = importlib.import_module("benchmarks.class")  # its name is a keyword
 Measured, Member = benchmark.Measured, benchmark.Member

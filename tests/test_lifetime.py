@@ -1,6 +1,5 @@
 """What a gone visitor left is freed, whoever else comes or not."""
 
-import asyncio
 import tomllib
 import urllib.request
 import weakref
@@ -21,6 +20,7 @@ from streamlit.web.server.starlette import starlette_server
 from odconv.ui import keeping, lifetime, memory
 from odconv.ui.memo import Memo
 from tests.browser.server import Server
+from tests.loops import finish
 
 CONFIG = Path(__file__).parents[1] / ".streamlit" / "config.toml"
 
@@ -160,5 +160,5 @@ def test_a_server_sets_up_its_memory_before_its_first_visitor(monkeypatch):
         async with lifetime.sweeping(None):
             done.append("visitors")
 
-    asyncio.run(serve())
+    finish(serve())
     assert done == ["keep freed", "set modules aside", "visitors"]

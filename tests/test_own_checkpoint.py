@@ -28,7 +28,8 @@ from odconv.ui.link import OWN
 from odconv.ui.pictures import Picture
 from odconv.ui.reception import AT_HOME, Inbox, Permit, file_name, permit
 from odconv.words import LANGUAGES, SayableError
-from tests.door import bring, finish, send
+from tests.door import bring, send
+from tests.loops import finish
 
 CARD = {"image_size": 32, "resize": 32, "stem": "small", "mean": [0.5] * 3, "std": [0.25] * 3, "classes": list("abcde")}
 MINE = "mine"  # the name of a session

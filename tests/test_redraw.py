@@ -18,7 +18,7 @@ from odconv.ui.pictures import Picture
 from odconv.ui.scene import Scene
 from odconv.words import say
 from tests.browser.explore import record_of, sample
-from tests.door import finish
+from tests.loops import finish
 
 
 def ask(sent, kind="application/json", **headers):

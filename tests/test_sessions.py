@@ -1,9 +1,9 @@
 """A visitor's photos are that visitor's alone, and gone with the session; looked at in a server's own memory."""
 
-import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 from benchmarks.sessions import CountedServer, draw_photo, visitor
+from tests.loops import finish
 
 
 def test_photos_are_freed_with_their_session_and_out_of_reach_of_every_other(tmp_path):
@@ -24,4 +24,4 @@ def test_photos_are_freed_with_their_session_and_out_of_reach_of_every_other(tmp
             assert (await server.forget()).nothing
 
     with CountedServer(tmp_path, seconds=2) as server:
-        asyncio.run(visit(server))
+        finish(visit(server))

@@ -11,8 +11,8 @@ from hypothesis.strategies import SearchStrategy
 from starlette.requests import Request
 
 from odconv.ui import dials, redraw
-from tests.door import finish
 from tests.fuzz.strategies import changed_bytes, changed_json, to_bytes
+from tests.loops import finish
 
 MEMORY = 32_000_000
 
