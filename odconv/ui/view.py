@@ -34,7 +34,8 @@ def start(offer: Offer) -> None:
     session["view"], ignored = link.from_query(query, offer)
     session["written"] = link.to_query(session["view"])
     session["ignored"] = ignored
-    session["rewritten"] = query != session["written"]
+    # The browser may get the address of an earlier choice only after Back, and then shows that one.
+    session["rewritten"] = query != session["written"] or _went_through_history()
 
 
 def _turned_page() -> bool:
@@ -43,7 +44,13 @@ def _turned_page() -> bool:
     if context is None:
         return False
     before, session["page"] = session.get("page"), context.page_script_hash
-    return before not in (None, session["page"]) and not context.is_history_navigation
+    return before not in (None, session["page"]) and not _went_through_history()
+
+
+def _went_through_history() -> bool:
+    """Whether the browser asks for this run since it went Back or Forward."""
+    context = get_script_run_ctx()
+    return context is not None and context.is_history_navigation
 
 
 def _navigated(query: dict[str, str], acted: bool) -> bool:
@@ -52,14 +59,13 @@ def _navigated(query: dict[str, str], acted: bool) -> bool:
     A browser can send a choice before it gets the address that the page wrote after the choice before. The address is then
     still the one seen last, which is no navigation.
     """
-    context = get_script_run_ctx()
-    if context is not None and context.is_history_navigation:
+    if _went_through_history():
         return True
     return not acted and query not in (st.session_state["seen"], st.session_state["written"])
 
 
 def canonical_address() -> dict[str, Any] | None:
-    """What the address is to say where it was just read and says the same in another way; None where there is nothing to do."""
+    """What the address is to say where it was just read and may say it in another way; None where there is nothing to do."""
     if not st.session_state.pop("rewritten", False):
         return None
     return {"names": [parameter.name for parameter in link.PARAMETERS], "query": st.session_state["written"]}

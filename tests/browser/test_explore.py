@@ -300,6 +300,26 @@ def test_back_and_forward_go_through_what_was_chosen_and_a_drag_is_one_step(visi
     assert float(query(page)["t"]) == hot.settings.temperature
 
 
+# What a browser does when the address of a choice that was made just before Back comes just after it.
+LATE = """addEventListener("popstate", () => setTimeout(() => history.pushState(null, "", "/?sample=rocket&t=9")), { once: true })"""
+
+
+def test_after_back_the_address_is_that_of_what_is_shown_though_an_earlier_one_comes_late(visit):
+    page = visit("?sample=rocket")
+    page.get_by_role("button", name="Espresso").click()
+    page.wait_for_url(re.compile("sample=espresso"))
+    expect_numbers(page, record_of(sample("espresso")))
+    page.evaluate(LATE)
+    page.go_back()
+    expect_numbers(page, record_of(sample("rocket")))
+    wait_for_server(page)
+    assert query(page) == {"sample": "rocket"}
+    page.get_by_role("button", name="Raccoon").click()
+    expect_numbers(page, record_of(sample("raccoon")))
+    page.wait_for_url(re.compile("sample=raccoon"))
+    assert query(page) == {"sample": "raccoon"}
+
+
 def test_a_link_cannot_write_markdown_into_the_page(visit):
     hostile = "![x](https://example.org/x.png)<img src=y>:red[z] www.example.org"
     names = ("layer", "model", "sample", "stimulus", "t")

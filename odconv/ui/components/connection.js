@@ -35,7 +35,8 @@ const watchConnection = (root, data, act) => {
   connection.mark();
 };
 
-// The address says what the page shows: a link that says it in another way is written anew, without a step in the history.
+// The address says what the page shows: where it says something else, or in another way, it is written anew, without a step in the
+// history.
 const rewriteAddress = ({ names, query }) => {
   const url = new URL(location.href);
   for (const name of names) url.searchParams.delete(name);
