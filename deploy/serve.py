@@ -259,8 +259,9 @@ class Fleet:
             self._wait(partial(self._is_left, process), self.grace)
             if self._ending:
                 return
-            self.proxy.set_state(process.name, "maint")
+            # Not the other way round: the proxy would cut off whoever is being answered. Who comes meanwhile is sent to another one.
             process.stop()
+            self.proxy.set_state(process.name, "maint")
             process.start()
             if not self._wait(process.has_run_a_page, OPENING):
                 log.error("%s: its first page did not run; the others stay as they are", process.name)

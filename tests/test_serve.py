@@ -14,12 +14,14 @@ import pytest
 
 from deploy import serve
 
-# Answers as the app does to what the proxy and deploy/serve.py ask, and to the rest with its own number and what it was sent.
+# Answers as the app does to what the proxy and deploy/serve.py ask, and to the rest with its own number and what it was sent. Told to
+# end, it finishes what it has begun to answer, as the app does.
 SMALL = """
-import os, sys
+import os, signal, sys, threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    timeout = 0.5  # a connection in which nobody asks any more
     def do_GET(self):
         body = str(os.getpid()) + "\\n" + str(self.headers)
         if self.path.startswith("/_stcore/"):
@@ -30,7 +32,12 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body.encode())
     def log_message(self, *_):
         pass
-ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+class Server(ThreadingHTTPServer):
+    daemon_threads = False
+server = Server(("127.0.0.1", int(sys.argv[1])), Handler)
+signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
+server.serve_forever(0.02)
+server.server_close()
 """
 RUN = """
 import sys, logging
@@ -167,8 +174,11 @@ def test_a_restart_renews_every_process_and_nobody_meets_an_error(fleet):
     def visit():
         visitor = Visitor(fleet.port)
         while not stop.is_set():
-            met.append(visitor.get()[0])
-            time.sleep(0.01)
+            try:
+                met.append(visitor.get()[0])
+            except (OSError, http.client.HTTPException) as error:
+                met.append(repr(error))
+            time.sleep(0.001)
 
     visitors = [threading.Thread(target=visit) for _ in range(4)]
     for visitor in visitors:
