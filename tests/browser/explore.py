@@ -105,7 +105,7 @@ def photo():
 
 def upload(page, name, data):
     file = {"name": name, "mimeType": "image/jpeg", "buffer": data}
-    page.get_by_test_id("stFileUploader").locator("input[type=file]").set_input_files([file])
+    page.get_by_test_id("stFileUploader").locator("input[type=file]").set_input_files([file], timeout=COLD)
 
 
 def place_on(dial, share):
