@@ -197,6 +197,10 @@ class Proxy:
         """``ready``; ``drain``: only who is there already; ``maint``: nobody."""
         self._ask(f"set server app/{server} state {state}")
 
+    def set_checks(self, server: str, state: str) -> None:
+        """``enable`` or ``disable``: whether the proxy asks a process for its health."""
+        self._ask(f"{state} health app/{server}")
+
     def visitors(self, server: str) -> int:
         """How many connections a process has now."""
         names, *rows = [row.split(",") for row in self._ask("show stat").lstrip("# ").splitlines() if row]
@@ -259,9 +263,12 @@ class Fleet:
             self._wait(partial(self._is_left, process), self.grace)
             if self._ending:
                 return
-            # Not the other way round: the proxy would cut off whoever is being answered. Who comes meanwhile is sent to another one.
+            # The proxy cuts off whoever is being answered by a process that it takes out, or that fails a check: so it takes it out when
+            # that has ended, and does not check it meanwhile. Who comes then is sent to another one.
+            self.proxy.set_checks(process.name, "disable")
             process.stop()
             self.proxy.set_state(process.name, "maint")
+            self.proxy.set_checks(process.name, "enable")
             process.start()
             if not self._wait(process.has_run_a_page, OPENING):
                 log.error("%s: its first page did not run; the others stay as they are", process.name)

@@ -42,16 +42,16 @@ def count_waiting(device: str) -> int:
 
 
 @contextmanager
-def hold(device: str, deadline: float) -> Iterator[None]:
+def hold(device: str, until: float) -> Iterator[None]:
     """Hold the device, one pass at a time, in the order of asking. Make no streamlit call while holding it.
 
     Raises:
-        BusyError: it was not free by ``deadline``.
+        BusyError: it was not free by ``until``, in seconds of ``time.monotonic()``.
     """
     queue = _queues[device]
     if not queue.acquire(0):
         with parts.pause():
-            came = queue.acquire(max(0.0, deadline - time.monotonic()))
+            came = queue.acquire(max(0.0, until - time.monotonic()))
         if not came:
             raise BusyError("busy.network")
     try:
@@ -70,5 +70,5 @@ def else_on_cpu(engine: Engine, compute: Callable[[Engine], Found]) -> tuple[Fou
     log.warning("out of memory on %s; falling back to the CPU", engine.device)
     if engine.device == "cuda":
         torch.cuda.empty_cache()
-    # Cached as what the CPU says. The GPU is asked again the next time.
+    # An answer is kept as the CPU's: the GPU is asked again the next time.
     return compute(open_on(engine.path, "cpu")), "network.gpu_out_of_memory"

@@ -33,7 +33,7 @@ def keep(seconds: float, most: int) -> Callable[[Callable[Asked, Found]], Callab
         @wraps(compute)
         def answer(*args: Asked.args, **kwargs: Asked.kwargs) -> Found:
             given = signature.bind(*args, **kwargs).arguments
-            own = given["_engine"].own if "_engine" in given else None
+            own = given["_engine"].own if "_engine" in signature.parameters else None
             key = (compute.__name__, *(value for name, value in given.items() if not name.startswith("_")))
             found: Found = (own.answers if own else shared).get(key, seconds, lambda: compute(*args, **kwargs))
             return found

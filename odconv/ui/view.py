@@ -34,8 +34,10 @@ def start(offer: Offer) -> None:
     session["view"], ignored = link.from_query(query, offer)
     session["written"] = link.to_query(session["view"])
     session["ignored"] = ignored
-    # The browser may get the address of an earlier choice only after Back, and then shows that one.
-    session["rewritten"] = query != session["written"] or _went_through_history()
+    session["rewritten"] = query != session["written"]
+    if _went_through_history():
+        # The address of a choice that was made just before Back comes after it, and would stay.
+        st.query_params.from_dict(session["written"])
 
 
 def _turned_page() -> bool:
@@ -65,7 +67,7 @@ def _navigated(query: dict[str, str], acted: bool) -> bool:
 
 
 def canonical_address() -> dict[str, Any] | None:
-    """What the address is to say where it was just read and may say it in another way; None where there is nothing to do."""
+    """What the address is to say where it was just read and says the same in another way; None where there is nothing to do."""
     if not st.session_state.pop("rewritten", False):
         return None
     return {"names": [parameter.name for parameter in link.PARAMETERS], "query": st.session_state["written"]}

@@ -9,12 +9,15 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import expect
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from odconv import Settings
 from odconv.atlas import atlas_beside
 from odconv.words import say
 from tests.browser.explore import (
     FIRST,
+    LOOKS,
     NUMBERS,
     WEIGHTS,
     count_steps,
@@ -300,24 +303,41 @@ def test_back_and_forward_go_through_what_was_chosen_and_a_drag_is_one_step(visi
     assert float(query(page)["t"]) == hot.settings.temperature
 
 
-# What a browser does when the address of a choice that was made just before Back comes just after it.
-LATE = """addEventListener("popstate", () => setTimeout(() => history.pushState(null, "", "/?sample=rocket&t=9")), { once: true })"""
+def test_after_back_the_address_is_that_of_what_is_shown_though_an_earlier_one_comes_late(server, new_page):
+    page, sockets, late = new_page(), [], ForwardMsg()
+    late.page_info_changed.query_string = "sample=rocket&t=9"  # of a choice that was made just before Back
 
+    def route(socket):
+        there = socket.connect_to_server()
+        sockets.append((socket, there))
 
-def test_after_back_the_address_is_that_of_what_is_shown_though_an_earlier_one_comes_late(visit):
-    page = visit("?sample=rocket")
+        def pass_on(message):
+            if BackMsg.FromString(message).rerun_script.is_history_navigation:
+                socket.send(late.SerializeToString())
+            there.send(message)
+
+        socket.on_message(pass_on)
+
+    page.route_web_socket(re.compile("/_stcore/stream"), route)
+    open_page(page, f"{server.url}?sample=rocket")
     page.get_by_role("button", name="Espresso").click()
     page.wait_for_url(re.compile("sample=espresso"))
     expect_numbers(page, record_of(sample("espresso")))
-    page.evaluate(LATE)
     page.go_back()
     expect_numbers(page, record_of(sample("rocket")))
     wait_for_server(page)
     assert query(page) == {"sample": "rocket"}
-    page.get_by_role("button", name="Raccoon").click()
-    expect_numbers(page, record_of(sample("raccoon")))
-    page.wait_for_url(re.compile("sample=raccoon"))
-    assert query(page) == {"sample": "raccoon"}
+
+    before = page.evaluate("odconvConnection.run")
+    for ours, theirs in sockets:  # on its return the browser says where it is, and the whole page is run
+        theirs.close()
+        ours.close()
+    page.wait_for_function(
+        "(before) => odconvConnection.open && odconvConnection.run !== before", arg=before, polling=LOOKS
+    )
+    wait_for_server(page)
+    expect_numbers(page, record_of(sample("rocket")))
+    assert query(page) == {"sample": "rocket"}
 
 
 def test_a_link_cannot_write_markdown_into_the_page(visit):

@@ -7,7 +7,7 @@ const ASK_AGAIN = 5000; // ms after which a page that was not run is asked for o
 
 const watchConnection = (root, data, act) => {
   document.documentElement.lang = data.language;
-  if (data.address) rewriteAddress(data.address);
+  if (data.address && data.run !== connection.run) rewriteAddress(data.address); // once: later, it says what was chosen since
   const app = document.querySelector("[data-testid=stApp]");
   connection.judge = () => judge(root, data, act, app);
   endDrag(); // the whole page has been drawn
@@ -35,8 +35,7 @@ const watchConnection = (root, data, act) => {
   connection.mark();
 };
 
-// The address says what the page shows: where it says something else, or in another way, it is written anew, without a step in the
-// history.
+// The address says what the page shows: a link that says it in another way is written anew, without a step in the history.
 const rewriteAddress = ({ names, query }) => {
   const url = new URL(location.href);
   for (const name of names) url.searchParams.delete(name);
