@@ -2,9 +2,9 @@
 
     python benchmarks/page.py
 
-Start: from ``streamlit run`` to the first figure. Fresh browser: a new visitor of a warm server. Click: from a click on
-a dial to its figures, and to the end of all that the page runs after it. Drag: redraws of the glance per second while the temperature is dragged. Memory: resident
-size of the server with ten visitors. Needs requirements-dev.txt and a Chromium.
+Start: from ``streamlit run`` to the first figure. Fresh browser: a new visitor of a warm server. Click: from a click on a dial to its
+figures, and to the end of all that the page runs after it. Drag: redraws of the glance per second while the temperature is dragged.
+Memory: resident size of the server with ten visitors. Needs requirements-dev.txt and a Chromium.
 """
 
 import os

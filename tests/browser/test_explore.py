@@ -329,7 +329,9 @@ def test_after_back_the_address_is_that_of_what_is_shown_though_an_earlier_one_c
     assert query(page) == {"sample": "rocket"}
 
     before = page.evaluate("odconvConnection.run")
-    for ours, theirs in sockets:  # on its return the browser says where it is, and the whole page is run
+    for ours, theirs in list(
+        sockets
+    ):  # the browser soon adds another one; on its return the browser says where it is, and the whole page is run
         theirs.close()
         ours.close()
     page.wait_for_function(
